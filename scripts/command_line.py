@@ -1,0 +1,125 @@
+"""What all scripts share: the flags of devices and data, results, errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from xpmlp.errors import XpmlpError
+
+INTERRUPTED = 130
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults that mean something to a reader."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def new_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags that every script has."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=Formatter, allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --dtype."""
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
+    )
+    group.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64"),
+        help="floating-point type of all computation",
+    )
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --data and how it is prepared."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME|PATH",
+        help="digits (embedded), mnist (from $XPMLP_DATA/mnist, the cache, or downloaded), or a "
+        "folder of IDX files, gzipped or not",
+    )
+    group.add_argument(
+        "--normalize",
+        default="standard",
+        choices=("none", "unit", "standard"),
+        help="features as they are, divided by their type's maximum, or (x - mean) / std with "
+        "the two scalars of the training set",
+    )
+
+
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a flag's type: a number of the given kind above zero."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """Parse "400,400" to (400, 400), and "none" to no hidden layer at all."""
+    if text == "none":
+        return ()
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = (0,)
+    if min(sizes) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of layer sizes like 400,400 (or none)"
+        )
+    return sizes
+
+
+def message(text: str) -> None:
+    """Tell the person at the terminal something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result on stdout: a line a value, or one JSON object."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    width = max(map(len, result))
+    for name, value in result.items():
+        shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
+        print(f"{name:<{width}}  {shown}")
+
+
+def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> NoReturn:
+    """Parse the flags, run a script's main function and exit with its code."""
+    arguments = parser.parse_args()
+    try:
+        code = main(arguments)
+    except XpmlpError as error:
+        if arguments.debug:
+            raise
+        message(f"{parser.prog}: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        message(f"{parser.prog}: interrupted")
+        code = INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,51 @@
+"""The real CuPy wheel on a machine without a GPU: what a user there would see."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import has_gpu
+
+
+@pytest.fixture(scope="module")
+def cupy_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Install CuPy into a folder of its own: no environment needs it for these tests."""
+    if has_gpu():
+        pytest.skip("this machine has a usable GPU")
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        pytest.skip("no CuPy wheel for this platform")
+    folder = tmp_path_factory.mktemp("cupy")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+    result = subprocess.run(
+        [*pip, "cupy-cuda13x>=14"], capture_output=True, text=True, timeout=300, check=False
+    )
+    if result.returncode and "CI" not in os.environ:
+        pytest.skip("CuPy cannot be downloaded here")
+    assert result.returncode == 0, result.stderr
+    return str(folder)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("device", ["gpu", "gpu:3"])
+def test_script_says_that_there_is_no_driver(
+    cupy_path: str, repository: Path, tmp_path: Path, device: str
+) -> None:
+    result = subprocess.run(
+        [sys.executable, repository / "scripts" / "train.py", "--device", device],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(repository), cupy_path])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 4
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "no NVIDIA driver was found on this machine: install one" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,188 @@
+"""scripts/train.py as a user runs it: as a process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xpmlp.runs import read_metrics
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+COLUMNS = [
+    "step",
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "seconds",
+]
+
+
+@pytest.fixture
+def train(repository: Path, tmp_path: Path) -> Run:
+    """Return a function that runs the script with flags and returns the finished process."""
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error", repository / "scripts" / "train.py", *flags],
+            env=os.environ | {"PYTHONPATH": str(repository)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def test_defaults_train_on_the_embedded_digits(train: Run, tmp_path: Path) -> None:
+    result = train("--device", "cpu", "--json")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["status"] == "completed"
+    assert summary["test_accuracy"] >= 0.95
+    assert summary["parameters"] == 64 * 100 + 100 + 100 * 10 + 10
+    assert summary["epochs"] == 20
+    assert (summary["device"], summary["backend"]) == ("cpu", "numpy")
+    folder = tmp_path / summary["run"]
+    assert folder.parent == tmp_path / "runs"
+    names = {"config.json", "metrics.csv", "summary.json", "curves.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    saved = json.loads((folder / "summary.json").read_text())
+    assert saved == {name: value for name, value in summary.items() if name != "run"}
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "metrics.csv").open(newline="") as file:
+        assert next(csv.reader(file)) == COLUMNS
+    rows = read_metrics(folder)
+    assert len(rows) == 20
+    best = min(rows, key=lambda row: row.val_loss or 0)
+    assert summary["best_step"] == best.step
+    assert summary["best_val_accuracy"] == best.val_accuracy
+    progress = result.stderr.splitlines()
+    assert len(progress) == 20
+    assert progress[0].startswith("step 21  epoch 1  loss ")
+
+
+def test_config_says_how_to_run_it_again(train: Run, tmp_path: Path) -> None:
+    flags = ["--hidden", "20,15", "--batch-size", "50", "--epochs", "2", "--seed", "7", "--quiet"]
+    result = train(*flags, "--out", "run")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["hidden"] == [20, 15]
+    assert config["batch_size"] == 50
+    assert config["seed"] == 7
+    assert config["val_size"] == 143
+
+
+def columns(folder: Path, *, without: str) -> list[list[str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [[v for k, v in row.items() if k != without] for row in csv.DictReader(file)]
+
+
+def test_one_seed_one_history(train: Run, tmp_path: Path) -> None:
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        train("--epochs", "3", "--seed", seed, "--out", name, "--quiet")
+    a, b, c = (columns(tmp_path / name, without="seconds") for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_full_batch_logs_the_whole_training_set_and_the_test_set(
+    train: Run, tmp_path: Path
+) -> None:
+    flags = ["--batch-size", "full", "--steps", "40", "--log-every", "20", "--val-size", "0"]
+    result = train(*flags, "--lr", "0.5", "--log-test", "--out", "run", "--json")
+    assert result.returncode == 0, result.stderr
+    rows = read_metrics(tmp_path / "run")
+    assert [(row.step, row.epoch) for row in rows] == [(20, 20), (40, 40)]
+    assert rows[0].val_loss is None
+    summary = json.loads(result.stdout)
+    assert rows[-1].test_accuracy == summary["test_accuracy"]
+    assert summary["best_step"] is None
+    assert rows[1].train_loss < rows[0].train_loss
+
+
+def test_folder_with_a_run_is_kept_unless_told_otherwise(train: Run, tmp_path: Path) -> None:
+    first = ["--epochs", "1", "--out", "run", "--quiet"]
+    assert train(*first).returncode == 0
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    refused = train(*first)
+    assert refused.returncode == 2
+    assert "already holds a run" in refused.stderr
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+    assert train(*first, "--overwrite", "--seed", "1").returncode == 0
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() != before
+
+
+def test_accuracy_below_the_minimum_exits_with_1(train: Run) -> None:
+    flags = ["--epochs", "1", "--lr", "0.001", "--out", "run", "--quiet"]
+    result = train(*flags, "--min-accuracy", "0.9")
+    assert result.returncode == 1
+    assert "is below --min-accuracy 0.9" in result.stderr
+    assert "completed" in result.stdout
+
+
+def test_divergence_exits_with_5_and_is_recorded(train: Run, tmp_path: Path) -> None:
+    result = train("--lr", "1e38", "--normalize", "none", "--out", "run", "--quiet")
+    assert result.returncode == 5
+    assert "at step" in result.stderr
+    assert "learning rate 1e+38" in result.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert summary["test_loss"] is None
+
+
+WRONG = {
+    "unknown flag": (["--learning-rate", "1"], 2, "unrecognized arguments"),
+    "layer of zero": (["--hidden", "20,0"], 2, "not a list of layer sizes like 400,400"),
+    "rate of zero": (["--lr", "0"], 2, "0 is not a number above 0"),
+    "both lengths": (["--epochs", "1", "--steps", "1"], 2, "not allowed with"),
+    "negative seed": (["--seed", "-1"], 2, "seed"),
+    "unknown data": (["--data", "mnits"], 3, "nor a name of these: digits, mnist"),
+    "large batch": (["--batch-size", "5000"], 3, "batch size of 5000 does not fit 1294"),
+    "large validation": (["--val-size", "1437"], 3, "leaves no training example of 1437"),
+    "unknown device": (["--device", "tpu"], 2, "choose cpu, gpu or gpu:N"),
+}
+
+
+@pytest.mark.parametrize(("flags", "code", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_flags_are_one_sentence(
+    train: Run, tmp_path: Path, flags: list[str], code: int, message: str
+) -> None:
+    result = train(*flags)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(train: Run) -> None:
+    assert "Traceback" in train("--data", "mnits", "--debug").stderr
+
+
+def test_help_names_defaults(train: Run) -> None:
+    result = train("--help")
+    assert result.returncode == 0
+    for text in ("--batch-size N|full", "(default: 64)", "--device cpu|gpu|gpu:N"):
+        assert text in result.stdout
+
+
+@pytest.mark.mnist
+def test_mnist_learns_in_one_epoch(train: Run) -> None:
+    flags = ["--data", "mnist", "--hidden", "100", "--epochs", "1", "--json", "--quiet"]
+    result = train(*flags)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["test_accuracy"] > 0.9

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from xpmlp import SGD, Batches, Examples, evaluate, fit, initial_state, select_backend
+from xpmlp.backends import Backend
+from xpmlp.data import load_data
+from xpmlp.errors import DataError, DivergedError, UsageError
+from xpmlp.mlp import MLP
+from xpmlp.training import LogRow, TrainingState
+
+
+@pytest.fixture
+def examples() -> Examples:
+    """203 digits, so that batches of 20 leave a last one of 3."""
+    digits = load_data("digits").train
+    return Examples(digits.x[:203] / 16, digits.y[:203])
+
+
+def train(
+    backend: Backend,
+    examples: Examples,
+    *,
+    batch_size: int | None = 20,
+    steps: int = 100,
+    seed: int = 5,
+    learning_rate: float = 0.5,
+    log_every: int | None = None,
+    train_exact: bool = False,
+    validation: Examples | None = None,
+) -> tuple[TrainingState, list[LogRow]]:
+    mlp = MLP((64, 20, 15, 10))
+    state = initial_state(mlp, SGD(), seed=seed, backend=backend)
+    rows = fit(
+        mlp,
+        state,
+        examples.to_device(backend),
+        optimizer=SGD(),
+        learning_rate=learning_rate,
+        batches=Batches(len(examples), batch_size, seed=seed, backend=backend),
+        steps=steps,
+        backend=backend,
+        log_every=log_every,
+        train_exact=train_exact,
+        validation=validation.to_device(backend) if validation else None,
+    )
+    return state, list(rows)
+
+
+@pytest.mark.parametrize("batch_size", [20, None])
+def test_every_backend_trains_alike(
+    backend: Backend, examples: Examples, batch_size: int | None
+) -> None:
+    """One seed: the same weights and batches; after 100 steps the same network to 1e-10."""
+    state, rows = train(backend, examples, batch_size=batch_size)
+    expected, expected_rows = train(
+        select_backend("cpu", "float64"), examples, batch_size=batch_size
+    )
+    for name, array in expected.params.items():
+        np.testing.assert_allclose(
+            backend.to_host(state.params[name]), array, rtol=1e-10, atol=1e-10
+        )
+    for row, expected_row in zip(rows, expected_rows, strict=True):
+        assert row.train_loss == pytest.approx(expected_row.train_loss, abs=1e-10)
+        assert row.train_accuracy == expected_row.train_accuracy
+
+
+def test_training_learns(backend: Backend, examples: Examples) -> None:
+    _, rows = train(backend, examples, steps=800)
+    assert rows[0].train_accuracy < 0.5
+    assert rows[-1].train_accuracy > 0.95
+
+
+def test_batches_cover_every_example_once_an_epoch(backend: Backend) -> None:
+    batches = Batches(23, 5, seed=1, backend=backend)
+    assert batches.steps_per_epoch == 5
+    epochs = []
+    for epoch in range(2):
+        steps = range(5 * epoch, 5 * epoch + 5)
+        assert [batches.size(step) for step in steps] == [5, 5, 5, 5, 3]
+        epochs.append(np.concatenate([backend.to_host(batches.rows(step)) for step in steps]))
+        np.testing.assert_array_equal(np.sort(epochs[-1]), np.arange(23))
+    assert (epochs[0] != epochs[1]).any()
+    assert (epochs[0] != np.arange(23)).any()
+
+
+def test_batch_of_a_step_does_not_depend_on_the_steps_before(backend: Backend) -> None:
+    in_order = Batches(23, 5, seed=1, backend=backend)
+    expected = [backend.to_host(in_order.rows(step)) for step in range(8)][7]
+    alone = Batches(23, 5, seed=1, backend=backend).rows(7)
+    np.testing.assert_array_equal(backend.to_host(alone), expected)
+    other_seed = Batches(23, 5, seed=2, backend=backend).rows(7)
+    assert (backend.to_host(other_seed) != expected).any()
+
+
+@pytest.mark.parametrize("batch_size", [0, 24])
+def test_batch_size_that_does_not_fit_is_refused(backend: Backend, batch_size: int) -> None:
+    with pytest.raises(DataError, match=f"batch size of {batch_size} does not fit 23 training"):
+        Batches(23, batch_size, seed=0, backend=backend)
+
+
+def test_short_last_batch_counts_its_examples(examples: Examples) -> None:
+    """With learning rate 0 the running means over an epoch are those of the whole set."""
+    backend = select_backend("cpu", "float64")
+    state, rows = train(backend, examples, learning_rate=0.0, steps=11)
+    loss, accuracy = evaluate(
+        MLP((64, 20, 15, 10)), state.params, examples.to_device(backend), backend=backend
+    )
+    assert rows[-1].step == 11
+    assert rows[-1].train_loss == pytest.approx(loss, rel=1e-12)
+    assert rows[-1].train_accuracy == accuracy
+
+
+def test_full_batch_in_pieces_is_one_batch(examples: Examples) -> None:
+    """A backend that cuts the sum into other pieces takes the same steps."""
+    whole, pieces = select_backend("cpu", "float64"), select_backend("cpu", "float64")
+    pieces.piece_size = 13
+    expected, _ = train(whole, examples, batch_size=None, steps=30)
+    state, _ = train(pieces, examples, batch_size=None, steps=30)
+    for name, array in expected.params.items():
+        np.testing.assert_allclose(state.params[name], array, rtol=1e-10, atol=1e-13)
+
+
+def test_log_points_and_their_figures(examples: Examples) -> None:
+    backend = select_backend("cpu", "float64")
+    state, rows = train(
+        backend, examples, steps=25, log_every=10, train_exact=True, validation=examples
+    )
+    assert [row.step for row in rows] == [10, 20, 25]
+    assert [row.epoch for row in rows] == [10 / 11, 20 / 11, 25 / 11]
+    for row in rows:
+        assert (row.val_loss, row.val_accuracy) == (row.train_loss, row.train_accuracy)
+        assert row.test_loss is None
+    assert [row.seconds for row in rows] == sorted(row.seconds for row in rows)
+    assert state.step == 25
+
+
+def test_training_goes_on_where_it_stopped(examples: Examples) -> None:
+    backend = select_backend("cpu", "float64")
+    expected, _ = train(backend, examples, steps=25)
+    mlp, batches = MLP((64, 20, 15, 10)), Batches(len(examples), 20, seed=5, backend=backend)
+    state = initial_state(mlp, SGD(), seed=5, backend=backend)
+    for steps in (7, 25):
+        rows = fit(
+            mlp,
+            state,
+            examples.to_device(backend),
+            optimizer=SGD(),
+            learning_rate=0.5,
+            batches=batches,
+            steps=steps,
+            backend=backend,
+        )
+        assert [row.step for row in rows][-1] == steps
+    for name, array in expected.params.items():
+        np.testing.assert_array_equal(state.params[name], array)
+
+
+def test_divergence_is_an_error_that_names_the_step(examples: Examples) -> None:
+    damaged = dataclasses.replace(examples, x=examples.x.copy())
+    damaged.x[3, 3] = np.nan
+    with pytest.raises(DivergedError, match=r"nan at step 11 with learning rate 0\.5: choose"):
+        train(select_backend("cpu"), damaged)
+
+
+def test_no_steps_are_refused(examples: Examples) -> None:
+    with pytest.raises(UsageError, match="must be at least 1"):
+        train(select_backend("cpu"), examples, steps=0)

@@ -1,0 +1,77 @@
+"""What every backend offers. None of it is mathematics: that lives once, on the floors above."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xpmlp.arrays import Array, Namespace
+from xpmlp.errors import UsageError
+
+DTYPES = ("float32", "float64")
+
+
+# Whatever is added up over examples: `a += b` makes the sums over more of them.
+Sums = TypeVar("Sums", bound=Any)
+
+
+class Backend(ABC):
+    """Arrays of one library on one device, in one floating-point dtype.
+
+    Attributes: `xp` the namespace that the mathematics is handed, `device` that namespace's
+    own device object, `dtype` its floating dtype, `name` the library, `device_name` the
+    device as a user names it ("cpu", "gpu:0"), `piece_size` how many examples are worked
+    on at a time (memory grows with it, not with the batch).
+    """
+
+    name: str
+    device_name: str
+    xp: Namespace
+    device: Any
+    dtype: Any
+    dtype_name: str
+    piece_size: int
+
+    def __init__(self, dtype: str) -> None:
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype {dtype!r} is not offered: choose one of {', '.join(DTYPES)}")
+        self.dtype_name = dtype
+        self.dtype = getattr(self.xp, dtype)
+
+    def to_device(self, array: np.ndarray) -> Array:
+        """Copy a host array to the device; floating values take the backend's dtype."""
+        if np.issubdtype(array.dtype, np.floating):
+            array = np.asarray(array, dtype=self.dtype_name)
+        return self.xp.asarray(array, device=self.device, copy=True)
+
+    @abstractmethod
+    def to_host(self, array: Array) -> np.ndarray:
+        """Copy a device array to a numpy array, waiting for it where work is asynchronous."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has done all work handed to it."""
+
+    @abstractmethod
+    def computing(self) -> AbstractContextManager[Any]:
+        """Return the context that computation on this backend's arrays runs in."""
+
+    def sum_over_examples(self, sums_of: Callable[[slice], Sums], examples: int) -> Sums:
+        """Return Σ sums_of(piece) over slices that cover the rows 0 ... examples − 1 once.
+
+        This is the hook by which a backend schedules a step: `sums_of` is pure, so its
+        pieces may run one after another, on several threads, or recorded and replayed.
+        """
+        size = self.piece_size
+        total = sums_of(slice(0, min(size, examples)))
+        for start in range(size, examples, size):
+            total += sums_of(slice(start, min(start + size, examples)))
+        return total
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the libraries that compute, for a run's record."""
+        return {"numpy": np.__version__}
