@@ -1,4 +1,4 @@
-"""What all scripts share: the flags of devices and data, results, errors and exit codes."""
+"""What all scripts share: the flags of devices, results, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -32,37 +32,19 @@ def new_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --device and --dtype."""
+def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> None:
+    """Add --device and, where there is a choice, --dtype."""
     group = parser.add_argument_group("device")
     group.add_argument(
         "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
     )
-    group.add_argument(
-        "--dtype",
-        default="float32",
-        choices=("float32", "float64"),
-        help="floating-point type of all computation",
-    )
-
-
-def add_data_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --data and how it is prepared."""
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data",
-        default="digits",
-        metavar="NAME|PATH",
-        help="digits (embedded), mnist (from $XPMLP_DATA/mnist, the cache, or downloaded), or a "
-        "folder of IDX files, gzipped or not",
-    )
-    group.add_argument(
-        "--normalize",
-        default="standard",
-        choices=("none", "unit", "standard"),
-        help="features as they are, divided by their type's maximum, or (x - mean) / std with "
-        "the two scalars of the training set",
-    )
+    if dtype:
+        group.add_argument(
+            "--dtype",
+            default="float32",
+            choices=("float32", "float64"),
+            help="floating-point type of all computation",
+        )
 
 
 def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -76,21 +58,6 @@ def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
     parse.__name__ = kind.__name__
     return parse
-
-
-def layer_sizes(text: str) -> tuple[int, ...]:
-    """Parse "400,400" to (400, 400), and "none" to no hidden layer at all."""
-    if text == "none":
-        return ()
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = (0,)
-    if min(sizes) < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of layer sizes like 400,400 (or none)"
-        )
-    return sizes
 
 
 def message(text: str) -> None:
@@ -107,6 +74,19 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
     for name, value in result.items():
         shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
         print(f"{name:<{width}}  {shown}")
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of the same columns on stdout, aligned."""
+    shown = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = zip(row, widths, strict=True)
+        print("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> NoReturn:

@@ -11,21 +11,28 @@ from typing import Any
 
 from command_line import (
     INTERRUPTED,
-    add_data_flags,
     add_device_flags,
-    layer_sizes,
+    message,
     new_parser,
     positive,
     print_result,
     run,
 )
+from data_flags import add_data_flags, add_split_flags, prepare_data
+from hyperparameters import (
+    add_network_flags,
+    add_optimizer_flags,
+    learning_rate_of,
+    network_of,
+    optimizer_of,
+    penalty_of,
+    schedule_of,
+)
 from progress import Progress
 
 import xpmlp
-from xpmlp.activations import ACTIVATIONS
+from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError
-from xpmlp.initializers import INITIALIZERS
-from xpmlp.optimizers import OPTIMIZERS
 from xpmlp.plots import save_curves
 from xpmlp.runs import CURVES, RunFolder, best_row, host_versions, refuse_existing
 
@@ -39,38 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     add_device_flags(parser)
     add_data_flags(parser)
-    parser.add_argument(
-        "--val-size",
-        type=int,
-        metavar="N",
-        help="examples held out for validation from the end of a seeded shuffle of the training "
-        "set (default: a tenth of it; 0: none)",
-    )
-
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--hidden",
-        type=layer_sizes,
-        default=(100,),
-        metavar="N,N,...",
-        help="units of each hidden layer, or none",
-    )
-    network.add_argument(
-        "--activation", default="sigmoid", choices=ACTIVATIONS, help="of the hidden layers"
-    )
-    network.add_argument(
-        "--init", default="xavier", choices=INITIALIZERS, help="distribution of initial weights"
-    )
-
+    add_split_flags(parser)
+    add_network_flags(parser)
+    add_optimizer_flags(parser)
     training = parser.add_argument_group("training")
-    training.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS, help="update rule")
-    training.add_argument(
-        "--lr", type=positive(float), default=0.5, metavar="RATE", help="learning rate"
-    )
     training.add_argument(
         "--batch-size",
         type=batch_size,
-        default=64,
+        default="64",
         metavar="N|full",
         help="examples a step, or the whole training set at once",
     )
@@ -84,7 +67,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     length.add_argument("--steps", type=positive(int), metavar="N", help="parameter updates")
     training.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
-
     output = parser.add_argument_group("output")
     output.add_argument(
         "--out",
@@ -117,68 +99,81 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="A",
         help="exit with 1 if the test accuracy ends below A (0 to 1)",
     )
+    output.add_argument(
+        "--diagnostics",
+        action="store_true",
+        help="write diagnostics.csv: at every row, for every layer, gradient norm, size of the "
+        "update against the weights, saturated and dead units, on 1,000 training examples",
+    )
     output.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
-    out = arguments.out or Path(
-        "runs", f"{Path(arguments.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    )
+    out = arguments.out or default_folder(arguments.data)
     if not arguments.overwrite:
         refuse_existing(out)
     backend = xpmlp.select_backend(arguments.device, arguments.dtype)
-    dataset = xpmlp.load_data(arguments.data)
-    val_size = len(dataset.train) // 10 if arguments.val_size is None else arguments.val_size
-    training_set, validation_set = xpmlp.hold_out(dataset.train, val_size, arguments.seed)
-    normalization = xpmlp.fit_normalization(arguments.normalize, training_set.x, dataset.maximum)
-    batches = xpmlp.Batches(
-        len(training_set),
-        None if arguments.batch_size == "full" else arguments.batch_size,
-        seed=arguments.seed,
-        backend=backend,
-    )
-    mlp = xpmlp.MLP((dataset.features, *arguments.hidden, dataset.classes), arguments.activation)
-    optimizer = OPTIMIZERS[arguments.optimizer]()
+    optimizer, penalty = optimizer_of(arguments), penalty_of(arguments)
+    learning_rate = learning_rate_of(arguments)
+    data = prepare_data(arguments, backend)
+    mlp = network_of(arguments, data.dataset.features, data.dataset.classes)
+    full = arguments.batch_size == "full"
+    batch_size = len(data.train) if full else arguments.batch_size
+    epoch_steps = steps_per_epoch(len(data.train), batch_size)
+    steps = arguments.steps or arguments.epochs * epoch_steps
     state = xpmlp.initial_state(
         mlp, optimizer, seed=arguments.seed, backend=backend, initializer=arguments.init
     )
-    train, validation, test = (
-        normalization.apply_to(examples, backend.dtype_name).to_device(backend)
-        for examples in (training_set, validation_set, dataset.test)
+    history = xpmlp.fit(
+        mlp,
+        state,
+        data.train,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule_of(arguments, steps),
+        penalty=penalty,
+        dropout=arguments.dropout,
+        batch_size=None if full else batch_size,
+        steps=steps,
+        backend=backend,
+        log_every=arguments.log_every,
+        train_exact={"auto": full, "running": False, "exact": True}[arguments.log_train],
+        validation=data.validation if len(data.validation) else None,
+        test=data.test if arguments.log_test else None,
+        on_step=(progress := Progress(steps, arguments.quiet)).step,
     )
-    steps = arguments.steps or arguments.epochs * batches.steps_per_epoch
-    exact = {"auto": batches.full, "running": False, "exact": True}[arguments.log_train]
+
+    def diagnose(row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
+        return xpmlp.diagnose(
+            mlp,
+            state,
+            data.train.first(1000),
+            optimizer=optimizer,
+            learning_rate=row.learning_rate,
+            backend=backend,
+            penalty=penalty,
+        )
 
     rows: list[xpmlp.LogRow] = []
     status, failure = "completed", None
     with RunFolder(out, overwrite=arguments.overwrite, log_test=arguments.log_test) as folder:
-        settings = {name: value for name, value in vars(arguments).items() if name != "out"}
         folder.write_config(
-            settings
-            | {"val_size": val_size, "steps": steps, "normalization": asdict(normalization)}
-            | {"sizes": mlp.sizes, "xpmlp": xpmlp.__version__}
+            {name: value for name, value in vars(arguments).items() if name != "out"}
+            | {"sizes": mlp.sizes, "lr": learning_rate, "val_size": len(data.validation)}
+            | {"steps": steps, "normalization": asdict(data.normalization)}
+            | {"xpmlp": xpmlp.__version__}
         )
-        with Progress(steps, arguments.quiet) as progress:
+        if not arguments.quiet:
+            message(xpmlp.summarize(mlp, batch_size))
+        with progress:
             try:
-                for row in xpmlp.fit(
-                    mlp,
-                    state,
-                    train,
-                    optimizer=optimizer,
-                    learning_rate=arguments.lr,
-                    batches=batches,
-                    steps=steps,
-                    backend=backend,
-                    log_every=arguments.log_every,
-                    train_exact=exact,
-                    validation=validation if len(validation) else None,
-                    test=test if arguments.log_test else None,
-                    on_step=progress.step,
-                ):
+                for row in history:
                     rows.append(row)
                     folder.append(row)
                     progress.row(row)
+                    if arguments.diagnostics:
+                        folder.append_diagnostics(row.step, diagnose(row))
             except DivergedError as error:
                 status, failure = "diverged", error
             except KeyboardInterrupt:
@@ -186,9 +181,9 @@ def main(arguments: argparse.Namespace) -> int:
 
         test_loss, test_accuracy = None, None
         if failure is None:
-            test_loss, test_accuracy = xpmlp.evaluate(mlp, state.params, test, backend=backend)
+            test_loss, test_accuracy = xpmlp.evaluate(mlp, state.params, data.test, backend=backend)
         best = best_row(rows)
-        epochs = state.step / batches.steps_per_epoch
+        examples = len(data.train) * state.step / epoch_steps
         summary: dict[str, Any] = {
             "status": status,
             "test_loss": test_loss,
@@ -197,9 +192,9 @@ def main(arguments: argparse.Namespace) -> int:
             "best_val_accuracy": best and best.val_accuracy,
             "parameters": mlp.parameter_count,
             "steps": state.step,
-            "epochs": epochs,
+            "epochs": state.step / epoch_steps,
             "train_seconds": state.seconds,
-            "examples_per_second": len(train) * epochs / state.seconds if state.seconds else None,
+            "examples_per_second": examples / state.seconds if state.seconds else None,
             "device": backend.device_name,
             "backend": backend.name,
             "dtype": backend.dtype_name,
@@ -208,18 +203,24 @@ def main(arguments: argparse.Namespace) -> int:
         }
         folder.write_summary(summary)
     if rows:
-        save_curves(rows, out / CURVES, title=f"{dataset.name}: {mlp}")
+        save_curves(rows, out / CURVES, title=f"{data.dataset.name}: {mlp}")
     print_result({"run": str(out)} | summary, arguments.json)
     if failure is not None:
         raise failure
     if status == "interrupted":
         return INTERRUPTED
-    if arguments.min_accuracy is not None and test_accuracy < arguments.min_accuracy:
+    minimum = arguments.min_accuracy
+    if minimum is not None and (test_accuracy is None or test_accuracy < minimum):
         raise CheckFailedError(
-            f"the test accuracy {test_accuracy:.4f} is below --min-accuracy "
-            f"{arguments.min_accuracy:g}: train longer or change the settings"
+            f"the test accuracy {test_accuracy:.4f} is below --min-accuracy {minimum:g}: "
+            "train longer or change the settings"
         )
     return 0
+
+
+def default_folder(source: str) -> Path:
+    """Return a run folder named after the data and the time."""
+    return Path("runs", f"{Path(source).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 if __name__ == "__main__":

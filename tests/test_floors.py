@@ -19,10 +19,16 @@ FLOORS = {
     "losses": 1,
     "initializers": 1,
     "metrics": 1,
+    "penalties": 1,
+    "schedules": 1,
+    "dropout": 1,
     "mlp": 2,
     "optimizers": 2,
     "data": 2,
     "training": 3,
+    "summary": 3,
+    "gradcheck": 3,
+    "diagnostics": 3,
     "runs": 4,
     "plots": 4,
 }
@@ -32,12 +38,15 @@ SAME_FLOOR = {
     ("backends", "errors"),
     ("randomness", "errors"),
     ("plots", "runs"),
+    ("gradcheck", "training"),
+    ("diagnostics", "training"),
 }
 
 # Everything else receives a namespace and knows no library.
-NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers", "mlp"}
+NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers", "gradcheck"}
 # Formulas and steps: only functions of the namespace that they are handed.
-MATHEMATICS = ["activations", "losses", "metrics", "mlp", "optimizers", "training"]
+MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "mlp", "optimizers"]
+MATHEMATICS += ["training", "diagnostics"]
 ARRAY_METHODS = {"sum", "mean", "max", "min", "dot", "reshape", "astype", "T", "take", "argmax"}
 
 MODULES = sorted((REPOSITORY / "xpmlp").rglob("*.py"))

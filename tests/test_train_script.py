@@ -70,8 +70,9 @@ def test_defaults_train_on_the_embedded_digits(train: Run, tmp_path: Path) -> No
     assert summary["best_step"] == best.step
     assert summary["best_val_accuracy"] == best.val_accuracy
     progress = result.stderr.splitlines()
-    assert len(progress) == 20
-    assert progress[0].startswith("step 21  epoch 1  loss ")
+    assert "7,510 parameters" in progress[3]
+    assert len(progress) == 4 + 20
+    assert progress[4].startswith("step 21  epoch 1  loss ")
 
 
 def test_config_says_how_to_run_it_again(train: Run, tmp_path: Path) -> None:
@@ -144,7 +145,35 @@ def test_divergence_exits_with_5_and_is_recorded(train: Run, tmp_path: Path) -> 
     assert summary["test_loss"] is None
 
 
+def test_learning_rate_halves_after_its_epochs(train: Run, tmp_path: Path) -> None:
+    flags = ["--epochs", "3", "--lr", "0.2", "--lr-milestones", "1,2", "--out", "run", "--quiet"]
+    assert train(*flags).returncode == 0
+    rates = [row.learning_rate for row in read_metrics(tmp_path / "run")]
+    assert rates == [0.2, 0.1, 0.05]
+
+
+def test_settings_of_the_classic_tricks(train: Run, tmp_path: Path) -> None:
+    """Scaled tanh, 1/sqrt(fan_in), momentum, penalties, dropout and diagnostics in one run."""
+    flags = ["--activation", "lecun_tanh", "--init", "lecun", "--optimizer", "momentum"]
+    flags += ["--momentum", "0.9", "--lr", "0.02", "--l2", "1e-4", "--l1", "1e-6"]
+    flags += ["--dropout", "0.1", "--batch-size", "32", "--hidden", "64,32", "--epochs", "15"]
+    flags += ["--warmup-steps", "20", "--lr-schedule", "cosine", "--train-size", "1000"]
+    result = train(*flags, "--diagnostics", "--out", "run", "--quiet", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["test_accuracy"] > 0.93
+    with (tmp_path / "run" / "diagnostics.csv").open(newline="") as file:
+        layers = list(csv.DictReader(file))
+    assert len(layers) == 15 * 3
+    assert [row["dead"] for row in layers[:3]] == ["0.0", "0.0", ""]
+    assert all(float(row["gradient_norm"]) > 0 for row in layers)
+
+
 WRONG = {
+    "flag of another optimiser": (["--momentum", "0.9"], 2, "choose --optimizer momentum or nes"),
+    "two schedules": (["--lr-milestones", "2", "--lr-schedule", "cosine"], 2, "exclude each other"),
+    "too many activations": (["--activation", "tanh,relu"], 2, "2 activations for 1 hidden layers"),
+    "unknown activation": (["--activation", "gelu"], 2, "'gelu' is not known: choose from sigmoid"),
+    "dropout of all": (["--dropout", "1"], 2, "1 is not a number from 0 to below 1"),
     "unknown flag": (["--learning-rate", "1"], 2, "unrecognized arguments"),
     "layer of zero": (["--hidden", "20,0"], 2, "not a list of layer sizes like 400,400"),
     "rate of zero": (["--lr", "0"], 2, "0 is not a number above 0"),

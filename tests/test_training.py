@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from xpmlp import SGD, Batches, Examples, evaluate, fit, initial_state, select_backend
+from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
 from xpmlp.backends import Backend
-from xpmlp.data import load_data
+from xpmlp.data import Batches, load_data
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.mlp import MLP
 from xpmlp.training import LogRow, TrainingState
@@ -40,7 +40,7 @@ def train(
         examples.to_device(backend),
         optimizer=SGD(),
         learning_rate=learning_rate,
-        batches=Batches(len(examples), batch_size, seed=seed, backend=backend),
+        batch_size=batch_size,
         steps=steps,
         backend=backend,
         log_every=log_every,
@@ -70,8 +70,8 @@ def test_every_backend_trains_alike(
 
 def test_training_learns(backend: Backend, examples: Examples) -> None:
     _, rows = train(backend, examples, steps=800)
-    assert rows[0].train_accuracy < 0.5
-    assert rows[-1].train_accuracy > 0.95
+    assert (rows[0].train_accuracy or 1) < 0.5
+    assert (rows[-1].train_accuracy or 0) > 0.95
 
 
 def test_batches_cover_every_example_once_an_epoch(backend: Backend) -> None:
@@ -141,7 +141,7 @@ def test_log_points_and_their_figures(examples: Examples) -> None:
 def test_training_goes_on_where_it_stopped(examples: Examples) -> None:
     backend = select_backend("cpu", "float64")
     expected, _ = train(backend, examples, steps=25)
-    mlp, batches = MLP((64, 20, 15, 10)), Batches(len(examples), 20, seed=5, backend=backend)
+    mlp = MLP((64, 20, 15, 10))
     state = initial_state(mlp, SGD(), seed=5, backend=backend)
     for steps in (7, 25):
         rows = fit(
@@ -150,7 +150,7 @@ def test_training_goes_on_where_it_stopped(examples: Examples) -> None:
             examples.to_device(backend),
             optimizer=SGD(),
             learning_rate=0.5,
-            batches=batches,
+            batch_size=20,
             steps=steps,
             backend=backend,
         )

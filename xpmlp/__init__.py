@@ -1,9 +1,14 @@
 """Multi-layer perceptrons with hand-written backpropagation, on numpy and CuPy arrays."""
 
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data import Batches, Dataset, Examples, fit_normalization, hold_out, load_data
+from xpmlp.data import Dataset, Examples, fit_normalization, hold_out, load_data
+from xpmlp.diagnostics import LayerDiagnostics, diagnose
+from xpmlp.gradcheck import GradientRow, check_gradients
 from xpmlp.mlp import MLP
-from xpmlp.optimizers import SGD
+from xpmlp.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
+from xpmlp.penalties import Penalty
+from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
+from xpmlp.summary import summarize
 from xpmlp.training import LogRow, TrainingState, evaluate, fit, initial_state
 
 __version__ = "0.1.0"
@@ -11,13 +16,27 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "SGD",
+    "Adam",
+    "AdamW",
     "Backend",
-    "Batches",
+    "Constant",
+    "Cosine",
     "Dataset",
     "Examples",
+    "Exponential",
+    "GradientRow",
+    "LayerDiagnostics",
     "LogRow",
+    "Momentum",
+    "Nesterov",
+    "Penalty",
+    "RMSprop",
+    "StepDecay",
     "TrainingState",
+    "Warmup",
     "__version__",
+    "check_gradients",
+    "diagnose",
     "evaluate",
     "fit",
     "fit_normalization",
@@ -25,4 +44,5 @@ __all__ = [
     "initial_state",
     "load_data",
     "select_backend",
+    "summarize",
 ]

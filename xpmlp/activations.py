@@ -1,7 +1,7 @@
 """Activation functions f and their derivatives, written in terms of the output a = f(z).
 
-Every f used here is monotonic where it matters, so a determines f′: nothing but the
-output has to be kept for the backward pass.
+Each f here determines z's slope by its value alone, so nothing but the output has to be
+kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -11,12 +11,23 @@ from typing import NamedTuple
 
 from xpmlp.arrays import Array, Namespace
 
+# LeCun et al. 1998, "Efficient BackProp", section 4.4: f(±1) = ±1, and the second
+# derivative is largest there.
+_LECUN_SCALE, _LECUN_SLOPE = 1.7159, 2.0 / 3.0
+_LEAK = 0.01
+
 
 class Activation(NamedTuple):
-    """f: `function(z, xp=xp)` → a, and f′: `derivative(a, xp=xp)` from that output."""
+    """f and f′ with what is known of them.
+
+    `function(z, xp=xp)` → a, `derivative(a, xp=xp)` → f′(z) from that output, `steepest`
+    the largest slope, `kinked` whether f′ jumps at z = 0.
+    """
 
     function: Callable[..., Array]
     derivative: Callable[..., Array]
+    steepest: float = 1.0
+    kinked: bool = False
 
 
 def sigmoid(z: Array, *, xp: Namespace) -> Array:
@@ -29,12 +40,74 @@ def sigmoid(z: Array, *, xp: Namespace) -> Array:
 
 
 def sigmoid_derivative(a: Array, *, xp: Namespace) -> Array:
-    """σ′(z) = a (1 − a) with a = σ(z)."""
+    """σ′(z) = a (1 − a)."""
     slope = 1.0 - a
     slope *= a
     return slope
 
 
+def tanh(z: Array, *, xp: Namespace) -> Array:
+    """f(z) = tanh z."""
+    return xp.tanh(z)
+
+
+def tanh_derivative(a: Array, *, xp: Namespace) -> Array:
+    """f′(z) = 1 − a²."""
+    return 1.0 - a * a
+
+
+def lecun_tanh(z: Array, *, xp: Namespace) -> Array:
+    """f(z) = 1.7159 tanh(2z/3) (LeCun et al. 1998, section 4.4)."""
+    a = xp.tanh(_LECUN_SLOPE * z)
+    a *= _LECUN_SCALE
+    return a
+
+
+def lecun_tanh_derivative(a: Array, *, xp: Namespace) -> Array:
+    """f′(z) = (2/3) (1.7159 − a² / 1.7159)."""
+    return _LECUN_SLOPE * _LECUN_SCALE - (_LECUN_SLOPE / _LECUN_SCALE) * (a * a)
+
+
+def relu(z: Array, *, xp: Namespace) -> Array:
+    """f(z) = max(z, 0)."""
+    return xp.maximum(z, 0.0)
+
+
+def relu_derivative(a: Array, *, xp: Namespace) -> Array:
+    """f′(z) = 1 where a > 0, else 0, at the kink as well."""
+    return xp.astype(a > 0, a.dtype)
+
+
+def leaky_relu(z: Array, *, xp: Namespace) -> Array:
+    """f(z) = max(z, z/100) (Maas et al. 2013)."""
+    return xp.maximum(z, _LEAK * z)
+
+
+def leaky_relu_derivative(a: Array, *, xp: Namespace) -> Array:
+    """f′(z) = 1 where a > 0, else 1/100."""
+    slope = xp.astype(a > 0, a.dtype)
+    slope *= 1.0 - _LEAK
+    slope += _LEAK
+    return slope
+
+
+def identity(z: Array, *, xp: Namespace) -> Array:
+    """f(z) = z: a linear layer."""
+    return z
+
+
+def identity_derivative(a: Array, *, xp: Namespace) -> Array:
+    """f′(z) = 1."""
+    return xp.ones_like(a)
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": Activation(sigmoid, sigmoid_derivative),
+    "sigmoid": Activation(sigmoid, sigmoid_derivative, steepest=0.25),
+    "tanh": Activation(tanh, tanh_derivative),
+    "lecun_tanh": Activation(
+        lecun_tanh, lecun_tanh_derivative, steepest=_LECUN_SLOPE * _LECUN_SCALE
+    ),
+    "relu": Activation(relu, relu_derivative, kinked=True),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, kinked=True),
+    "identity": Activation(identity, identity_derivative),
 }

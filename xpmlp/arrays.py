@@ -11,3 +11,18 @@ Namespace: TypeAlias = Any
 # Parameters, gradients and optimiser moments of a network, under the same names:
 # "layer1.weight", "layer1.bias", ...
 Params: TypeAlias = dict[str, Array]
+
+
+def per_model(value: float | Array, *, like: Array, xp: Namespace) -> float | Array:
+    """Shape a hyperparameter of one value a model, (models,), to broadcast against `like`.
+
+    Numbers and 0-d arrays, which are the same for all models, are returned as they are.
+    """
+    if isinstance(value, float | int) or value.ndim == 0:
+        return value
+    return xp.reshape(value, value.shape + (1,) * (like.ndim - value.ndim))
+
+
+def is_weight(name: str) -> bool:
+    """Tell a weight, which penalties and decay act on, from a bias, which they leave alone."""
+    return name.endswith(".weight")

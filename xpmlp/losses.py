@@ -1,12 +1,17 @@
 """Losses: each returns its value and its gradient with respect to the network's output.
 
 A loss is a sum over examples times `scale`; 1/B makes it the mean over a batch of B, of
-which the examples at hand may be a part.
+which the examples at hand may be a part. With `weights` (..., N) each example counts that
+many times; 1/Σ_n w_n then makes it the weighted mean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xpmlp.arrays import Array, Namespace
+
+Loss = Callable[..., tuple[Array, Array]]
 
 
 def softmax(logits: Array, *, xp: Namespace) -> Array:
@@ -18,9 +23,14 @@ def softmax(logits: Array, *, xp: Namespace) -> Array:
 
 
 def softmax_cross_entropy(
-    logits: Array, targets: Array, *, xp: Namespace, scale: float = 1.0
+    logits: Array,
+    targets: Array,
+    *,
+    xp: Namespace,
+    scale: float = 1.0,
+    weights: Array | None = None,
 ) -> tuple[Array, Array]:
-    """C = −scale Σ_n Σ_i y_ni ln a_ni with a = softmax(z), and ∂C/∂z = scale (a − y).
+    """C = −scale Σ_n w_n Σ_i y_ni ln a_ni with a = softmax(z), and ∂C/∂z = scale w (a − y).
 
     logits (..., N, C); targets class ids (..., N) of an integer dtype, or rows of
     probabilities (..., N, C). Returns the loss (...,) and a gradient of the logits' shape.
@@ -32,11 +42,39 @@ def softmax_cross_entropy(
     # ln a_i = (z_i − max) − ln Σ e^(z_j − max): no logarithm of an underflowed probability.
     shifted -= xp.log(total)
     shifted *= y
-    loss = -scale * xp.sum(shifted, axis=(-2, -1))
     a /= total
     a -= y
-    a *= scale
-    return loss, a
+    return _weighted(-shifted, a, scale, weights, xp)
+
+
+def mean_squared_error(
+    outputs: Array,
+    targets: Array,
+    *,
+    xp: Namespace,
+    scale: float = 1.0,
+    weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """C = (scale / K) Σ_n w_n Σ_k (z_nk − y_nk)², and ∂C/∂z = (2 scale / K) w (z − y).
+
+    outputs (..., N, K) of a linear layer; targets of that shape, or class ids (..., N) that
+    stand for one-hot rows. Returns the loss (...,) and a gradient of the outputs' shape.
+    """
+    difference = outputs - one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
+    scale = scale / outputs.shape[-1]
+    return _weighted(difference * difference, 2.0 * difference, scale, weights, xp)
+
+
+def _weighted(
+    terms: Array, gradient: Array, scale: float, weights: Array | None, xp: Namespace
+) -> tuple[Array, Array]:
+    """Add up terms (..., N, C) and scale their gradient, each example by its weight."""
+    if weights is not None:
+        column = xp.expand_dims(weights, axis=-1)
+        terms = terms * column
+        gradient = gradient * column
+    gradient *= scale
+    return scale * xp.sum(terms, axis=(-2, -1)), gradient
 
 
 def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Array:
@@ -45,3 +83,29 @@ def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Arra
         return targets
     ids = xp.arange(classes, dtype=targets.dtype, device=targets.device)
     return xp.astype(xp.expand_dims(targets, axis=-1) == ids, like.dtype)
+
+
+# The same gradient the long way round, to learn from and to test against.
+
+
+def softmax_jacobian(a: Array, *, xp: Namespace) -> Array:
+    """∂a_i/∂z_j = a_i (δ_ij − a_j) for a = softmax(z) (..., C): a symmetric (..., C, C)."""
+    unit = xp.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    return xp.expand_dims(a, axis=-1) * (unit - xp.expand_dims(a, axis=-2))
+
+
+def cross_entropy(a: Array, y: Array, *, xp: Namespace, scale: float = 1.0) -> tuple[Array, Array]:
+    """C = −scale Σ_n Σ_i y_ni ln a_ni of probabilities, and ∂C/∂a = −scale y / a."""
+    return -scale * xp.sum(y * xp.log(a), axis=(-2, -1)), -scale * y / a
+
+
+def softmax_backward(a: Array, da: Array, *, xp: Namespace) -> Array:
+    """∂C/∂z_j = Σ_i ∂C/∂a_i ∂a_i/∂z_j: the chain rule through the softmax Jacobian."""
+    row = xp.expand_dims(da, axis=-2)
+    return xp.squeeze(xp.matmul(row, softmax_jacobian(a, xp=xp)), axis=-2)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": softmax_cross_entropy,
+    "mean_squared_error": mean_squared_error,
+}

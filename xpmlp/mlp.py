@@ -1,42 +1,54 @@
-"""The network: initial parameters, the forward pass, and the backward pass it hands back."""
+"""The network: the forward pass, and the backward pass that it hands back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from xpmlp.activations import ACTIVATIONS
+from xpmlp.activations import ACTIVATIONS, Activation
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.errors import UsageError
-from xpmlp.initializers import INITIALIZERS
+from xpmlp.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
+from xpmlp.losses import LOSSES, Loss, softmax
 
 Backprop = Callable[[Array], Params]
+
+# From a hidden layer's number (from 1) and its output, the factors of its units.
+Masks = Callable[[int, Array], Array]
 
 
 @dataclass(frozen=True)
 class MLP:
-    """A fully connected network: hidden layers h = f(h W + b), an output layer of logits.
+    """A fully connected network: hidden layers h = f(h W + b), and a linear output layer.
 
-    `sizes` is (features, hidden units ..., outputs); layer l has the parameters
-    "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias" (fan_out,), counted from 1.
-    Leading axes of the parameters are independent models: the same functions train a stack.
+    `sizes` is (features, hidden units ..., outputs). `activation` names the f of all hidden
+    layers, or of each in turn. `loss` names what the outputs are trained on: "cross_entropy"
+    makes them logits of a softmax, "mean_squared_error" leaves them linear.
+    Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
+    (fan_out,), counted from 1. Leading axes of the parameters are independent models.
     """
 
     sizes: tuple[int, ...]
-    activation: str = "sigmoid"
+    activation: str | tuple[str, ...] = "sigmoid"
+    loss: str = "cross_entropy"
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise UsageError(f"activation {self.activation!r} is not known: choose from {known}")
+        for name in self.activation_names:
+            _known("activation", name, ACTIVATIONS)
+        _known("loss", self.loss, LOSSES)
+        if len(self.activation_names) != self.layers - 1:
+            raise UsageError(
+                f"{len(self.activation_names)} activations for {self.layers - 1} hidden layers: "
+                "name one for all of them, or one each"
+            )
 
     def __str__(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))}, {self.activation}"
+        names = self.activation_names
+        shown = ", ".join(names if len(set(names)) > 1 else names[:1]) or "linear"
+        return f"{'-'.join(map(str, self.sizes))}, {shown}"
 
     @property
     def layers(self) -> int:
@@ -44,52 +56,85 @@ class MLP:
         return len(self.sizes) - 1
 
     @property
+    def activation_names(self) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * (self.layers - 1)
+        return self.activation
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """f and f′ of each hidden layer."""
+        return tuple(ACTIVATIONS[name] for name in self.activation_names)
+
+    @property
+    def loss_function(self) -> Loss:
+        """Loss and its gradient from outputs and targets."""
+        return LOSSES[self.loss]
+
+    @property
     def parameter_count(self) -> int:
         """Number of weights and biases: Σ_l (fan_in + 1) fan_out."""
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
 
-    def init(self, rng: np.random.Generator, initializer: str = "xavier") -> dict[str, np.ndarray]:
+    def init(self, rng: Generator, initializer: str = "xavier") -> HostParams:
         """Draw the initial parameters on the host; biases are zero."""
-        if initializer not in INITIALIZERS:
-            known = ", ".join(INITIALIZERS)
-            raise UsageError(f"initialiser {initializer!r} is not known: choose from {known}")
-        params = {}
-        for layer, (fan_in, fan_out) in enumerate(pairwise(self.sizes), start=1):
-            params[f"layer{layer}.weight"] = INITIALIZERS[initializer](rng, fan_in, fan_out)
-            params[f"layer{layer}.bias"] = np.zeros(fan_out)
-        return params
+        _known("initialiser", initializer, INITIALIZERS)
+        return draw_parameters(rng, self.sizes, INITIALIZERS[initializer])
 
-    def forward(self, params: Params, x: Array, *, xp: Namespace) -> tuple[Array, Backprop]:
-        """Return the logits (..., N, outputs) of x (..., N, features), and backprop.
+    def forward(
+        self, params: Params, x: Array, *, xp: Namespace, masks: Masks | None = None
+    ) -> tuple[Array, Backprop]:
+        """Return the outputs (..., N, outputs) of x (..., N, features), and backprop.
 
-        `backprop(dlogits)` takes δ = ∂C/∂logits and returns ∂C/∂parameter under the
-        parameters' names, from the layer above to the one below:
+        `masks` multiplies each hidden layer's output (dropout). `backprop(doutputs)` takes
+        δ = ∂C/∂outputs and returns ∂C/∂parameter under the parameters' names:
 
-            ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ f′(z)
+            ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
 
-        with h the layer's input. The activations live in that closure and nowhere else.
+        with h the layer's input, from the last layer to the first. The activations live in
+        that closure and nowhere else.
         """
-        f = ACTIVATIONS[self.activation]
-        inputs = [x]
-        for layer in range(1, self.layers):
-            z = _affine(params, layer, inputs[-1], xp)
-            inputs.append(f.function(z, xp=xp))
-        logits = _affine(params, self.layers, inputs[-1], xp)
+        h, inputs, outputs, factors = x, [x], [], []
+        for layer, f in enumerate(self.activations, start=1):
+            a = f.function(_affine(params, layer, h, xp), xp=xp)
+            factor = masks(layer, a) if masks is not None else None
+            h = a if factor is None else a * factor
+            inputs.append(h)
+            outputs.append(a)
+            factors.append(factor)
+        logits = _affine(params, self.layers, h, xp)
 
-        def backprop(dlogits: Array) -> Params:
+        def backprop(doutputs: Array) -> Params:
             gradients: Params = {}
-            delta = dlogits
+            delta = doutputs
             for layer in range(self.layers, 0, -1):
                 h = inputs[layer - 1]
                 gradients[f"layer{layer}.weight"] = xp.matmul(xp.matrix_transpose(h), delta)
                 gradients[f"layer{layer}.bias"] = xp.sum(delta, axis=-2)
-                if layer > 1:  # nobody asks for the gradient with respect to x
-                    weight = params[f"layer{layer}.weight"]
-                    delta = xp.matmul(delta, xp.matrix_transpose(weight))
-                    delta *= f.derivative(h, xp=xp)
+                if layer == 1:
+                    break  # nobody asks for the gradient with respect to x
+                below = layer - 2  # the hidden layer that feeds this one, from 0
+                delta = xp.matmul(delta, xp.matrix_transpose(params[f"layer{layer}.weight"]))
+                if factors[below] is not None:
+                    delta *= factors[below]
+                delta *= self.activations[below].derivative(outputs[below], xp=xp)
             return gradients
 
         return logits, backprop
+
+    def hidden_outputs(self, params: Params, x: Array, *, xp: Namespace) -> list[Array]:
+        """Return the output a = f(z) (..., N, units) of every hidden layer."""
+        outputs: list[Array] = []
+        for layer, f in enumerate(self.activations, start=1):
+            h = outputs[-1] if outputs else x
+            outputs.append(f.function(_affine(params, layer, h, xp), xp=xp))
+        return outputs
+
+    def predict(self, params: Params, x: Array, *, xp: Namespace) -> Array:
+        """Return class probabilities (..., N, outputs), or the linear outputs of a regression."""
+        outputs, _ = self.forward(params, x, xp=xp)
+        return softmax(outputs, xp=xp) if self.loss == "cross_entropy" else outputs
 
 
 def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
@@ -97,3 +142,8 @@ def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     z = xp.matmul(h, params[f"layer{layer}.weight"])
     z += xp.expand_dims(params[f"layer{layer}.bias"], axis=-2)
     return z
+
+
+def _known(kind: str, name: str, table: Mapping[str, object]) -> None:
+    if name not in table:
+        raise UsageError(f"{kind} {name!r} is not known: choose from {', '.join(table)}")

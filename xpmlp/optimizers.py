@@ -1,26 +1,37 @@
-"""Optimisers: a pair of pure functions, `init` for the state and `update` for a step.
+"""Optimisers: `init` makes the state, `update` takes a step.
 
 `update` may change the arrays of the parameters and of the state in place (and returns
-them): they belong to the training, and a pass over memory is saved. Gradients are its to use up.
+them): they belong to the training, and a pass over memory is saved. Gradients are its to
+use up. Hyperparameters are numbers, 0-d arrays, or arrays (models,) with one value a model.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
 
-# Moments by name ("velocity", ...), each with an array under every parameter's name.
+# Moments by name ("velocity", ...), each with an array under every parameter's name; what
+# belongs to no parameter has a name of its own.
 OptimizerState = dict[str, Params]
 
 
-class Optimizer(Protocol):
-    """What training needs of an optimiser."""
+class Optimizer(ABC):
+    """An update rule, written for one parameter array at a time.
+
+    `moments` names the arrays kept for each parameter, zero before the first step.
+    """
+
+    moments: ClassVar[tuple[str, ...]] = ()
 
     def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
         """Return the state before the first step."""
-        ...
+        return {
+            moment: {name: xp.zeros_like(w) for name, w in params.items()}
+            for moment in self.moments
+        }
 
     def update(
         self,
@@ -32,16 +43,157 @@ class Optimizer(Protocol):
         xp: Namespace,
     ) -> tuple[Params, OptimizerState]:
         """Return parameters and state after one step; their arrays may be changed in place."""
-        ...
+        stepped: Params = {}
+        moved: OptimizerState = {moment: {} for moment in self.moments}
+        for name, w in params.items():
+            rate = per_model(learning_rate, like=w, xp=xp)
+            kept = {moment: state[moment][name] for moment in self.moments}
+            stepped[name], kept = self.step(name, w, gradients[name], kept, state, rate, xp)
+            for moment, array in kept.items():
+                moved[moment][name] = array
+        return stepped, state | moved
+
+    @abstractmethod
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """Return w and its moments after a step along the gradient g."""
 
 
 @dataclass(frozen=True)
-class SGD:
-    """Gradient descent on a batch: w ← w − α ∂C/∂w."""
+class SGD(Optimizer):
+    """Gradient descent on a batch: w ← w − α g with g = ∂C/∂w."""
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """w ← w − α g."""
+        g *= rate
+        w -= g
+        return w, {}
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Heavy ball: Δw(t) = g + γ Δw(t−1), w ← w − α Δw(t) (Polyak 1964).
+
+    The form of today's frameworks. LeCun et al. 1998 put the rate inside, Δw(t) = α g + γ Δw(t−1)
+    and w ← w − Δw(t): the same path while α is constant, another one after α changes, because
+    there the steps remembered keep the rate that they were taken with.
+    """
+
+    momentum: float | Array = 0.9
+    moments = ("velocity",)
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """v ← γ v + g, w ← w − α v."""
+        v = moments["velocity"]
+        v *= per_model(self.momentum, like=w, xp=xp)
+        v += g
+        w -= rate * v
+        return w, {"velocity": v}
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """Momentum that looks ahead: v ← γ v + g, w ← w − α (g + γ v).
+
+    Nesterov 1983 in the form of Sutskever et al. 2013, with w standing for the point looked
+    ahead to, where the gradient is taken.
+    """
+
+    momentum: float | Array = 0.9
+    moments = ("velocity",)
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """v ← γ v + g, w ← w − α (g + γ v)."""
+        v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=xp)
+        v *= gamma
+        v += g
+        g += gamma * v
+        g *= rate
+        w -= g
+        return w, {"velocity": v}
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε) (Hinton 2012, lecture 6e)."""
+
+    decay: float | Array = 0.9
+    epsilon: float = 1e-8
+    moments = ("square",)
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε)."""
+        s, rho = moments["square"], per_model(self.decay, like=w, xp=xp)
+        s *= rho
+        s += (1.0 - rho) * (g * g)
+        g *= rate
+        g /= xp.sqrt(s) + self.epsilon
+        w -= g
+        return w, {"square": s}
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − α m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t) undo the start at zero
+    (Kingma and Ba 2015, algorithm 1).
+    """
+
+    beta1: float | Array = 0.9
+    beta2: float | Array = 0.999
+    epsilon: float = 1e-8
+    moments = ("first_moment", "second_moment")
 
     def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
-        """Return an empty state: nothing is remembered between steps."""
-        return {}
+        """Return the moments at zero, and the number of steps t as an array of its own."""
+        w = next(iter(params.values()))
+        steps = xp.zeros((), dtype=w.dtype, device=w.device)
+        return super().init(params, xp=xp) | {"time": {"steps": steps}}
 
     def update(
         self,
@@ -52,21 +204,66 @@ class SGD:
         learning_rate: float | Array,
         xp: Namespace,
     ) -> tuple[Params, OptimizerState]:
-        """Return w − α g for every parameter; α a number, or an array (models,) for a stack."""
-        updated = {}
-        for name, w in params.items():
-            g = gradients[name]
-            g *= per_model(learning_rate, like=w, xp=xp)
-            w -= g
-            updated[name] = w
-        return updated, state
+        """Count the step and take it."""
+        steps = state["time"]["steps"]
+        steps += 1
+        state = state | {"time": {"steps": steps}}
+        return super().update(params, gradients, state, learning_rate=learning_rate, xp=xp)
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """One step of algorithm 1."""
+        m, v, t = moments["first_moment"], moments["second_moment"], state["time"]["steps"]
+        beta1, beta2 = (per_model(beta, like=w, xp=xp) for beta in (self.beta1, self.beta2))
+        m *= beta1
+        m += (1.0 - beta1) * g
+        v *= beta2
+        v += (1.0 - beta2) * (g * g)
+        denominator = xp.sqrt(v / (1.0 - beta2**t))
+        denominator += self.epsilon
+        w -= (rate / (1.0 - beta1**t)) * m / denominator
+        return w, {"first_moment": m, "second_moment": v}
 
 
-def per_model(value: float | Array, *, like: Array, xp: Namespace) -> float | Array:
-    """Shape one value a model, (models,), so that it broadcasts against (models, ...)."""
-    if isinstance(value, float | int) or value.ndim == 0:
-        return value
-    return xp.reshape(value, value.shape + (1,) * (like.ndim - value.ndim))
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam after w ← w − α λ w for weights, not biases (Loshchilov and Hutter 2019).
+
+    Unlike an L2 penalty the decay does not pass through the moments, so that it is the same
+    for weights with large and with small gradients.
+    """
+
+    weight_decay: float | Array = 0.01
+
+    def step(
+        self,
+        name: str,
+        w: Array,
+        g: Array,
+        moments: Params,
+        state: OptimizerState,
+        rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Array, Params]:
+        """Decay a weight, then one step of Adam."""
+        if is_weight(name):
+            w *= 1.0 - rate * per_model(self.weight_decay, like=w, xp=xp)
+        return super().step(name, w, g, moments, state, rate, xp)
 
 
-OPTIMIZERS: dict[str, type[SGD]] = {"sgd": SGD}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}

@@ -30,7 +30,7 @@ def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
         if best is not None:
             axes.axvline(best.step, color="0.5", linestyle=":", label=f"best step {best.step:,}")
         axes.set_xlabel("step (parameter updates)")
-        axes.set_ylabel({"loss": "cross-entropy loss", "accuracy": "accuracy"}[quantity])
+        axes.set_ylabel(quantity)
         axes.grid(alpha=0.3)
         axes.legend()
     loss_axes.set_ylim(bottom=0)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from xpmlp.diagnostics import LayerDiagnostics
 from xpmlp.errors import DataError, UsageError
 from xpmlp.training import LogRow
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
-_FILES = (CONFIG, METRICS, SUMMARY, CURVES)
+DIAGNOSTICS = "diagnostics.csv"
+_FILES = (CONFIG, METRICS, SUMMARY, CURVES, DIAGNOSTICS)
 _TEST_COLUMNS = ("test_loss", "test_accuracy")
 
 
@@ -57,6 +59,18 @@ class RunFolder:
         """Write a row of metrics.csv, on the disk when this returns."""
         values = asdict(row)
         self._write_row(["" if values[name] is None else values[name] for name in self._columns])
+
+    def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
+        """Add a row a layer to diagnostics.csv."""
+        path = self.path / DIAGNOSTICS
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(["step", *(field.name for field in fields(LayerDiagnostics))])
+            for layer in layers:
+                values = asdict(layer).values()
+                writer.writerow([step, *("" if value is None else value for value in values)])
 
     def _write_row(self, values: Iterable[Any]) -> None:
         self._writer.writerow(values)

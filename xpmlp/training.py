@@ -10,19 +10,24 @@ from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend
-from xpmlp.data.batches import Batches
+from xpmlp.data.batches import Batches, DropoutKeys
 from xpmlp.data.dataset import Examples
+from xpmlp.dropout import dropout_mask
 from xpmlp.errors import DivergedError, UsageError
-from xpmlp.losses import softmax_cross_entropy
 from xpmlp.metrics import count_correct
-from xpmlp.mlp import MLP
+from xpmlp.mlp import MLP, Masks
 from xpmlp.optimizers import Optimizer, OptimizerState
+from xpmlp.penalties import Penalty
 from xpmlp.randomness import random_stream
+from xpmlp.schedules import Constant, Schedule
 
 
 @dataclass
 class Sums:
-    """What is added up over examples: loss, correct predictions, gradients."""
+    """What is added up over examples: loss, correct predictions, gradients.
+
+    `correct` stays 0 in a regression, where there is nothing to count.
+    """
 
     loss: Array
     correct: Array
@@ -37,41 +42,58 @@ class Sums:
 
 
 def loss_and_gradients(
-    mlp: MLP, params: Params, x: Array, y: Array, *, examples: int, xp: Namespace
+    mlp: MLP,
+    params: Params,
+    x: Array,
+    y: Array,
+    *,
+    examples: int,
+    xp: Namespace,
+    masks: Masks | None = None,
 ) -> Sums:
     """Return the share of x in the mean loss over `examples`, and in its gradients.
 
     A pure function of parameters and a slice: the results of slices that cover a batch add
     up to the batch's mean loss and gradients, however it was cut.
     """
-    logits, backprop = mlp.forward(params, x, xp=xp)
-    loss, dlogits = softmax_cross_entropy(logits, y, scale=1 / examples, xp=xp)
-    return Sums(loss, count_correct(logits, y, xp=xp), backprop(dlogits))
+    outputs, backprop = mlp.forward(params, x, xp=xp, masks=masks)
+    loss, doutputs = mlp.loss_function(outputs, y, scale=1 / examples, xp=xp)
+    return Sums(loss, _correct(outputs, y, xp), backprop(doutputs))
 
 
 def evaluate(
     mlp: MLP, params: Params, examples: Examples, *, backend: Backend
-) -> tuple[float, float]:
-    """Return mean loss and accuracy over examples, read back to the host."""
+) -> tuple[float, float | None]:
+    """Return mean loss and accuracy over examples; a regression has no accuracy."""
     n, xp = len(examples), backend.xp
 
     def sums_of(piece: slice) -> Sums:
-        x, y = examples.x[piece, ...], examples.y[piece]
-        logits, _ = mlp.forward(params, x, xp=xp)
-        loss, _ = softmax_cross_entropy(logits, y, scale=1 / n, xp=xp)
-        return Sums(loss, count_correct(logits, y, xp=xp))
+        x, y = examples.x[piece, ...], examples.y[piece, ...]
+        outputs, _ = mlp.forward(params, x, xp=xp)
+        loss, _ = mlp.loss_function(outputs, y, scale=1 / n, xp=xp)
+        return Sums(loss, _correct(outputs, y, xp))
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, n)
-    return float(backend.to_host(sums.loss)), float(backend.to_host(sums.correct)) / n
+    loss, correct = backend.to_host(sums.loss), backend.to_host(sums.correct)
+    return float(loss), float(correct) / n if _has_classes(examples.y, xp) else None
+
+
+def _has_classes(y: Array, xp: Namespace) -> bool:
+    return bool(xp.isdtype(y.dtype, "integral"))
+
+
+def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | int:
+    return count_correct(outputs, y, xp=xp) if _has_classes(y, xp) else 0
 
 
 @dataclass
 class TrainingState:
-    """Everything that a step changes."""
+    """Everything that a step changes, and the seed that decides what is drawn for it."""
 
     params: Params
     optimizer_state: OptimizerState
+    seed: int
     step: int = 0
     seconds: float = 0.0
 
@@ -82,22 +104,23 @@ def initial_state(
     """Draw the initial weights of a seed and move them to the backend's device."""
     drawn = mlp.init(random_stream(seed, "weights"), initializer)
     params = {name: backend.to_device(array) for name, array in drawn.items()}
-    return TrainingState(params, optimizer.init(params, xp=backend.xp))
+    return TrainingState(params, optimizer.init(params, xp=backend.xp), seed)
 
 
 @dataclass(frozen=True)
 class LogRow:
     """One log point. `seconds` are spent in training steps, evaluations left out.
 
-    With `train_exact`, training loss and accuracy are of the whole training set at this
-    step; else they are means over the examples trained on since the previous row.
+    Training loss and accuracy are means over the examples trained on since the previous
+    row, or, with `train_exact`, of the whole training set at this step. Losses are of the
+    data alone, without penalties, so that training and validation can be compared.
     """
 
     step: int
     epoch: float
     learning_rate: float
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
     seconds: float
@@ -114,6 +137,9 @@ def train_step(
     *,
     learning_rate: float | Array,
     backend: Backend,
+    penalty: Penalty | None = None,
+    dropout: float = 0.0,
+    dropout_keys: Array = None,
 ) -> Sums:
     """Train on the examples that `rows` names (all, in order, for None); return their sums.
 
@@ -125,13 +151,22 @@ def train_step(
 
     def sums_of(piece: slice) -> Sums:
         if rows is None:
-            x, y = train.x[piece, ...], train.y[piece]
+            x, y = train.x[piece, ...], train.y[piece, ...]
         else:
             x, y = (xp.take(array, rows[piece], axis=0) for array in (train.x, train.y))
-        return loss_and_gradients(mlp, state.params, x, y, examples=n, xp=xp)
+
+        def masks(layer: int, a: Array) -> Array:
+            key = dropout_keys[layer - 1, ...]
+            return dropout_mask(key, a, dropout, first_row=piece.start, xp=xp)
+
+        return loss_and_gradients(
+            mlp, state.params, x, y, examples=n, xp=xp, masks=masks if dropout else None
+        )
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, n)
+        if penalty is not None:
+            penalty.add_gradients(sums.gradients, state.params, xp=xp)
         state.params, state.optimizer_state = optimizer.update(
             state.params,
             sums.gradients,
@@ -150,9 +185,12 @@ def fit(
     *,
     optimizer: Optimizer,
     learning_rate: float,
-    batches: Batches,
     steps: int,
     backend: Backend,
+    batch_size: int | None = None,
+    schedule: Schedule | None = None,
+    penalty: Penalty | None = None,
+    dropout: float = 0.0,
     log_every: int | None = None,
     train_exact: bool = False,
     validation: Examples | None = None,
@@ -161,56 +199,77 @@ def fit(
 ) -> Iterator[LogRow]:
     """Train `state` up to step `steps`, yielding a row every `log_every` steps and at the end.
 
-    Examples are on the backend's device. `log_every` is an epoch by default, `on_step` is
-    called with the step's number after each step. The device is read at log points alone.
+    Examples are on the backend's device. A `batch_size` of None is the full batch; `dropout`
+    the share of hidden units left out of a step; `log_every` an epoch by default. `on_step`
+    is called with the step's number after each step. The device is read at log points alone.
     Raises `DivergedError` at the log point where the training loss is no longer finite.
     """
-    log_every = log_every or batches.steps_per_epoch
+    batches = Batches(len(train), batch_size, seed=state.seed, backend=backend)
+    epoch_steps = batches.steps_per_epoch
+    log_every = log_every or epoch_steps
+    schedule = schedule or Constant()
     if steps < 1 or log_every < 1:
         raise UsageError(f"steps ({steps}) and log_every ({log_every}) must be at least 1")
-    means = _RunningMeans()
-    started = perf_counter()
-    while state.step < steps:
-        rows = batches.rows(state.step)
-        size = batches.size(state.step)
-        sums = train_step(
-            mlp, optimizer, state, train, rows, learning_rate=learning_rate, backend=backend
-        )
-        means.add(sums, size)
-        if on_step is not None:
-            on_step(state.step)
-        if state.step % log_every and state.step < steps:
-            continue
+    if not 0 <= dropout < 1:
+        raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
+    keys = DropoutKeys(mlp.layers - 1, epoch_steps, seed=state.seed, backend=backend)
 
-        backend.synchronize()
-        state.seconds += perf_counter() - started
-        if train_exact:
-            train_loss, train_accuracy = evaluate(mlp, state.params, train, backend=backend)
-        else:
-            train_loss, train_accuracy = means.read(backend)
-        if not isfinite(train_loss):
-            raise DivergedError(
-                f"the training loss is {train_loss} at step {state.step} with learning rate "
-                f"{learning_rate:g}: choose a smaller learning rate, or scale the features"
-            )
-        (val_loss, val_accuracy), (test_loss, test_accuracy) = (
-            evaluate(mlp, state.params, examples, backend=backend) if examples else (None, None)
-            for examples in (validation, test)
-        )
-        yield LogRow(
-            step=state.step,
-            epoch=state.step / batches.steps_per_epoch,
-            learning_rate=learning_rate,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            seconds=state.seconds,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
-        )
+    # A function of its own: what is wrong above is said at once, not when a row is asked for.
+    def rows() -> Iterator[LogRow]:
         means = _RunningMeans()
         started = perf_counter()
+        while state.step < steps:
+            step = state.step
+            rate = learning_rate * schedule(step, epoch_steps)
+            sums = train_step(
+                mlp,
+                optimizer,
+                state,
+                train,
+                batches.rows(step),
+                learning_rate=rate,
+                backend=backend,
+                penalty=penalty,
+                dropout=dropout,
+                dropout_keys=keys.of(step) if dropout else None,
+            )
+            means.add(sums, batches.size(step))
+            if on_step is not None:
+                on_step(state.step)
+            if state.step % log_every and state.step < steps:
+                continue
+
+            backend.synchronize()
+            state.seconds += perf_counter() - started
+            if train_exact:
+                train_loss, train_accuracy = evaluate(mlp, state.params, train, backend=backend)
+            else:
+                train_loss, train_accuracy = means.read(backend)
+            if not isfinite(train_loss):
+                raise DivergedError(
+                    f"the training loss is {train_loss} at step {state.step} with learning rate "
+                    f"{rate:g}: choose a smaller learning rate, or scale the features"
+                )
+            (val_loss, val_accuracy), (test_loss, test_accuracy) = (
+                evaluate(mlp, state.params, examples, backend=backend) if examples else (None, None)
+                for examples in (validation, test)
+            )
+            yield LogRow(
+                step=state.step,
+                epoch=state.step / epoch_steps,
+                learning_rate=rate,
+                train_loss=train_loss,
+                train_accuracy=train_accuracy if _has_classes(train.y, backend.xp) else None,
+                val_loss=val_loss,
+                val_accuracy=val_accuracy,
+                seconds=state.seconds,
+                test_loss=test_loss,
+                test_accuracy=test_accuracy,
+            )
+            means = _RunningMeans()
+            started = perf_counter()
+
+    return rows()
 
 
 class _RunningMeans:

@@ -15,7 +15,11 @@ from xpmlp.randomness import random_stream
 
 @dataclass(frozen=True)
 class Examples:
-    """Features x (N, F) and class ids y (N,), on the host or on a device."""
+    """Features x (N, F) and targets y, on the host or on a device.
+
+    Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
+    classes, or the values of a regression.
+    """
 
     x: Array
     y: Array
@@ -23,12 +27,21 @@ class Examples:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    def first(self, count: int | None) -> Self:
+        """Return the first so many of them, or all for None."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self, x=self.x[:count, ...], y=self.y[:count, ...])
+
+    def _target_dtype(self, backend: Backend) -> str:
+        return "int64" if np.issubdtype(self.y.dtype, np.integer) else backend.dtype_name
+
     def to_device(self, backend: Backend) -> Self:
         """Copy them to the backend's device, features in its dtype."""
         return replace(
             self,
             x=backend.to_device(np.asarray(self.x, dtype=backend.dtype_name)),
-            y=backend.to_device(np.asarray(self.y, dtype=np.int64)),
+            y=backend.to_device(np.asarray(self.y, dtype=self._target_dtype(backend))),
         )
 
 

@@ -1,0 +1,243 @@
+"""Flags for the network and its training, and the library's objects that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from command_line import positive
+
+from xpmlp import (
+    MLP,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Exponential,
+    Momentum,
+    Nesterov,
+    Penalty,
+    RMSprop,
+    StepDecay,
+    Warmup,
+)
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.errors import UsageError
+from xpmlp.initializers import INITIALIZERS
+from xpmlp.losses import LOSSES
+from xpmlp.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.schedules import Schedule
+
+# Flag -> the optimisers that know it, and their name for it.
+_OPTIMIZER_FLAGS: dict[str, tuple[tuple[type[Optimizer], ...], str]] = {
+    "momentum": ((Momentum, Nesterov), "momentum"),
+    "rho": ((RMSprop,), "decay"),
+    "beta1": ((Adam, AdamW), "beta1"),
+    "beta2": ((Adam, AdamW), "beta2"),
+    "weight_decay": ((AdamW,), "weight_decay"),
+}
+
+
+def add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what the network is made of, and the penalties on its weights."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--hidden",
+        type=layer_sizes,
+        default="100",
+        metavar="N,N,...",
+        help="units of each hidden layer, or none",
+    )
+    group.add_argument(
+        "--activation",
+        type=names_of(ACTIVATIONS),
+        default="sigmoid",
+        metavar="NAME[,NAME,...]",
+        help=f"of all hidden layers, or of each: {', '.join(ACTIVATIONS)}",
+    )
+    group.add_argument(
+        "--loss",
+        default="cross_entropy",
+        choices=LOSSES,
+        help="cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
+    )
+    group.add_argument(
+        "--init", default="xavier", choices=INITIALIZERS, help="distribution of initial weights"
+    )
+    group.add_argument(
+        "--l2",
+        type=not_negative,
+        default=0.0,
+        metavar="LAMBDA",
+        help="penalty LAMBDA/2 * (sum of squared weights), biases left out",
+    )
+    group.add_argument(
+        "--l1",
+        type=not_negative,
+        default=0.0,
+        metavar="LAMBDA",
+        help="penalty LAMBDA * (sum of absolute weights), biases left out",
+    )
+
+
+def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the update rule, its learning rate and schedule, and dropout."""
+    group = parser.add_argument_group("optimiser")
+    group.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS, help="update rule")
+    group.add_argument(
+        "--lr",
+        type=positive(float),
+        metavar="RATE",
+        help="learning rate (default: 0.5 for sgd with sigmoid layers, 0.1 with others; a tenth of "
+        "that for momentum and nesterov; 0.001 for rmsprop, adam and adamw)",
+    )
+    group.add_argument(
+        "--momentum", type=share, metavar="GAMMA", help="of momentum and nesterov (default: 0.9)"
+    )
+    group.add_argument("--rho", type=share, help="decay of rmsprop's mean square (default: 0.9)")
+    group.add_argument("--beta1", type=share, help="of adam and adamw (default: 0.9)")
+    group.add_argument("--beta2", type=share, help="of adam and adamw (default: 0.999)")
+    group.add_argument(
+        "--weight-decay", type=not_negative, metavar="LAMBDA", help="of adamw (default: 0.01)"
+    )
+    group.add_argument(
+        "--lr-milestones",
+        type=milestones,
+        metavar="EPOCH,...",
+        help="multiply the learning rate by --lr-factor when so many epochs are done",
+    )
+    group.add_argument(
+        "--lr-factor", type=positive(float), default=0.5, metavar="F", help="at each milestone"
+    )
+    group.add_argument(
+        "--lr-schedule",
+        choices=("constant", "exponential", "cosine"),
+        default="constant",
+        help="of the learning rate: times --lr-decay an epoch, or a cosine down to 0 at the end",
+    )
+    group.add_argument(
+        "--lr-decay", type=positive(float), default=0.95, metavar="F", help="of exponential"
+    )
+    group.add_argument(
+        "--warmup-steps",
+        type=positive(int),
+        metavar="N",
+        help="raise the learning rate linearly over the first N steps",
+    )
+    group.add_argument(
+        "--dropout",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="of hidden units left out of each step, 0 to below 1",
+    )
+
+
+def network_of(arguments: argparse.Namespace, features: int, outputs: int) -> MLP:
+    """Return the network that the flags describe, for data of so many features and outputs."""
+    names = arguments.activation
+    activation = names[0] if len(names) == 1 else names
+    return MLP((features, *arguments.hidden, outputs), activation, arguments.loss)
+
+
+def penalty_of(arguments: argparse.Namespace) -> Penalty | None:
+    """Return the penalty that the flags describe, if there is one."""
+    if arguments.l2 or arguments.l1:
+        return Penalty(l2=arguments.l2, l1=arguments.l1)
+    return None
+
+
+def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
+    """Return the optimiser; raises `UsageError` for a flag that is another optimiser's."""
+    kind = OPTIMIZERS[arguments.optimizer]
+    settings: dict[str, Any] = {}
+    for flag, (kinds, name) in _OPTIMIZER_FLAGS.items():
+        value = getattr(arguments, flag)
+        if value is None:
+            continue
+        if kind not in kinds:
+            owners = " or ".join(k for k, v in OPTIMIZERS.items() if v in kinds)
+            raise UsageError(
+                f"--{flag.replace('_', '-')} means nothing to --optimizer {arguments.optimizer}: "
+                f"choose --optimizer {owners}"
+            )
+        settings[name] = value
+    return kind(**settings)
+
+
+def learning_rate_of(arguments: argparse.Namespace) -> float:
+    """Return --lr, or the default that suits the optimiser and the activations."""
+    if arguments.lr is not None:
+        return float(arguments.lr)
+    if arguments.optimizer in ("rmsprop", "adam", "adamw"):
+        return 0.001
+    # A sigmoid passes on at most a quarter of a gradient.
+    rate = 0.5 if set(arguments.activation) == {"sigmoid"} else 0.1
+    return rate if arguments.optimizer == "sgd" else rate / 10
+
+
+def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
+    """Return the schedule for a run of so many steps."""
+    if arguments.lr_milestones and arguments.lr_schedule != "constant":
+        raise UsageError("--lr-milestones and --lr-schedule exclude each other: give one of them")
+    schedule: Schedule = Constant()
+    if arguments.lr_milestones:
+        schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor)
+    elif arguments.lr_schedule == "exponential":
+        schedule = Exponential(arguments.lr_decay)
+    elif arguments.lr_schedule == "cosine":
+        schedule = Cosine(steps)
+    return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """Parse "400,400" to (400, 400), and "none" to no hidden layer at all."""
+    return () if text == "none" else _integers(text, "layer sizes like 400,400 (or none)")
+
+
+def milestones(text: str) -> tuple[int, ...]:
+    """Parse "20,40" to (20, 40)."""
+    return _integers(text, "epochs like 20,40")
+
+
+def _integers(text: str, meaning: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {meaning}")
+    return numbers
+
+
+def names_of(table: dict[str, Any]) -> Callable[[str], tuple[str, ...]]:
+    """Return a flag's type: names of a table, separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in table:
+                raise argparse.ArgumentTypeError(
+                    f"{name!r} is not known: choose from {', '.join(table)}"
+                )
+        return names
+
+    return parse
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to below 1."""
+    return _in_range(text, 1.0, "a number from 0 to below 1")
+
+
+def not_negative(text: str) -> float:
+    """Parse a finite number from 0 up."""
+    return _in_range(text, float("inf"), "a number from 0 up")
+
+
+def _in_range(text: str, end: float, meaning: str) -> float:
+    value = float(text)
+    if not 0 <= value < end:
+        raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
+    return value

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import MakeBackend
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend, select_backend
+from xpmlp.dropout import dropout_mask
+
+
+def key(backend: Backend, *values: int) -> Array:
+    array = np.array(values, dtype=np.uint32)
+    return backend.to_device(array if len(values) > 1 else array[0])
+
+
+def mask(backend: Backend, value: int, rows: int, units: int, rate: float) -> np.ndarray:
+    like = backend.to_device(np.zeros((rows, units)))
+    return backend.to_host(dropout_mask(key(backend, value), like, rate, xp=backend.xp))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_mask_keeps_its_share_and_the_mean(rate: float) -> None:
+    m = mask(select_backend("cpu"), 7, 400, 500, rate)
+    assert m.dtype == np.float32
+    assert set(np.unique(m)) == {0, np.float32(1 / (1 - rate))}
+    # Binomial: 200,000 draws, five standard deviations.
+    deviation = np.sqrt(rate * (1 - rate) / m.size)
+    assert abs((m == 0).mean() - rate) < 5 * deviation
+    assert abs((m == 0).mean(axis=0) - rate).max() < 5 * np.sqrt(rate * (1 - rate) / 400)
+    assert abs((m == 0).mean(axis=1) - rate).max() < 5 * np.sqrt(rate * (1 - rate) / 500)
+
+
+def test_masks_look_independent() -> None:
+    """Neighbouring rows, units, keys and steps of a key are uncorrelated."""
+    backend = select_backend("cpu", "float64")
+    m = mask(backend, 1, 400, 500, 0.5) - 1
+    others = [mask(backend, value, 400, 500, 0.5) - 1 for value in (2, 3, 1 << 31)]
+    pairs = [(m[1:], m[:-1]), (m[:, 1:], m[:, :-1]), *((m, other) for other in others)]
+    for one, other in pairs:
+        assert abs((one * other).mean()) < 5 / np.sqrt(one.size)
+
+
+def test_every_backend_draws_the_same(make_backend: MakeBackend) -> None:
+    reference = mask(select_backend("cpu", "float64"), 12345, 30, 20, 0.3)
+    np.testing.assert_array_equal(mask(make_backend("float64"), 12345, 30, 20, 0.3), reference)
+
+
+def test_slice_of_a_batch_has_its_slice_of_the_mask(backend: Backend) -> None:
+    whole = mask(backend, 9, 20, 6, 0.4)
+    like = backend.to_device(np.zeros((7, 6)))
+    part = dropout_mask(key(backend, 9), like, 0.4, first_row=5, xp=backend.xp)
+    np.testing.assert_array_equal(backend.to_host(part), whole[5:12])
+
+
+def test_one_key_a_model(backend: Backend) -> None:
+    like = backend.to_device(np.zeros((2, 20, 6)))
+    stacked = dropout_mask(key(backend, 4, 9), like, 0.4, xp=backend.xp)
+    for k, value in enumerate((4, 9)):
+        np.testing.assert_array_equal(backend.to_host(stacked)[k], mask(backend, value, 20, 6, 0.4))

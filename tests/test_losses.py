@@ -1,0 +1,73 @@
+"""The losses in their other forms: weighted, unfused, of a regression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpmlp.backends import Backend
+from xpmlp.losses import (
+    LOSSES,
+    cross_entropy,
+    mean_squared_error,
+    softmax,
+    softmax_backward,
+    softmax_cross_entropy,
+    softmax_jacobian,
+)
+
+
+def test_mean_squared_error_by_hand(backend: Backend) -> None:
+    # ((1 − 0)² + (3 − 5)²) / 2 = 2.5, gradient 2 (1, −2) / 2
+    outputs, targets = (backend.to_device(np.array([row])) for row in ([1.0, 3.0], [0.0, 5.0]))
+    loss, gradient = mean_squared_error(outputs, targets, xp=backend.xp)
+    assert float(backend.to_host(loss)) == 2.5
+    np.testing.assert_array_equal(backend.to_host(gradient), [[1, -2]])
+
+
+def test_softmax_jacobian_by_hand(backend: Backend) -> None:
+    # a = (¼, ¾): a_i (δ_ij − a_j) = 3/16 on the diagonal, −3/16 beside it
+    a = backend.to_device(np.array([0.25, 0.75]))
+    jacobian = backend.to_host(softmax_jacobian(a, xp=backend.xp))
+    np.testing.assert_allclose(jacobian, np.array([[3, -3], [-3, 3]]) / 16, rtol=1e-15)
+
+
+def test_softmax_jacobian_equals_central_differences(backend: Backend) -> None:
+    z, h = np.random.default_rng(0).normal(size=(5, 4)), 1e-6
+    exact = backend.to_host(
+        softmax_jacobian(softmax(backend.to_device(z), xp=backend.xp), xp=backend.xp)
+    )
+    for j in range(4):
+        above, below = (
+            backend.to_host(softmax(backend.to_device(z + sign * h * np.eye(4)[j]), xp=backend.xp))
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(exact[:, :, j], (above - below) / (2 * h), atol=1e-9)
+
+
+def test_fused_gradient_is_the_unfused_chain(backend: Backend) -> None:
+    """δ = a − y is what the chain rule gives through cross-entropy and the Jacobian."""
+    rng, xp = np.random.default_rng(0), backend.xp
+    z = backend.to_device(rng.normal(size=(2, 6, 4)))
+    y = backend.to_device(np.eye(4)[rng.integers(4, size=(2, 6))])
+    fused_loss, fused = softmax_cross_entropy(z, y, scale=0.1, xp=xp)
+    a = softmax(z, xp=xp)
+    loss, da = cross_entropy(a, y, scale=0.1, xp=xp)
+    chained = softmax_backward(a, da, xp=xp)
+    np.testing.assert_allclose(backend.to_host(loss), backend.to_host(fused_loss), rtol=1e-13)
+    np.testing.assert_allclose(
+        backend.to_host(chained), backend.to_host(fused), rtol=1e-12, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_scale_each_example(backend: Backend, name: str) -> None:
+    rng, loss = np.random.default_rng(0), LOSSES[name]
+    z, y = backend.to_device(rng.normal(size=(3, 4))), backend.to_device(np.array([0, 3, 1]))
+    w = np.array([0.5, 0.0, 2.0])
+    weighted, gradient = loss(z, y, weights=backend.to_device(w), xp=backend.xp)
+    each = [loss(z[i : i + 1, ...], y[i : i + 1], xp=backend.xp) for i in range(3)]
+    expected = sum(w[i] * backend.to_host(each[i][0]) for i in range(3))
+    assert float(backend.to_host(weighted)) == pytest.approx(float(expected), rel=1e-13)
+    rows = np.concatenate([w[i] * backend.to_host(each[i][1]) for i in range(3)])
+    np.testing.assert_allclose(backend.to_host(gradient), rows, rtol=1e-13)

@@ -1,0 +1,73 @@
+"""A stack of models in training is its models trained one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from stacks import stack_of, to_device, to_host
+
+from xpmlp.arrays import Params
+from xpmlp.backends import Backend
+from xpmlp.data import Batches, Examples
+from xpmlp.data.batches import DropoutKeys
+from xpmlp.mlp import MLP
+from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.penalties import Penalty
+from xpmlp.training import TrainingState, train_step
+
+SEEDS = (3, 4, 5)
+RATES, L2, L1 = (0.5, 0.1, 0.02), (0.0, 0.01, 0.1), (0.01, 0.0, 0.001)
+MOMENTA = (0.0, 0.5, 0.9)
+
+
+def train(
+    backend: Backend,
+    optimizer: str,
+    params: Params,
+    keys: list[DropoutKeys],
+    rate: Any,
+    l2: Any,
+    l1: Any,
+    momentum: Any,
+) -> Params:
+    rng = np.random.default_rng(0)
+    examples = Examples(rng.normal(size=(23, 6)), rng.integers(4, size=23)).to_device(backend)
+    batches = Batches(23, 5, seed=0, backend=backend)
+    kind = OPTIMIZERS[optimizer]
+    rule = kind(momentum=momentum) if "velocity" in kind.moments else kind()  # type: ignore[call-arg]
+    mlp, xp = MLP((6, 8, 5, 4), "tanh"), backend.xp
+    state = TrainingState(params, rule.init(params, xp=xp), seed=0)
+    for step in range(12):
+        drawn = [key.of(step) for key in keys]
+        train_step(
+            mlp,
+            rule,
+            state,
+            examples,
+            batches.rows(step),
+            learning_rate=rate,
+            backend=backend,
+            penalty=Penalty(l2=l2, l1=l1),
+            dropout=0.3,
+            dropout_keys=xp.stack(drawn, axis=-1) if len(drawn) > 1 else drawn[0],
+        )
+    return state.params
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_stack_equals_single_runs(backend: Backend, optimizer: str) -> None:
+    mlp = MLP((6, 8, 5, 4), "tanh")
+    models = [mlp.init(np.random.default_rng(seed)) for seed in SEEDS]
+    keys = [DropoutKeys(2, 5, seed=seed, backend=backend) for seed in SEEDS]
+    settings = (RATES, L2, L1, MOMENTA)
+    arrays = [backend.to_device(np.array(values)) for values in settings]
+    stack = to_device(backend, stack_of(models))
+    together = to_host(backend, train(backend, optimizer, stack, keys, *arrays))
+    for k, model in enumerate(models):
+        numbers = [values[k] for values in settings]
+        single = train(backend, optimizer, to_device(backend, model), [keys[k]], *numbers)
+        for name, array in to_host(backend, single).items():
+            np.testing.assert_allclose(together[name][k], array, rtol=1e-12, atol=1e-12)
+            assert (array != model[name]).any()

@@ -1,0 +1,47 @@
+"""Dropout masks from a counter-based generator: functions of a key, no state, no host.
+
+A unit's fate depends on (key, row, unit) alone. So a seed gives the same masks on every
+backend, and a batch gets the same masks however its sum is split.
+"""
+
+from __future__ import annotations
+
+from xpmlp.arrays import Array, Namespace
+
+_BITS = 32
+# Odd multipliers of a 32-bit mixing function found by search (C. Wellons 2018, "lowbias32").
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+# Spreads consecutive counters over all 32 bits: 2^32 divided by the golden ratio.
+_GOLDEN = 0x9E3779B9
+
+
+def dropout_mask(
+    key: Array, like: Array, rate: float, *, first_row: int = 0, xp: Namespace
+) -> Array:
+    """Return m ∈ {0, 1/(1 − rate)} of the shape of `like` (..., N, units), E[m] = 1.
+
+    Inverted dropout (Srivastava et al. 2014, section 10): activations are multiplied by m
+    in training and left alone otherwise. `key` is a uint32 array, 0-d or one a model;
+    `first_row` the number of the first of these rows in its batch.
+    """
+    rows, units = like.shape[-2:]
+    device = like.device
+    row_ids = xp.arange(first_row, first_row + rows, dtype=xp.uint32, device=device)
+    unit_ids = xp.arange(units, dtype=xp.uint32, device=device)
+    row_hashes = _mix(xp.expand_dims(key, axis=-1) + _GOLDEN * row_ids, xp)
+    unit_hashes = _mix(_GOLDEN * (unit_ids + 1), xp)
+    bits = _mix(xp.expand_dims(row_hashes, axis=-1) + unit_hashes, xp)
+    keep = 1.0 - rate
+    mask = xp.astype(bits < int(keep * 2**_BITS), like.dtype)
+    mask *= 1.0 / keep
+    return mask
+
+
+def _mix(x: Array, xp: Namespace) -> Array:
+    """Scramble 32-bit numbers so that each bit of x moves every bit of the result."""
+    x = xp.bitwise_xor(x, x >> 16)
+    x *= _FIRST
+    x ^= x >> 15
+    x *= _SECOND
+    x ^= x >> 16
+    return x
