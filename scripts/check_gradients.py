@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from command_line import add_device_flags, message, new_parser, positive, print_table, run
-from data_flags import add_data_flags
+from data_flags import add_data_flags, load_source, normalization_of
 from hyperparameters import add_network_flags, network_of, penalty_of
 
 import xpmlp
@@ -51,16 +51,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     backend = xpmlp.select_backend(arguments.device, "float64")
-    dataset = xpmlp.load_data(arguments.data)
-    examples = dataset.train.first(arguments.examples)
-    normalization = xpmlp.fit_normalization(arguments.normalize, dataset.train.x, dataset.maximum)
-    mlp = network_of(arguments, dataset.features, dataset.classes)
+    dataset = load_source(arguments)
+    normalization = normalization_of(arguments, dataset, dataset.train)
+    examples = dataset.train.first(arguments.examples).normalized(normalization)
+    mlp = network_of(arguments, examples.features, dataset.classes)
     params = mlp.init(random_stream(arguments.seed, "weights"), arguments.init)
     message(f"{mlp}: {mlp.parameter_count:,} parameters on {backend.device_name}")
     rows = xpmlp.check_gradients(
         mlp,
         params,
-        normalization.apply_to(examples, "float64"),
+        examples,
         backend=backend,
         penalty=penalty_of(arguments),
         samples=arguments.samples,

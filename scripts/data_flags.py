@@ -8,32 +8,59 @@ from dataclasses import dataclass
 from command_line import positive
 
 from xpmlp.backends import Backend
-from xpmlp.data import (
-    Dataset,
-    Examples,
-    Normalization,
-    fit_normalization,
-    hold_out,
-    load_data,
-)
+from xpmlp.data import Dataset, Normalization, Source, fit_normalization, load_data
+from xpmlp.data.normalization import NORMALIZATIONS
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --data and how its features are scaled."""
+    """Add --data with its keys, and how its features are scaled."""
     group = parser.add_argument_group("data")
+    add_source_flags(group)
+    group.add_argument(
+        "--normalize",
+        default="standard",
+        choices=NORMALIZATIONS,
+        help="features as they are, divided by their type's maximum, or (x - mean) / std of the "
+        "training set: two scalars (standard), or two for each feature",
+    )
+    group.add_argument(
+        "--bias-trick",
+        action="store_true",
+        help="append a feature that is always 1: the first layer learns a bias as a weight",
+    )
+
+
+def add_source_flags(group: argparse._ArgumentGroup) -> None:
+    """Add --data and what belongs to it."""
     group.add_argument(
         "--data",
         default="digits",
         metavar="NAME|PATH",
-        help="digits (embedded), mnist (from $XPMLP_DATA/mnist, the cache, or downloaded), or a "
-        "folder of IDX files, gzipped or not",
+        help="digits (embedded); mnist or fashion-mnist (from a folder of that name under "
+        "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, gzipped "
+        "or not; an .h5 or .hdf5 file; an .npz file",
     )
     group.add_argument(
-        "--normalize",
-        default="standard",
-        choices=("none", "unit", "standard"),
-        help="features as they are, divided by their type's maximum, or (x - mean) / std with "
-        "the two scalars of the training set",
+        "--test-data", metavar="PATH", help="a separate file of test examples, of the same format"
+    )
+    group.add_argument(
+        "--x-key", default="xdata", metavar="KEY", help="of the features in HDF5 and npz"
+    )
+    group.add_argument(
+        "--y-key", default="ydata", metavar="KEY", help="of the labels in HDF5 and npz"
+    )
+    group.add_argument(
+        "--classes",
+        type=positive(int),
+        metavar="N",
+        help="how many there are, if not all occur in the training labels",
+    )
+    group.add_argument(
+        "--stream",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="leave the rows of an HDF5 file on disk and read them in pieces; auto: if they would "
+        "fill more than half of the free memory",
     )
 
 
@@ -51,7 +78,7 @@ def add_split_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="examples held out for validation from the end of a seeded shuffle of the training "
-        "set (default: a tenth of it; 0: none)",
+        "set (default: a tenth of it, at most 10,000; 0: none)",
     )
 
 
@@ -61,20 +88,44 @@ class PreparedData:
 
     dataset: Dataset
     normalization: Normalization
-    train: Examples
-    validation: Examples
-    test: Examples
+    train: Source
+    validation: Source | None
+    test: Source | None
+
+
+def load_source(arguments: argparse.Namespace) -> Dataset:
+    """Return the data set that --data and its flags name."""
+    return load_data(
+        arguments.data,
+        test_source=arguments.test_data,
+        x_key=arguments.x_key,
+        y_key=arguments.y_key,
+        classes=arguments.classes,
+        stream={"auto": None, "yes": True, "no": False}[arguments.stream],
+    )
+
+
+def normalization_of(
+    arguments: argparse.Namespace, dataset: Dataset, train: Source
+) -> Normalization:
+    """Return the scaling that the flags ask for, from training examples alone."""
+    return fit_normalization(
+        arguments.normalize, train.rows, dataset.maximum, bias_column=arguments.bias_trick
+    )
 
 
 def prepare_data(arguments: argparse.Namespace, backend: Backend) -> PreparedData:
-    """Load, split and scale the data; the scaling is that of the training part alone."""
-    dataset = load_data(arguments.data)
+    """Load, split, scale and move the data."""
+    dataset = load_source(arguments)
     source = dataset.train.first(arguments.train_size)
-    val_size = len(source) // 10 if arguments.val_size is None else arguments.val_size
-    train, validation = hold_out(source, val_size, arguments.seed)
-    normalization = fit_normalization(arguments.normalize, train.x, dataset.maximum)
+    val_size = arguments.val_size
+    if val_size is None:
+        val_size = min(len(source) // 10, 10_000)
+    train, validation = source.hold_out(val_size, arguments.seed)
+    normalization = normalization_of(arguments, dataset, train)
     parts = [
-        normalization.apply_to(part, backend.dtype_name).to_device(backend)
-        for part in (train, validation, dataset.test)
+        part.normalized(normalization).to_device(backend) if part else None
+        for part in (validation, dataset.test)
     ]
-    return PreparedData(dataset, normalization, *parts)
+    moved = train.normalized(normalization).to_device(backend)
+    return PreparedData(dataset, normalization, moved, *parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
     optimizer, penalty = optimizer_of(arguments), penalty_of(arguments)
     learning_rate = learning_rate_of(arguments)
     data = prepare_data(arguments, backend)
-    mlp = network_of(arguments, data.dataset.features, data.dataset.classes)
+    mlp = network_of(arguments, data.train.features, data.dataset.classes)
     full = arguments.batch_size == "full"
     batch_size = len(data.train) if full else arguments.batch_size
     epoch_steps = steps_per_epoch(len(data.train), batch_size)
@@ -139,7 +138,7 @@ def main(arguments: argparse.Namespace) -> int:
         backend=backend,
         log_every=arguments.log_every,
         train_exact={"auto": full, "running": False, "exact": True}[arguments.log_train],
-        validation=data.validation if len(data.validation) else None,
+        validation=data.validation,
         test=data.test if arguments.log_test else None,
         on_step=(progress := Progress(steps, arguments.quiet)).step,
     )
@@ -160,8 +159,8 @@ def main(arguments: argparse.Namespace) -> int:
     with RunFolder(out, overwrite=arguments.overwrite, log_test=arguments.log_test) as folder:
         folder.write_config(
             {name: value for name, value in vars(arguments).items() if name != "out"}
-            | {"sizes": mlp.sizes, "lr": learning_rate, "val_size": len(data.validation)}
-            | {"steps": steps, "normalization": asdict(data.normalization)}
+            | {"sizes": mlp.sizes, "lr": learning_rate, "val_size": len(data.validation or ())}
+            | {"steps": steps, "normalization": data.normalization.as_record()}
             | {"xpmlp": xpmlp.__version__}
         )
         if not arguments.quiet:
@@ -180,7 +179,7 @@ def main(arguments: argparse.Namespace) -> int:
                 status = "interrupted"
 
         test_loss, test_accuracy = None, None
-        if failure is None:
+        if failure is None and data.test is not None:
             test_loss, test_accuracy = xpmlp.evaluate(mlp, state.params, data.test, backend=backend)
         best = best_row(rows)
         examples = len(data.train) * state.step / epoch_steps
@@ -210,7 +209,9 @@ def main(arguments: argparse.Namespace) -> int:
     if status == "interrupted":
         return INTERRUPTED
     minimum = arguments.min_accuracy
-    if minimum is not None and (test_accuracy is None or test_accuracy < minimum):
+    if minimum is not None and test_accuracy is None:
+        raise CheckFailedError("there is no test set to reach --min-accuracy on: give --test-data")
+    if minimum is not None and test_accuracy is not None and test_accuracy < minimum:
         raise CheckFailedError(
             f"the test accuracy {test_accuracy:.4f} is below --min-accuracy {minimum:g}: "
             "train longer or change the settings"

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-
 
 def python_of(page: Path) -> str:
     """Return a page's Python blocks that are programs: from the first import on."""
@@ -19,6 +17,14 @@ def python_of(page: Path) -> str:
     if page.name == "README.md":
         blocks = [block for block in blocks if "import" in block]
     return "\n".join(blocks)
+
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [page for page in PAGES if python_of(page)]
+
+
+def test_pages_with_programs_are_found() -> None:
+    assert {page.name for page in PAGES} >= {"README.md", "backpropagation.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

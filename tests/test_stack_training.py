@@ -10,8 +10,8 @@ from stacks import stack_of, to_device, to_host
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
-from xpmlp.data import Batches, Examples
-from xpmlp.data.batches import DropoutKeys
+from xpmlp.data import Examples
+from xpmlp.data.batches import DropoutKeys, ShuffledBatches
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import OPTIMIZERS
 from xpmlp.penalties import Penalty
@@ -34,7 +34,7 @@ def train(
 ) -> Params:
     rng = np.random.default_rng(0)
     examples = Examples(rng.normal(size=(23, 6)), rng.integers(4, size=23)).to_device(backend)
-    batches = Batches(23, 5, seed=0, backend=backend)
+    batches = ShuffledBatches(examples, 5, seed=0, backend=backend)
     kind = OPTIMIZERS[optimizer]
     rule = kind(momentum=momentum) if "velocity" in kind.moments else kind()  # type: ignore[call-arg]
     mlp, xp = MLP((6, 8, 5, 4), "tanh"), backend.xp
@@ -45,8 +45,7 @@ def train(
             mlp,
             rule,
             state,
-            examples,
-            batches.rows(step),
+            batches.batch(step),
             learning_rate=rate,
             backend=backend,
             penalty=Penalty(l2=l2, l1=l1),

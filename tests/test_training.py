@@ -7,7 +7,7 @@ import pytest
 
 from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
 from xpmlp.backends import Backend
-from xpmlp.data import Batches, load_data
+from xpmlp.data import load_data
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.mlp import MLP
 from xpmlp.training import LogRow, TrainingState
@@ -17,6 +17,7 @@ from xpmlp.training import LogRow, TrainingState
 def examples() -> Examples:
     """203 digits, so that batches of 20 leave a last one of 3."""
     digits = load_data("digits").train
+    assert isinstance(digits, Examples)
     return Examples(digits.x[:203] / 16, digits.y[:203])
 
 
@@ -72,34 +73,6 @@ def test_training_learns(backend: Backend, examples: Examples) -> None:
     _, rows = train(backend, examples, steps=800)
     assert (rows[0].train_accuracy or 1) < 0.5
     assert (rows[-1].train_accuracy or 0) > 0.95
-
-
-def test_batches_cover_every_example_once_an_epoch(backend: Backend) -> None:
-    batches = Batches(23, 5, seed=1, backend=backend)
-    assert batches.steps_per_epoch == 5
-    epochs = []
-    for epoch in range(2):
-        steps = range(5 * epoch, 5 * epoch + 5)
-        assert [batches.size(step) for step in steps] == [5, 5, 5, 5, 3]
-        epochs.append(np.concatenate([backend.to_host(batches.rows(step)) for step in steps]))
-        np.testing.assert_array_equal(np.sort(epochs[-1]), np.arange(23))
-    assert (epochs[0] != epochs[1]).any()
-    assert (epochs[0] != np.arange(23)).any()
-
-
-def test_batch_of_a_step_does_not_depend_on_the_steps_before(backend: Backend) -> None:
-    in_order = Batches(23, 5, seed=1, backend=backend)
-    expected = [backend.to_host(in_order.rows(step)) for step in range(8)][7]
-    alone = Batches(23, 5, seed=1, backend=backend).rows(7)
-    np.testing.assert_array_equal(backend.to_host(alone), expected)
-    other_seed = Batches(23, 5, seed=2, backend=backend).rows(7)
-    assert (backend.to_host(other_seed) != expected).any()
-
-
-@pytest.mark.parametrize("batch_size", [0, 24])
-def test_batch_size_that_does_not_fit_is_refused(backend: Backend, batch_size: int) -> None:
-    with pytest.raises(DataError, match=f"batch size of {batch_size} does not fit 23 training"):
-        Batches(23, batch_size, seed=0, backend=backend)
 
 
 def test_short_last_batch_counts_its_examples(examples: Examples) -> None:
@@ -164,6 +137,45 @@ def test_divergence_is_an_error_that_names_the_step(examples: Examples) -> None:
     damaged.x[3, 3] = np.nan
     with pytest.raises(DivergedError, match=r"nan at step 11 with learning rate 0\.5: choose"):
         train(select_backend("cpu"), damaged)
+
+
+def test_data_that_do_not_fit_the_network_are_refused(examples: Examples) -> None:
+    backend = select_backend("cpu")
+    narrow = Examples(examples.x[:, :60], examples.y)
+    with pytest.raises(DataError, match="takes 64 features and the data has 60"):
+        train(backend, narrow)
+    with pytest.raises(DataError, match="takes 64 features and the data has 60"):
+        train(backend, examples, validation=narrow)
+    more = Examples(examples.x, examples.y + 1)
+    with pytest.raises(DataError, match="has 10 outputs and the data needs 11"):
+        train(backend, more)
+    with pytest.raises(DataError, match="has 10 outputs and the data needs 4"):
+        train(backend, Examples(examples.x, np.eye(4)[examples.y % 4]))
+
+
+def test_regression_has_a_loss_and_no_accuracy(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    examples = Examples(x, np.stack([x[:, 0] - x[:, 1], x[:, 2]], axis=1)).to_device(backend)
+    mlp = MLP((3, 12, 2), "tanh", "mean_squared_error")
+    state = initial_state(mlp, SGD(), seed=0, backend=backend)
+    rows = list(
+        fit(
+            mlp,
+            state,
+            examples,
+            optimizer=SGD(),
+            learning_rate=0.2,
+            steps=400,
+            batch_size=25,
+            log_every=100,
+            validation=examples,
+            backend=backend,
+        )
+    )
+    assert rows[-1].train_loss < 0.1 * rows[0].train_loss
+    assert rows[-1].train_accuracy is None
+    assert rows[-1].val_accuracy is None
 
 
 def test_no_steps_are_refused(examples: Examples) -> None:

@@ -1,7 +1,15 @@
 """Multi-layer perceptrons with hand-written backpropagation, on numpy and CuPy arrays."""
 
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data import Dataset, Examples, fit_normalization, hold_out, load_data
+from xpmlp.data import (
+    Dataset,
+    Examples,
+    Normalization,
+    StreamedExamples,
+    dataset_of_arrays,
+    fit_normalization,
+    load_data,
+)
 from xpmlp.diagnostics import LayerDiagnostics, diagnose
 from xpmlp.gradcheck import GradientRow, check_gradients
 from xpmlp.mlp import MLP
@@ -29,18 +37,20 @@ __all__ = [
     "LogRow",
     "Momentum",
     "Nesterov",
+    "Normalization",
     "Penalty",
     "RMSprop",
     "StepDecay",
+    "StreamedExamples",
     "TrainingState",
     "Warmup",
     "__version__",
     "check_gradients",
+    "dataset_of_arrays",
     "diagnose",
     "evaluate",
     "fit",
     "fit_normalization",
-    "hold_out",
     "initial_state",
     "load_data",
     "select_backend",

@@ -7,7 +7,7 @@ from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend
-from xpmlp.data.dataset import Examples
+from xpmlp.data.source import Source
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
 from xpmlp.penalties import Penalty
@@ -37,7 +37,7 @@ class LayerDiagnostics:
 def diagnose(
     mlp: MLP,
     state: TrainingState,
-    examples: Examples,
+    examples: Source,
     *,
     optimizer: Optimizer,
     learning_rate: float,
@@ -50,13 +50,14 @@ def diagnose(
     is: the update is taken on copies.
     """
     n, xp = len(examples), backend.xp
+    batch = examples.whole(backend)
 
     def gradient_sums(piece: slice) -> Sums:
-        x, y = examples.x[piece, ...], examples.y[piece, ...]
+        x, y = batch.read(piece)
         return loss_and_gradients(mlp, state.params, x, y, examples=n, xp=xp)
 
     def flat_counts(piece: slice) -> _FlatCounts:
-        outputs = mlp.hidden_outputs(state.params, examples.x[piece, ...], xp=xp)
+        outputs = mlp.hidden_outputs(state.params, batch.read(piece)[0], xp=xp)
         counts = []
         for f, a in zip(mlp.activations, outputs, strict=True):
             flat = f.derivative(a, xp=xp) < _FLAT * f.steepest

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpmlp.arrays import Array, Params, is_weight
 from xpmlp.backends import Backend
-from xpmlp.data.dataset import Examples
+from xpmlp.data.source import Source
 from xpmlp.errors import UsageError
 from xpmlp.initializers import HostParams
 from xpmlp.mlp import MLP
@@ -53,7 +53,7 @@ class GradientRow:
 def check_gradients(
     mlp: MLP,
     params: HostParams,
-    examples: Examples,
+    examples: Source,
     *,
     backend: Backend,
     penalty: Penalty | None = None,
@@ -85,9 +85,11 @@ class _Check:
     """One network, its examples and its gradients by backpropagation."""
 
     def __init__(
-        self, mlp: MLP, params: HostParams, examples: Examples, backend: Backend, penalty: Penalty
+        self, mlp: MLP, params: HostParams, examples: Source, backend: Backend, penalty: Penalty
     ) -> None:
-        self._mlp, self._examples, self._backend, self._penalty = mlp, examples, backend, penalty
+        self._mlp, self._backend, self._penalty = mlp, backend, penalty
+        self._x, self._y = examples.whole(backend).read(slice(0, len(examples)))
+        self._n = len(examples)
         self._host = params
         self._device: Params = {name: backend.to_device(array) for name, array in params.items()}
         self._kinked = any(f.kinked for f in mlp.activations)
@@ -95,7 +97,7 @@ class _Check:
         xp = backend.xp
         with backend.computing():
             gradients = loss_and_gradients(
-                mlp, self._device, examples.x, examples.y, examples=len(examples), xp=xp
+                mlp, self._device, self._x, self._y, examples=self._n, xp=xp
             ).gradients
             penalty_gradients = self._penalty.add_gradients(gradients, self._device, xp=xp)
         self._gradients = {
@@ -105,7 +107,7 @@ class _Check:
     def row(
         self, name: str, entries: np.ndarray, on_entries: Callable[[int], None] | None
     ) -> GradientRow:
-        activations = len(self._examples) * max(self._mlp.sizes)
+        activations = self._n * max(self._mlp.sizes)
         values = len(_DISTANCES) * max(self._host[name].size, activations)
         size = max(1, _STACK_VALUES // values)
         pieces = []
@@ -160,11 +162,10 @@ class _Check:
         return numeric
 
     def _losses(self, params: Params) -> np.ndarray:
-        xp, examples = self._backend.xp, self._examples
+        xp = self._backend.xp
         with self._backend.computing():
-            outputs, _ = self._mlp.forward(params, examples.x, xp=xp)
-            scale = 1 / len(examples)
-            loss, _ = self._mlp.loss_function(outputs, examples.y, scale=scale, xp=xp)
+            outputs, _ = self._mlp.forward(params, self._x, xp=xp)
+            loss, _ = self._mlp.loss_function(outputs, self._y, scale=1 / self._n, xp=xp)
             return self._backend.to_host(loss + self._penalty.loss(params, xp=xp))
 
     def _crosses_kink(self, params: Params, entries: int) -> np.ndarray:
@@ -172,7 +173,7 @@ class _Check:
         xp = self._backend.xp
 
         def sides(some: Params) -> list[Array]:
-            outputs = self._mlp.hidden_outputs(some, self._examples.x, xp=xp)
+            outputs = self._mlp.hidden_outputs(some, self._x, xp=xp)
             kinked = [f.kinked for f in self._mlp.activations]
             return [a > 0 for a, kink in zip(outputs, kinked, strict=True) if kink]
 

@@ -10,10 +10,11 @@ from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend
-from xpmlp.data.batches import Batches, DropoutKeys
-from xpmlp.data.dataset import Examples
+from xpmlp.data.batches import DropoutKeys
+from xpmlp.data.examples import Batch, Examples
+from xpmlp.data.source import Source, batches_of
 from xpmlp.dropout import dropout_mask
-from xpmlp.errors import DivergedError, UsageError
+from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.metrics import count_correct
 from xpmlp.mlp import MLP, Masks
 from xpmlp.optimizers import Optimizer, OptimizerState
@@ -26,16 +27,17 @@ from xpmlp.schedules import Constant, Schedule
 class Sums:
     """What is added up over examples: loss, correct predictions, gradients.
 
-    `correct` stays 0 in a regression, where there is nothing to count.
+    There is nothing to count in a regression: `correct` is None.
     """
 
     loss: Array
-    correct: Array
+    correct: Array | None
     gradients: Params = field(default_factory=dict)
 
     def __iadd__(self, other: Self) -> Self:
         self.loss += other.loss
-        self.correct += other.correct
+        if self.correct is not None:
+            self.correct += other.correct
         for name, gradient in other.gradients.items():
             self.gradients[name] += gradient
         return self
@@ -62,29 +64,61 @@ def loss_and_gradients(
 
 
 def evaluate(
-    mlp: MLP, params: Params, examples: Examples, *, backend: Backend
+    mlp: MLP, params: Params, examples: Source, *, backend: Backend
 ) -> tuple[float, float | None]:
-    """Return mean loss and accuracy over examples; a regression has no accuracy."""
-    n, xp = len(examples), backend.xp
+    """Return mean loss and accuracy over examples; a regression has no accuracy.
+
+    Raises `DataError` for examples that do not fit the network.
+    """
+    check_fit(mlp, examples, backend)
+    return _evaluate(mlp, params, examples, backend)
+
+
+def _evaluate(
+    mlp: MLP, params: Params, examples: Source, backend: Backend
+) -> tuple[float, float | None]:
+    batch, xp = examples.whole(backend), backend.xp
 
     def sums_of(piece: slice) -> Sums:
-        x, y = examples.x[piece, ...], examples.y[piece, ...]
+        x, y = batch.read(piece)
         outputs, _ = mlp.forward(params, x, xp=xp)
-        loss, _ = mlp.loss_function(outputs, y, scale=1 / n, xp=xp)
+        loss, _ = mlp.loss_function(outputs, y, scale=1 / batch.size, xp=xp)
         return Sums(loss, _correct(outputs, y, xp))
 
     with backend.computing():
-        sums = backend.sum_over_examples(sums_of, n)
-    loss, correct = backend.to_host(sums.loss), backend.to_host(sums.correct)
-    return float(loss), float(correct) / n if _has_classes(examples.y, xp) else None
+        sums = backend.sum_over_examples(sums_of, batch.size)
+    return _means(sums.loss, sums.correct, 1, batch.size, backend)
 
 
-def _has_classes(y: Array, xp: Namespace) -> bool:
-    return bool(xp.isdtype(y.dtype, "integral"))
+def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
+    """Raise `DataError` unless the network has an input a feature and an output a class.
+
+    Looks at all labels once.
+    """
+    features, outputs = mlp.sizes[0], mlp.sizes[-1]
+    if examples.features != features:
+        raise DataError(
+            f"the network takes {features} features and the data has {examples.features}: they do "
+            "not fit"
+        )
+    needed = examples.outputs(backend)
+    exactly = isinstance(examples, Examples) and examples.y.ndim == 2
+    if needed > outputs or (exactly and needed < outputs):
+        raise DataError(
+            f"the network has {outputs} outputs and the data needs {needed}: they do not fit"
+        )
 
 
-def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | int:
-    return count_correct(outputs, y, xp=xp) if _has_classes(y, xp) else 0
+def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | None:
+    return count_correct(outputs, y, xp=xp) if xp.isdtype(y.dtype, "integral") else None
+
+
+def _means(
+    loss: Array, correct: Array | None, loss_examples: int, examples: int, backend: Backend
+) -> tuple[float, float | None]:
+    """Read sums back to the host and divide them by their examples."""
+    mean = float(backend.to_host(loss)) / loss_examples
+    return mean, None if correct is None else float(backend.to_host(correct)) / examples
 
 
 @dataclass
@@ -132,8 +166,7 @@ def train_step(
     mlp: MLP,
     optimizer: Optimizer,
     state: TrainingState,
-    train: Examples,
-    rows: Array | None,
+    batch: Batch,
     *,
     learning_rate: float | Array,
     backend: Backend,
@@ -141,30 +174,32 @@ def train_step(
     dropout: float = 0.0,
     dropout_keys: Array = None,
 ) -> Sums:
-    """Train on the examples that `rows` names (all, in order, for None); return their sums.
+    """Train on a batch and return the sums over its examples.
 
-    The mean gradient over the batch is put together from slices of it, scheduled by the
-    backend. Nothing is read back from the device.
+    The mean gradient is put together from slices of the batch, scheduled by the backend.
+    Nothing is read back from the device.
     """
     xp = backend.xp
-    n = len(train) if rows is None else int(rows.shape[0])
 
     def sums_of(piece: slice) -> Sums:
-        if rows is None:
-            x, y = train.x[piece, ...], train.y[piece, ...]
-        else:
-            x, y = (xp.take(array, rows[piece], axis=0) for array in (train.x, train.y))
+        x, y = batch.read(piece)
 
         def masks(layer: int, a: Array) -> Array:
             key = dropout_keys[layer - 1, ...]
             return dropout_mask(key, a, dropout, first_row=piece.start, xp=xp)
 
         return loss_and_gradients(
-            mlp, state.params, x, y, examples=n, xp=xp, masks=masks if dropout else None
+            mlp,
+            state.params,
+            x,
+            y,
+            examples=batch.size,
+            xp=xp,
+            masks=masks if dropout else None,
         )
 
     with backend.computing():
-        sums = backend.sum_over_examples(sums_of, n)
+        sums = backend.sum_over_examples(sums_of, batch.size)
         if penalty is not None:
             penalty.add_gradients(sums.gradients, state.params, xp=xp)
         state.params, state.optimizer_state = optimizer.update(
@@ -181,7 +216,7 @@ def train_step(
 def fit(
     mlp: MLP,
     state: TrainingState,
-    train: Examples,
+    train: Source,
     *,
     optimizer: Optimizer,
     learning_rate: float,
@@ -193,8 +228,8 @@ def fit(
     dropout: float = 0.0,
     log_every: int | None = None,
     train_exact: bool = False,
-    validation: Examples | None = None,
-    test: Examples | None = None,
+    validation: Source | None = None,
+    test: Source | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[LogRow]:
     """Train `state` up to step `steps`, yielding a row every `log_every` steps and at the end.
@@ -204,7 +239,10 @@ def fit(
     is called with the step's number after each step. The device is read at log points alone.
     Raises `DivergedError` at the log point where the training loss is no longer finite.
     """
-    batches = Batches(len(train), batch_size, seed=state.seed, backend=backend)
+    for examples in (train, validation, test):
+        if examples is not None:
+            check_fit(mlp, examples, backend)
+    batches = batches_of(train, batch_size, seed=state.seed, backend=backend)
     epoch_steps = batches.steps_per_epoch
     log_every = log_every or epoch_steps
     schedule = schedule or Constant()
@@ -221,19 +259,19 @@ def fit(
         while state.step < steps:
             step = state.step
             rate = learning_rate * schedule(step, epoch_steps)
+            batch = batches.batch(step)
             sums = train_step(
                 mlp,
                 optimizer,
                 state,
-                train,
-                batches.rows(step),
+                batch,
                 learning_rate=rate,
                 backend=backend,
                 penalty=penalty,
                 dropout=dropout,
                 dropout_keys=keys.of(step) if dropout else None,
             )
-            means.add(sums, batches.size(step))
+            means.add(sums, batch.size)
             if on_step is not None:
                 on_step(state.step)
             if state.step % log_every and state.step < steps:
@@ -242,7 +280,7 @@ def fit(
             backend.synchronize()
             state.seconds += perf_counter() - started
             if train_exact:
-                train_loss, train_accuracy = evaluate(mlp, state.params, train, backend=backend)
+                train_loss, train_accuracy = _evaluate(mlp, state.params, train, backend)
             else:
                 train_loss, train_accuracy = means.read(backend)
             if not isfinite(train_loss):
@@ -251,7 +289,7 @@ def fit(
                     f"{rate:g}: choose a smaller learning rate, or scale the features"
                 )
             (val_loss, val_accuracy), (test_loss, test_accuracy) = (
-                evaluate(mlp, state.params, examples, backend=backend) if examples else (None, None)
+                _evaluate(mlp, state.params, examples, backend) if examples else (None, None)
                 for examples in (validation, test)
             )
             yield LogRow(
@@ -259,7 +297,7 @@ def fit(
                 epoch=state.step / epoch_steps,
                 learning_rate=rate,
                 train_loss=train_loss,
-                train_accuracy=train_accuracy if _has_classes(train.y, backend.xp) else None,
+                train_accuracy=train_accuracy,
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=state.seconds,
@@ -283,8 +321,7 @@ class _RunningMeans:
     def add(self, sums: Sums, size: int) -> None:
         self._examples += size
         self._loss = self._loss + size * sums.loss
-        self._correct = self._correct + sums.correct
+        self._correct = None if sums.correct is None else self._correct + sums.correct
 
-    def read(self, backend: Backend) -> tuple[float, float]:
-        loss, correct = backend.to_host(self._loss), backend.to_host(self._correct)
-        return float(loss) / self._examples, float(correct) / self._examples
+    def read(self, backend: Backend) -> tuple[float, float | None]:
+        return _means(self._loss, self._correct, self._examples, self._examples, backend)

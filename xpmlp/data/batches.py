@@ -7,13 +7,47 @@ on the step's number alone, so a run may start anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
+from xpmlp.data.examples import Batch, Examples
 from xpmlp.errors import DataError
 from xpmlp.randomness import random_stream
+
+
+class Batches(Protocol):
+    """What training needs of the examples that it is given."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in one epoch, the short one included."""
+        ...
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+        ...
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Return the number of batches in one epoch, the short one included."""
+    return -(-examples // batch_size)
+
+
+def check_batch_size(batch_size: int, examples: int) -> None:
+    """Raise `DataError` unless there are enough examples for a batch."""
+    if not 1 <= batch_size <= examples:
+        raise DataError(
+            f"a batch size of {batch_size} does not fit {examples} training examples: "
+            f"choose 1 to {examples}, or the full batch"
+        )
+
+
+def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    """Return the permutation of the examples in one epoch, counted from 0."""
+    return random_stream(seed, "batches", epoch).permutation(examples)
 
 
 class _PerEpoch:
@@ -31,53 +65,54 @@ class _PerEpoch:
         return self._array
 
 
-def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
-    """Return the permutation of the examples in one epoch, counted from 0."""
-    return random_stream(seed, "batches", epoch).permutation(examples)
+class WholeBatches:
+    """The full batch: all examples at every step, in the order given."""
+
+    steps_per_epoch = 1
+
+    def __init__(self, whole: Batch) -> None:
+        self._whole = whole
+
+    def batch(self, step: int) -> Batch:  # noqa: ARG002
+        """Return all examples."""
+        return self._whole
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return the number of batches in one epoch, the short one included."""
-    return -(-examples // batch_size)
+class ShuffledBatches:
+    """Every epoch a new permutation of the examples, cut into batches; the last may be short.
 
-
-class Batches:
-    """The batches of a run: every epoch a new permutation, cut into pieces of `batch_size`.
-
-    The last batch of an epoch is short where they do not divide. A `batch_size` of None is
-    the full batch, in the order given. Raises `DataError` for a size that does not fit.
+    `order(epoch)` gives the permutation on the host, `epoch_order` of the seed by default.
+    Raises `DataError` for a size that does not fit.
     """
 
     def __init__(
-        self, examples: int, batch_size: int | None, *, seed: int, backend: Backend
+        self,
+        examples: Examples,
+        batch_size: int,
+        *,
+        seed: int,
+        backend: Backend,
+        order: Callable[[int], np.ndarray] | None = None,
     ) -> None:
-        if batch_size is not None and not 1 <= batch_size <= examples:
-            raise DataError(
-                f"a batch size of {batch_size} does not fit {examples} training examples: "
-                f"choose 1 to {examples}, or the full batch"
-            )
-        self.full = batch_size is None
-        self._examples = examples
-        self._size = batch_size or examples
-        self._order = _PerEpoch(lambda epoch: epoch_order(seed, epoch, examples), backend)
+        n = len(examples)
+        check_batch_size(batch_size, n)
+        self._examples, self._size, self._backend = examples, batch_size, backend
+        self._order = _PerEpoch(order or (lambda epoch: epoch_order(seed, epoch, n)), backend)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in one epoch, the short one included."""
-        return steps_per_epoch(self._examples, self._size)
+        return steps_per_epoch(len(self._examples), self._size)
 
-    def size(self, step: int) -> int:
-        """Return the number of examples in the batch of a step, counted from 0."""
-        start = step % self.steps_per_epoch * self._size
-        return min(self._size, self._examples - start)
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+        return self._examples.batch(self.rows(step), self._backend)
 
-    def rows(self, step: int) -> Array | None:
-        """Return the batch's row numbers on the device, or None for all rows in order."""
-        if self.full:
-            return None
+    def rows(self, step: int) -> Array:
+        """Return the row numbers of a step's batch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self._size
-        return self._order(epoch)[start : start + self.size(step)]
+        return self._order(epoch)[start : min(start + self._size, len(self._examples))]
 
 
 class DropoutKeys:

@@ -1,82 +1,138 @@
-"""A data set on the host, and its examples on a device."""
+"""A data set: training examples and, where there are any, test examples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from math import isqrt, prod
+from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Array
-from xpmlp.backends import Backend
+from xpmlp.data.checks import (
+    check_counts,
+    check_test_ids,
+    checked_features,
+    checked_ids,
+    count_classes,
+)
+from xpmlp.data.examples import Examples
+from xpmlp.data.source import Source
 from xpmlp.errors import DataError
-from xpmlp.randomness import random_stream
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Features x (N, F) and targets y, on the host or on a device.
-
-    Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
-    classes, or the values of a regression.
-    """
-
-    x: Array
-    y: Array
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def first(self, count: int | None) -> Self:
-        """Return the first so many of them, or all for None."""
-        if count is None or count >= len(self):
-            return self
-        return replace(self, x=self.x[:count, ...], y=self.y[:count, ...])
-
-    def _target_dtype(self, backend: Backend) -> str:
-        return "int64" if np.issubdtype(self.y.dtype, np.integer) else backend.dtype_name
-
-    def to_device(self, backend: Backend) -> Self:
-        """Copy them to the backend's device, features in its dtype."""
-        return replace(
-            self,
-            x=backend.to_device(np.asarray(self.x, dtype=backend.dtype_name)),
-            y=backend.to_device(np.asarray(self.y, dtype=self._target_dtype(backend))),
-        )
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test examples as they were read.
+    """Training and test examples as they were read, on the host or in a file.
 
     `classes` is how many there are, `image_shape` that of a row of x as a picture,
     `maximum` the largest value that a feature can have.
     """
 
     name: str
-    train: Examples
-    test: Examples
+    train: Source
+    test: Source | None
     classes: int
     image_shape: tuple[int, int]
     maximum: float
 
     @property
     def features(self) -> int:
-        """Number of values of one example."""
-        return int(self.train.x.shape[1])
+        """Number of values stored of one example."""
+        return int(np.prod(self.train.x.shape[1:]))
 
 
-def hold_out(examples: Examples, size: int, seed: int) -> tuple[Examples, Examples]:
-    """Split (training, validation): `size` examples from the end of a seeded shuffle."""
-    n = len(examples)
-    if not 0 <= size < n:
-        raise DataError(
-            f"a validation set of {size} leaves no training example of {n}: choose less than {n}"
-        )
-    order = random_stream(seed, "validation").permutation(n)
-    # The training part keeps the order of its file; batches are shuffled anyway.
-    train, validation = np.sort(order[: n - size]), np.sort(order[n - size :])
-    return (
-        Examples(examples.x[train], examples.y[train]),
-        Examples(examples.x[validation], examples.y[validation]),
+@dataclass(frozen=True)
+class Part:
+    """Features and labels as they are stored, in memory or in an open file, and where that is."""
+
+    x: Any
+    y: Any
+    x_place: str
+    y_place: str
+
+
+def make_dataset(
+    name: str,
+    train: Part,
+    test: Part | None = None,
+    *,
+    classes: int | None = None,
+    maximum: float | None = None,
+) -> Dataset:
+    """Check what was read and put a data set together; raises `DataError` naming the place."""
+    examples = _checked(train)
+    found = count_classes(np.unique(examples.y), train.y_place, classes)
+    test_examples = None
+    if test is not None:
+        check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
+        test_examples = _checked(test)
+        check_test_ids(test_examples.y, found, test.y_place)
+    return Dataset(
+        name=name,
+        train=examples,
+        test=test_examples,
+        classes=found,
+        image_shape=image_shape(train.x.shape),
+        maximum=maximum or type_maximum(examples.x.dtype) or float(examples.x.max()),
     )
+
+
+def dataset_of_arrays(
+    x_train: Any,
+    y_train: Any,
+    x_test: Any = None,
+    y_test: Any = None,
+    *,
+    name: str = "arrays",
+    classes: int | None = None,
+) -> Dataset:
+    """Return the data set of arrays in memory, of numpy, CuPy or any library with `__array__`.
+
+    Features (N, F) or (N, H, W), labels (N,), (N, 1) or one-hot (N, C). They are checked as
+    those of a file are; raises `DataError`.
+    """
+    test = None
+    if x_test is not None:
+        test = Part(_on_host(x_test), _on_host(y_test), "x_test", "y_test")
+    train = Part(_on_host(x_train), _on_host(y_train), "x_train", "y_train")
+    return make_dataset(name, train, test, classes=classes)
+
+
+def _on_host(array: Any) -> np.ndarray:
+    # CuPy's arrays refuse a silent copy to the host; they have a method for it.
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def _checked(part: Part) -> Examples:
+    check_counts(len(part.x), len(part.y), part.x_place, part.y_place)
+    return Examples(checked_features(part.x, part.x_place), checked_ids(part.y, part.y_place))
+
+
+def check_same_features(
+    train: tuple[int, ...], test: tuple[int, ...], train_place: str, test_place: str
+) -> None:
+    """Raise `DataError` unless training and test examples have as many features."""
+    here, there = prod(train[1:]), prod(test[1:])
+    if here != there:
+        raise DataError(
+            f"{train_place} has {here} features and {test_place} has {there}: they are not of one "
+            "data set"
+        )
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the shape of an example as a picture: its own, or a square, or one line."""
+    if len(shape) == 3:
+        return shape[1], shape[2]
+    side = isqrt(shape[1])
+    return (side, side) if side * side == shape[1] else (1, shape[1])
+
+
+def type_maximum(dtype: np.dtype) -> float | None:
+    """Return the largest value of a type that pictures are stored in, None for wider ones.
+
+    Numbers of 32 and 64 bits do not tell their range; there the training set does.
+    """
+    if dtype.kind == "b":
+        return 1.0
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" and dtype.itemsize <= 2 else None

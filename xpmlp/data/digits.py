@@ -11,7 +11,7 @@ from importlib.resources import as_file, files
 
 import numpy as np
 
-from xpmlp.data.dataset import Dataset, Examples
+from xpmlp.data.dataset import Dataset, Part, make_dataset
 
 _TEST_EXAMPLES = 360
 
@@ -26,12 +26,5 @@ def load_digits() -> Dataset:
     # Neighbouring rows are of one writer: a split of shuffled rows is like the whole.
     order = np.random.default_rng(0).permutation(len(images))
     train, test = np.sort(order[:-_TEST_EXAMPLES]), np.sort(order[-_TEST_EXAMPLES:])
-    x = images.reshape(len(images), -1)
-    return Dataset(
-        name="digits",
-        train=Examples(x[train], labels[train]),
-        test=Examples(x[test], labels[test]),
-        classes=10,
-        image_shape=(8, 8),
-        maximum=16,
-    )
+    parts = [Part(images[rows], labels[rows], "digits", "digits") for rows in (train, test)]
+    return make_dataset("digits", *parts, maximum=16)

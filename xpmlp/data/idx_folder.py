@@ -1,13 +1,11 @@
-"""A folder with the four IDX files of MNIST and of the sets made in its image."""
+"""The four IDX files of MNIST and of the sets made in its image: a folder, or one of its files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from xpmlp.data.dataset import Dataset, Examples
-from xpmlp.data.idx import parse_idx, read_bytes
+from xpmlp.data.dataset import Dataset, Part, make_dataset
+from xpmlp.data.idx import parse_idx, read_idx, read_idx_bytes
 from xpmlp.errors import DataError
 
 FILES = (
@@ -16,6 +14,9 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+
+# The content of the four files, keyed as in `FILES`, and where each was found.
+Contents = dict[str, tuple[bytes, Path]]
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -27,7 +28,7 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def load_idx_folder(folder: Path) -> Dataset:
+def load_idx_folder(folder: Path, *, classes: int | None = None) -> Dataset:
     """Read training and test examples from a folder; raises `DataError` for a missing file."""
     found = {name: find_file(folder, name) for name in FILES}
     missing = [name for name, path in found.items() if path is None]
@@ -35,50 +36,30 @@ def load_idx_folder(folder: Path) -> Dataset:
         raise DataError(
             f"{folder}: no {', '.join(missing)} (.gz or not): put the four IDX files there"
         )
-    contents = {name: (read_bytes(path), path) for name, path in found.items() if path}
-    return assemble(folder.name, contents)
+    contents = {name: (read_idx_bytes(path), path) for name, path in found.items() if path}
+    return dataset_of_contents(folder.name, contents, classes=classes)
 
 
-def assemble(name: str, contents: dict[str, tuple[bytes, Path]]) -> Dataset:
-    """Put a data set together from the content of its four files, keyed as in `FILES`."""
+def dataset_of_contents(name: str, contents: Contents, *, classes: int | None = None) -> Dataset:
+    """Put a data set together from the content of its four files."""
     arrays = [parse_idx(*contents[file]) for file in FILES]
-    paths = [contents[file][1] for file in FILES]
-    train = _examples(arrays[0], paths[0], arrays[1], paths[1])
-    test = _examples(arrays[2], paths[2], arrays[3], paths[3])
-    if train.x.shape[1] != test.x.shape[1]:
-        raise DataError(
-            f"{paths[2]}: images of {test.x.shape[1]} pixels, and those of {paths[0].name} "
-            f"have {train.x.shape[1]}: the files are not of one data set"
-        )
-    height, width = (int(n) for n in arrays[0].shape[1:])
-    return Dataset(
-        name=name,
-        train=train,
-        test=test,
-        classes=int(max(train.y.max(), test.y.max())) + 1,
-        image_shape=(height, width),
-        maximum=float(np.iinfo(arrays[0].dtype).max),
-    )
+    places = [str(contents[file][1]) for file in FILES]
+    train = Part(arrays[0], arrays[1], places[0], places[1])
+    test = Part(arrays[2], arrays[3], places[2], places[3])
+    return make_dataset(name, train, test, classes=classes)
 
 
-def _examples(images: np.ndarray, image_path: Path, ids: np.ndarray, id_path: Path) -> Examples:
-    if images.ndim != 3 or not np.issubdtype(images.dtype, np.integer):
+def read_idx_pair(images: Path) -> Part:
+    """Read one IDX file of images, and the file of labels that belongs to it by its name."""
+    if "images" not in images.name:
         raise DataError(
-            f"{image_path}: {images.dtype} values in {images.ndim} dimensions: expected "
-            "integers in three, images x height x width"
+            f"{images}: the labels of an IDX file are found by its name, which has no 'images' in "
+            "it: give the folder, or name the files as MNIST does"
         )
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-        raise DataError(
-            f"{id_path}: {ids.dtype} values in {ids.ndim} dimensions: "
-            "expected one class id an image"
-        )
-    if len(images) != len(ids):
-        raise DataError(
-            f"{image_path} holds {len(images)} images and {id_path} {len(ids)} labels: "
-            "the files do not belong together"
-        )
-    if not images.size:
-        raise DataError(f"{image_path}: no images in it")
-    if ids.min() < 0:
-        raise DataError(f"{id_path}: row {int(ids.argmin())} has the negative class id {ids.min()}")
-    return Examples(images.reshape(len(images), -1), ids)
+    name = images.name.replace("images", "labels").replace("idx3", "idx1")
+    unzipped = name.removesuffix(".gz")
+    for candidate in (name, unzipped, f"{unzipped}.gz"):
+        labels = images.with_name(candidate)
+        if labels.is_file():
+            return Part(read_idx(images), read_idx(labels), str(images), str(labels))
+    raise DataError(f"{images}: no labels beside it: put {name} there")

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from xpmlp.data.dataset import Dataset
+from xpmlp.data.dataset import Dataset, make_dataset
 from xpmlp.data.digits import load_digits
-from xpmlp.data.idx_folder import load_idx_folder
-from xpmlp.data.mnist import load_mnist
-from xpmlp.errors import DataError
+from xpmlp.data.idx_folder import load_idx_folder, read_idx_pair
+from xpmlp.data.published import FASHION_MNIST, MNIST
+from xpmlp.errors import DataError, UsageError
 
-NAMED = {"digits": load_digits, "mnist": load_mnist}
+NAMED: dict[str, Callable[[], Dataset]] = {
+    "digits": load_digits,
+    MNIST.name: MNIST.load,
+    FASHION_MNIST.name: FASHION_MNIST.load,
+}
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 
 
-def load_data(source: str) -> Dataset:
-    """Return the data set of a name ("digits", "mnist") or of a folder of IDX files.
+def load_data(
+    source: str | Path,
+    *,
+    test_source: str | Path | None = None,
+    x_key: str = "xdata",
+    y_key: str = "ydata",
+    classes: int | None = None,
+    stream: bool | None = None,
+) -> Dataset:
+    """Return the data set of a name, a folder of IDX files, or a file: IDX, HDF5 or npz.
 
-    Raises `DataError` for a source that is missing, damaged, or of no known format.
+    `test_source` is a separate file of test examples, in the format of `source`. `classes` says
+    how many there are where not all occur. `stream` leaves the rows of an HDF5 file where they
+    are; None decides by size. Raises `DataError` for a source that is missing, damaged,
+    of no known format, or holds anything but examples.
     """
-    if source in NAMED:
-        return NAMED[source]()
     path = Path(source)
-    if path.is_dir():
-        return load_idx_folder(path)
-    names = ", ".join(NAMED)
-    if path.exists():
-        raise DataError(f"{path}: not a folder of IDX files, nor a name of these: {names}")
-    raise DataError(f"{source}: neither a file or folder here, nor a name of these: {names}")
+    test_path = None if test_source is None else Path(test_source)
+    hdf5 = path.suffix.lower() in HDF5_SUFFIXES
+    if stream and not hdf5:
+        raise UsageError(f"{source}: only an HDF5 file can be streamed: convert it to one first")
+    if str(source) in NAMED or path.is_dir():
+        if test_path is not None:
+            raise UsageError(
+                f"{source} has a test set of its own: leave out the other, {test_path}"
+            )
+        name = str(source)
+        return NAMED[name]() if name in NAMED else load_idx_folder(path, classes=classes)
+    for each in (path, test_path):
+        if each is not None and not each.is_file():
+            known = ", ".join(NAMED)
+            raise DataError(f"{each}: neither a file or folder here, nor a name of these: {known}")
+    if hdf5:
+        from xpmlp.data.hdf5 import load_hdf5
+
+        return load_hdf5(path, test_path, x_key=x_key, y_key=y_key, classes=classes, stream=stream)
+    if path.suffix.lower() == ".npz":
+        from xpmlp.data.npz import read_npz
+
+        parts = read_npz(path, x_key, y_key)
+        if test_path is not None:
+            parts[1:] = read_npz(test_path, x_key, y_key)[:1]
+    else:
+        parts = [read_idx_pair(each) for each in (path, test_path) if each is not None]
+    return make_dataset(path.stem, *parts, classes=classes)

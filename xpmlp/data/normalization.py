@@ -1,61 +1,122 @@
-"""Scaling of features; its two numbers come from the training set and serve every set."""
+"""Scaling of features: its numbers come from the training set and serve every set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from xpmlp.data.dataset import Examples
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
 from xpmlp.errors import DataError, UsageError
 
-NORMALIZATIONS = ("none", "unit", "standard")
+NORMALIZATIONS = ("none", "unit", "standard", "feature")
 
-# Rows at a time, so that statistics of bytes need no float64 copy of the whole set.
+# Rows at a time: statistics of bytes need no float64 copy of the whole set.
 _PIECE = 2048
+
+
+class Rows(Protocol):
+    """Rows of features, in memory or in a file: whatever has a length and can be sliced."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice, /) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """x ← (x − shift) / scale."""
+    """x ← (x − shift) / scale, with scalars or with arrays (F,).
 
-    shift: float
-    scale: float
+    With `bias_column` a feature that is always 1 follows: the bias trick, by which the first
+    layer's weights hold another bias in their last row.
+    """
 
-    def apply(self, x: np.ndarray, dtype: str) -> np.ndarray:
-        """Return the scaled features in a floating dtype."""
-        scaled = x.astype(dtype)
-        if self.shift:
+    shift: float | Array = 0.0
+    scale: float | Array = 1.0
+    bias_column: bool = False
+
+    def width(self, features: int) -> int:
+        """Return how many features the network is given for so many that are stored."""
+        return features + self.bias_column
+
+    def to_device(self, backend: Backend) -> Self:
+        """Return it with its arrays, if it has any, on the backend's device."""
+        moved = {
+            name: backend.to_device(value)
+            for name in ("shift", "scale")
+            if isinstance(value := getattr(self, name), np.ndarray)
+        }
+        return replace(self, **moved) if moved else self
+
+    def apply(self, x: Array, backend: Backend) -> Array:
+        """Return stored features (N, F) as the network is given them; x stays as it is."""
+        xp = backend.xp
+        scaled = xp.astype(x, backend.dtype)
+        if not _is(self.shift, 0):
             scaled -= self.shift
-        if self.scale != 1:
-            scaled /= self.scale
+        if not _is(self.scale, 1):
+            scaled *= 1.0 / self.scale
+        if self.bias_column:
+            ones = xp.ones((x.shape[0], 1), dtype=backend.dtype, device=x.device)
+            scaled = xp.concat([scaled, ones], axis=-1)
         return scaled
 
-    def apply_to(self, examples: Examples, dtype: str) -> Examples:
-        """Return examples with scaled features."""
-        return Examples(self.apply(examples.x, dtype), examples.y)
+    def as_record(self) -> dict[str, Any]:
+        """Return it as plain numbers and lists, for a run's record."""
+        shift, scale = (np.asarray(value).tolist() for value in (self.shift, self.scale))
+        return {"shift": shift, "scale": scale, "bias_column": self.bias_column}
 
 
-def fit_normalization(kind: str, x_train: np.ndarray, maximum: float) -> Normalization:
-    """Choose shift and scale: "none" (0, 1), "unit" (0, maximum), "standard" (mean, std).
+def _is(value: float | Array, number: int) -> bool:
+    return isinstance(value, float | int) and value == number
 
-    Mean and standard deviation are two scalars over all values of the training features
-    (LeCun et al. 1998, section 4.3). Raises `DataError` where all values are the same.
+
+def fit_normalization(
+    kind: str, x_train: Rows, maximum: float, *, bias_column: bool = False
+) -> Normalization:
+    """Choose shift and scale from rows of training features, read a piece at a time.
+
+    "none": (0, 1). "unit": (0, maximum). "standard": mean and standard deviation of all values,
+    two scalars (LeCun et al. 1998, section 4.3). "feature": mean and deviation of each feature;
+    one that never changes is only shifted. Raises `DataError` where all values are the same.
     """
     if kind == "none":
-        return Normalization(0.0, 1.0)
+        return Normalization(bias_column=bias_column)
     if kind == "unit":
-        return Normalization(0.0, float(maximum))
-    if kind != "standard":
-        raise UsageError(
-            f"normalisation {kind!r} is not known: choose from {', '.join(NORMALIZATIONS)}"
-        )
-    pieces = [x_train[i : i + _PIECE] for i in range(0, len(x_train), _PIECE)]
-    mean = sum(float(np.sum(piece, dtype=np.float64)) for piece in pieces) / x_train.size
-    variance = sum(float(np.sum(np.square(piece - mean))) for piece in pieces) / x_train.size
-    if variance == 0:
+        return Normalization(0.0, float(maximum), bias_column)
+    if kind not in NORMALIZATIONS:
+        known = ", ".join(NORMALIZATIONS)
+        raise UsageError(f"normalisation {kind!r} is not known: choose from {known}")
+    per_feature = kind == "feature"
+    mean = _mean_of(lambda piece: piece, x_train, per_feature)
+    variance = _mean_of(lambda piece: np.square(piece - mean), x_train, per_feature)
+    if not np.any(variance):
         raise DataError(
-            f"every feature value is {mean:g}, so there is no standard deviation to divide by: "
-            "check the file, or use the normalisation none"
+            f"every row has the same value{'s' if per_feature else f' {mean:g}'}, and there is no "
+            "deviation to divide by: check the file, or use the normalisation none"
         )
-    return Normalization(mean, variance**0.5)
+    scale = np.sqrt(variance)
+    if per_feature:
+        return Normalization(mean, np.where(scale > 0, scale, 1.0), bias_column)
+    return Normalization(float(mean), float(scale), bias_column)
+
+
+def _mean_of(
+    value: Callable[[np.ndarray], np.ndarray], x: Rows, per_feature: bool
+) -> np.ndarray | float:
+    """Return the mean of a function of all values, or of each feature's, in float64."""
+    axis = 0 if per_feature else None
+    total: np.ndarray | float = 0.0
+    count = 0
+    for piece in _pieces(x):
+        total = total + np.sum(value(piece), axis=axis, dtype=np.float64)
+        count += len(piece) if per_feature else piece.size
+    return total / count
+
+
+def _pieces(x: Rows) -> Iterator[np.ndarray]:
+    for start in range(0, len(x), _PIECE):
+        piece = np.asarray(x[start : min(start + _PIECE, len(x))])
+        yield piece.reshape(len(piece), -1)

@@ -1,0 +1,129 @@
+"""Examples in memory: on the host as they were read, on a device as they are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.errors import DataError
+from xpmlp.randomness import random_stream
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The examples of one step. `read(piece)` returns x and y of some of its rows, ready to use.
+
+    What a gradient is summed over; how the sum is split is the backend's affair.
+    """
+
+    size: int
+    read: Callable[[slice], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features x (N, F) and targets y, on the host or on a device.
+
+    Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
+    classes, or the values of a regression. x may be stored as bytes: `normalization` makes of
+    them, whenever they are read, what the network is given.
+    """
+
+    x: Array
+    y: Array
+    normalization: Normalization | None = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    @property
+    def features(self) -> int:
+        """Number of values that the network is given of an example."""
+        width = int(self.x.shape[1])
+        return self.normalization.width(width) if self.normalization else width
+
+    @property
+    def rows(self) -> Rows:
+        """The stored features, to be read a slice of rows at a time."""
+        return self.x  # type: ignore[no-any-return]
+
+    def outputs(self, backend: Backend) -> int:
+        """Return how many outputs the targets need: one a class, or one a value."""
+        if self.y.ndim == 2:
+            return int(self.y.shape[1])
+        return int(backend.to_host(backend.xp.max(self.y))) + 1
+
+    def normalized(self, normalization: Normalization) -> Self:
+        """Return them with another normalization."""
+        return replace(self, normalization=normalization)
+
+    def first(self, count: int | None) -> Self:
+        """Return the first so many of them, or all for None."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self, x=self.x[:count, ...], y=self.y[:count, ...])
+
+    def to_device(self, backend: Backend) -> Self:
+        """Copy host arrays to the backend's device, once.
+
+        Bytes stay bytes, a quarter of the memory and quicker to gather; what is wider takes
+        the backend's dtype.
+        """
+        x = np.asarray(self.x)
+        if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
+            x = np.asarray(x, dtype=backend.dtype_name)
+        integral = np.issubdtype(self.y.dtype, np.integer)
+        y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
+        moved = self.normalization and self.normalization.to_device(backend)
+        return replace(self, x=backend.to_device(x), y=backend.to_device(y), normalization=moved)
+
+    def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
+        """Split (training, validation): `size` examples from the end of a seeded shuffle."""
+        n = len(self)
+        check_held_out(size, n)
+        order = random_stream(seed, "validation").permutation(n)
+        # Both parts keep the order of their file; batches are shuffled anyway.
+        kept, held = np.sort(order[: n - size]), np.sort(order[n - size :])
+        return (
+            replace(self, x=self.x[kept], y=self.y[kept]),
+            replace(self, x=self.x[held], y=self.y[held]),
+        )
+
+    def whole(self, backend: Backend) -> Batch:
+        """Return all of them as one batch, in order."""
+        return self.batch(None, backend)
+
+    def batch(self, rows: Array | None, backend: Backend) -> Batch:
+        """Return the batch of some row numbers, an array on the device, or of all for None."""
+        xp = backend.xp
+
+        def read(piece: slice) -> tuple[Array, Array]:
+            if rows is None:
+                x, y = self.x[piece, ...], self.y[piece, ...]
+            else:
+                x, y = (xp.take(array, rows[piece], axis=0) for array in (self.x, self.y))
+            return prepared(x, self.normalization, backend), y
+
+        return Batch(len(self) if rows is None else int(rows.shape[0]), read)
+
+
+def check_held_out(size: int, examples: int) -> None:
+    """Raise `DataError` unless a validation set of this size leaves something to train on."""
+    if not 0 <= size < examples:
+        raise DataError(
+            f"a validation set of {size} leaves no training example of {examples}: choose less "
+            f"than {examples}"
+        )
+
+
+def prepared(x: Array, normalization: Normalization | None, backend: Backend) -> Array:
+    """Return stored features in the backend's dtype, normalised."""
+    if normalization is not None:
+        return normalization.apply(x, backend)
+    return x if x.dtype == backend.dtype else backend.xp.astype(x, backend.dtype)

@@ -1,0 +1,273 @@
+"""Examples that stay in their file: read in pieces while the piece before is trained on.
+
+Memory holds two buffers of rows and no more, however long the file is.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.data.batches import check_batch_size, steps_per_epoch
+from xpmlp.data.checks import checked_features, checked_ids
+from xpmlp.data.examples import Batch, Examples, check_held_out, prepared
+from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.randomness import random_stream
+
+# Stored bytes of the rows that are shuffled among each other.
+_BUFFER_BYTES = 8 * 2**20
+# A buffer is put together from about so many places of the file.
+_BLOCKS_PER_BUFFER = 32
+# Rows that are held out together for validation.
+_HELD_OUT_ROWS = 256
+
+Spans = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class StreamedExamples:
+    """Features x and labels y in an open file, whatever can be sliced by rows.
+
+    `spans` are the rows (start, stop) that belong to these examples, in order; `classes` how
+    many there are.
+    """
+
+    x: Any
+    y: Any
+    x_place: str
+    y_place: str
+    spans: Spans
+    classes: int
+    normalization: Normalization | None = None
+
+    def __len__(self) -> int:
+        return sum(stop - start for start, stop in self.spans)
+
+    @property
+    def features(self) -> int:
+        """Number of values that the network is given of an example."""
+        width = int(np.prod(self.x.shape[1:]))
+        return self.normalization.width(width) if self.normalization else width
+
+    @property
+    def rows(self) -> Rows:
+        """The stored features, to be read a slice of rows at a time."""
+        return _StreamedRows(self)
+
+    def outputs(self, _: Backend) -> int:
+        """Return how many outputs the targets need: one a class."""
+        return self.classes
+
+    def normalized(self, normalization: Normalization) -> Self:
+        """Return them with another normalization."""
+        return replace(self, normalization=normalization)
+
+    def first(self, count: int | None) -> Self:
+        """Return the first so many of them, or all for None."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self, spans=_between(self.spans, 0, count))
+
+    def hold_out(self, size: int, seed: int) -> tuple[Self, Examples]:
+        """Split (training, validation): short runs of rows drawn by seed are read into memory."""
+        check_held_out(size, len(self))
+        blocks = _cut(self.spans, _HELD_OUT_ROWS)
+        order = random_stream(seed, "validation").permutation(len(blocks))
+        held, left, kept = [], size, []
+        for start, stop in (blocks[i] for i in order):
+            taken = min(left, stop - start)
+            left -= taken
+            if taken:
+                held.append((start, start + taken))
+            if start + taken < stop:
+                kept.append((start + taken, stop))
+        validation = replace(self, spans=tuple(sorted(held))).read(0, size)
+        return replace(self, spans=_joined(sorted(kept))), validation
+
+    def to_device(self, backend: Backend) -> Self:
+        """Leave the rows where they are: they are moved as they are read."""
+        moved = self.normalization and self.normalization.to_device(backend)
+        return replace(self, normalization=moved)
+
+    def read(self, start: int, stop: int) -> Examples:
+        """Read examples number `start` to `stop`, counted along the spans, into host memory."""
+        x, y = [], []
+        for first, last in _between(self.spans, start, stop):
+            x.append(checked_features(np.asarray(self.x[first:last]), self.x_place, first))
+            y.append(checked_ids(np.asarray(self.y[first:last]), self.y_place, first))
+        if not x:
+            width = int(np.prod(self.x.shape[1:]))
+            return Examples(
+                np.zeros((0, width), self.x.dtype), np.zeros(0, "int64"), self.normalization
+            )
+        return Examples(np.concatenate(x), np.concatenate(y), self.normalization)
+
+    def whole(self, backend: Backend) -> Batch:
+        """Return all of them as one batch, in the order of the file."""
+        n = len(self)
+        ahead: _ReadAhead[tuple[int, int]] = _ReadAhead(lambda rows: self.read(*rows))
+
+        def read(piece: slice) -> tuple[Array, Array]:
+            start, stop = piece.start, piece.stop
+            following = (stop, min(2 * stop - start, n)) if stop < n else None
+            examples = ahead.get((start, stop), following).to_device(backend)
+            return prepared(examples.x, examples.normalization, backend), examples.y
+
+        return Batch(n, read)
+
+
+@dataclass(frozen=True)
+class _StreamedRows:
+    examples: StreamedExamples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.asarray(self.examples.read(rows.start, min(rows.stop, len(self))).x)
+
+
+class StreamedBatches:
+    """Minibatches of a file's rows, shuffled as far as a buffer reaches.
+
+    In every epoch the file is cut into blocks of neighbouring rows, the blocks are put into a
+    random order, and the rows of each buffer full of them are shuffled. A batch is then
+    a mixture of rows from about 32 places of the file. All of it is drawn from the seed and the
+    numbers of epoch and buffer: the same seed is the same order, from whatever step a run
+    starts. The next buffer is read while this one is trained on.
+    """
+
+    def __init__(
+        self,
+        examples: StreamedExamples,
+        batch_size: int,
+        *,
+        seed: int,
+        backend: Backend,
+        buffer_bytes: int = _BUFFER_BYTES,
+    ) -> None:
+        check_batch_size(batch_size, len(examples))
+        self._examples = examples.to_device(backend)
+        self._size, self._seed, self._backend = batch_size, seed, backend
+        row_bytes = max(1, examples.x.dtype.itemsize * int(np.prod(examples.x.shape[1:])))
+        # Whole batches in a buffer: none is put together from two.
+        self._buffer = batch_size * max(1, buffer_bytes // row_bytes // batch_size)
+        self._blocks = _cut(examples.spans, max(1, self._buffer // _BLOCKS_PER_BUFFER))
+        self._ahead = _ReadAhead(self._load)
+        self._key: tuple[int, int] | None = None
+        self._current: Examples | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in one epoch, the short one included."""
+        return steps_per_epoch(len(self._examples), self._size)
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        buffer, start = divmod(position * self._size, self._buffer)
+        key = (epoch, buffer)
+        if key != self._key or self._current is None:
+            last = (buffer + 1) * self._buffer >= len(self._examples)
+            following = (epoch + 1, 0) if last else (epoch, buffer + 1)
+            self._current = None  # two buffers are in memory, not three
+            self._current = self._ahead.get(key, following).to_device(self._backend)
+            self._key = key
+        current, backend = self._current, self._backend
+
+        def read(piece: slice) -> tuple[Array, Array]:
+            rows = slice(start + piece.start, start + piece.stop)
+            x = prepared(current.x[rows, ...], current.normalization, backend)
+            return x, current.y[rows, ...]
+
+        return Batch(min(self._size, len(current) - start), read)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the row numbers of the file in the order of an epoch, to look at."""
+        parts = []
+        for buffer in range(-(-len(self._examples) // self._buffer)):
+            spans, shuffled = self._plan(epoch, buffer)
+            rows = np.concatenate([np.arange(start, stop) for start, stop in spans])
+            parts.append(rows[shuffled])
+        return np.concatenate(parts)
+
+    def _plan(self, epoch: int, buffer: int) -> tuple[Spans, np.ndarray]:
+        """Return the rows that a buffer holds, and the order that they are put into."""
+        blocks = random_stream(self._seed, "blocks", epoch).permutation(len(self._blocks))
+        shuffled = tuple(self._blocks[i] for i in blocks)
+        start = buffer * self._buffer
+        stop = min(start + self._buffer, len(self._examples))
+        rng = random_stream(self._seed, "batches", epoch, buffer)
+        # In the file's order, which is the quickest to read; they are shuffled anyway.
+        return tuple(sorted(_between(shuffled, start, stop))), rng.permutation(stop - start)
+
+    def _load(self, key: tuple[int, int]) -> Examples:
+        spans, shuffled = self._plan(*key)
+        some = replace(self._examples, spans=spans)
+        rows = some.read(0, len(some))
+        return Examples(rows.x[shuffled, ...], rows.y[shuffled], rows.normalization)
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+# One thread: an HDF5 file is read by one at a time in any case.
+_READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xpmlp-reader")
+
+
+class _ReadAhead(Generic[Key]):
+    """Loads what is asked for, and in the background what will be asked for next."""
+
+    def __init__(self, load: Callable[[Key], Examples]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._pending: dict[Key, Future[Examples]] = {}
+
+    def get(self, key: Key, following: Key | None) -> Examples:
+        with self._lock:
+            pending = self._pending.pop(key, None)
+            found = pending.result() if pending is not None else self._load(key)
+            if following is not None:
+                self._pending = {following: _READER.submit(self._load, following)}
+            return found
+
+
+def _cut(spans: Spans, size: int) -> Spans:
+    """Cut spans into pieces of at most `size` rows."""
+    return tuple(
+        (start, min(start + size, last))
+        for first, last in spans
+        for start in range(first, last, size)
+    )
+
+
+def _between(spans: Spans, start: int, stop: int) -> Spans:
+    """Return the parts of spans that hold their rows number `start` to `stop`."""
+    ends = list(accumulate(last - first for first, last in spans))
+    found = []
+    for i in range(bisect_right(ends, start), len(spans)):
+        first, last = spans[i]
+        before = ends[i] - (last - first)
+        if before >= stop:
+            break
+        found.append((first + max(start - before, 0), first + min(stop - before, last - first)))
+    return tuple(found)
+
+
+def _joined(spans: list[tuple[int, int]]) -> Spans:
+    """Join sorted spans that touch."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return tuple(joined)
