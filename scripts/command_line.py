@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -68,12 +69,12 @@ def message(text: str) -> None:
 def print_result(result: dict[str, Any], as_json: bool) -> None:
     """Print a result on stdout: a line a value, or one JSON object."""
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(result), flush=True)
         return
     width = max(map(len, result))
     for name, value in result.items():
         shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
-        print(f"{name:<{width}}  {shown}")
+        print(f"{name:<{width}}  {shown}", flush=True)
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -99,6 +100,9 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
             raise
         message(f"{parser.prog}: {error}")
         code = error.exit_code
+    except BrokenPipeError:  # whoever read our output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except KeyboardInterrupt:
         message(f"{parser.prog}: interrupted")
         code = INTERRUPTED

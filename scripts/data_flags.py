@@ -30,11 +30,11 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_source_flags(group: argparse._ArgumentGroup) -> None:
-    """Add --data and what belongs to it."""
+def add_source_flags(group: argparse._ArgumentGroup, default: str | None = "digits") -> None:
+    """Add --data and what belongs to it; without a default data set, none of them has one."""
     group.add_argument(
         "--data",
-        default="digits",
+        default=default,
         metavar="NAME|PATH",
         help="digits (embedded); mnist or fashion-mnist (from a folder of that name under "
         "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, gzipped "
@@ -43,12 +43,13 @@ def add_source_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--test-data", metavar="PATH", help="a separate file of test examples, of the same format"
     )
-    group.add_argument(
-        "--x-key", default="xdata", metavar="KEY", help="of the features in HDF5 and npz"
-    )
-    group.add_argument(
-        "--y-key", default="ydata", metavar="KEY", help="of the labels in HDF5 and npz"
-    )
+    for letter, what in (("x", "features"), ("y", "labels")):
+        group.add_argument(
+            f"--{letter}-key",
+            default=default and f"{letter}data",
+            metavar="KEY",
+            help=f"of the {what} in HDF5 and npz",
+        )
     group.add_argument(
         "--classes",
         type=positive(int),
@@ -58,7 +59,7 @@ def add_source_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--stream",
         choices=("auto", "yes", "no"),
-        default="auto",
+        default=default and "auto",
         help="leave the rows of an HDF5 file on disk and read them in pieces; auto: if they would "
         "fill more than half of the free memory",
     )

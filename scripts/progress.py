@@ -8,19 +8,26 @@ from typing import Any, Self
 
 from command_line import message
 
-from xpmlp.training import LogRow
+from xpmlp.history import LogRow
 
 
 class Progress:
-    """Shows how far a training is; `quiet` shows nothing."""
+    """Shows how far a training is, how fast, and how long it will take; `quiet` shows nothing."""
 
-    def __init__(self, steps: int, quiet: bool) -> None:
+    def __init__(self, steps: int, batch_size: int, quiet: bool, start: int = 0) -> None:
+        self._steps, self._batch, self._start = steps, batch_size, start
         self._bar: Any = None
         self._lines = not quiet and not sys.stderr.isatty()
         if not quiet and not self._lines:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=steps, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=steps * batch_size,
+                initial=start * batch_size,
+                unit=" examples",
+                unit_scale=True,
+                dynamic_ncols=True,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -37,15 +44,20 @@ class Progress:
     def step(self, step: int) -> None:
         """Move the bar to a step; costs next to nothing."""
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+            self._bar.update(step * self._batch - self._bar.n)
 
     def row(self, row: LogRow) -> None:
         """Show a log point's figures."""
         figures = {"loss": row.train_loss, "accuracy": row.train_accuracy}
-        if row.val_loss is not None and row.val_accuracy is not None:
-            figures |= {"val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
+        figures |= {"val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
+        known = {name: f"{value:.4f}" for name, value in figures.items() if value is not None}
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4f}" for name, value in figures.items()})
+            self._bar.set_postfix(known)
         elif self._lines:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            message(f"step {row.step}  epoch {row.epoch:g}  {shown}  {row.seconds:.1f} s")
+            shown = "  ".join(f"{name} {value}" for name, value in known.items())
+            speed = row.step * self._batch / row.seconds if row.seconds else 0.0
+            left = (self._steps - row.step) * row.seconds / row.step
+            message(
+                f"step {row.step}  epoch {row.epoch:g}  {shown}  {row.seconds:.1f} s  "
+                f"{speed:,.0f} examples/s  {left:.0f} s left"
+            )

@@ -4,20 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from command_line import (
-    INTERRUPTED,
-    add_device_flags,
-    message,
-    new_parser,
-    positive,
-    print_result,
-    run,
-)
-from data_flags import add_data_flags, add_split_flags, prepare_data
+from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from data_flags import PreparedData, add_data_flags, add_split_flags, prepare_data
 from hyperparameters import (
     add_network_flags,
     add_optimizer_flags,
@@ -28,12 +21,24 @@ from hyperparameters import (
     schedule_of,
 )
 from progress import Progress
+from run_settings import default_folder, resumed, settings_of
+from stop_signals import StopSignals
 
 import xpmlp
+from xpmlp.backends import Backend
+from xpmlp.checkpoint import load_checkpoint, save_checkpoint
 from xpmlp.data.batches import steps_per_epoch
-from xpmlp.errors import CheckFailedError, DivergedError
+from xpmlp.errors import (
+    CheckFailedError,
+    CheckpointError,
+    DivergedError,
+    UsageError,
+    XpmlpError,
+)
+from xpmlp.history import best_row
 from xpmlp.plots import save_curves
-from xpmlp.runs import CURVES, RunFolder, best_row, host_versions, refuse_existing
+from xpmlp.runs import BEST, CHECKPOINT, CURVES, RunFolder, host_versions, refuse_existing
+from xpmlp.training import TrainingState
 
 
 def batch_size(text: str) -> int | str:
@@ -65,6 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="passes over the training set",
     )
     length.add_argument("--steps", type=positive(int), metavar="N", help="parameter updates")
+    training.add_argument(
+        "--patience",
+        type=positive(int),
+        metavar="N",
+        help="stop when N validations in a row were not better than the best before them",
+    )
     training.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -75,6 +86,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output.add_argument(
         "--overwrite", action="store_true", help="replace the run that the folder holds"
+    )
+    output.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out where it was saved last"
+    )
+    output.add_argument(
+        "--checkpoint-every",
+        type=positive(int),
+        metavar="STEPS",
+        help="save so often, and at every row of metrics.csv (default: there alone)",
     )
     output.add_argument(
         "--log-every",
@@ -109,119 +129,192 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    out = arguments.out or default_folder(arguments.data)
-    if not arguments.overwrite:
-        refuse_existing(out)
+    if arguments.resume:
+        if arguments.out is None:
+            raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
+        arguments = resumed(build_parser(), arguments)
+    arguments.out = arguments.out or default_folder(arguments.data)
+    if not arguments.resume and not arguments.overwrite:
+        refuse_existing(arguments.out)
     backend = xpmlp.select_backend(arguments.device, arguments.dtype)
-    optimizer, penalty = optimizer_of(arguments), penalty_of(arguments)
-    learning_rate = learning_rate_of(arguments)
-    data = prepare_data(arguments, backend)
-    mlp = network_of(arguments, data.train.features, data.dataset.classes)
-    full = arguments.batch_size == "full"
-    batch_size = len(data.train) if full else arguments.batch_size
-    epoch_steps = steps_per_epoch(len(data.train), batch_size)
-    steps = arguments.steps or arguments.epochs * epoch_steps
-    state = xpmlp.initial_state(
-        mlp, optimizer, seed=arguments.seed, backend=backend, initializer=arguments.init
-    )
-    history = xpmlp.fit(
-        mlp,
-        state,
-        data.train,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule_of(arguments, steps),
-        penalty=penalty,
-        dropout=arguments.dropout,
-        batch_size=None if full else batch_size,
-        steps=steps,
-        backend=backend,
-        log_every=arguments.log_every,
-        train_exact={"auto": full, "running": False, "exact": True}[arguments.log_train],
-        validation=data.validation,
-        test=data.test if arguments.log_test else None,
-        on_step=(progress := Progress(steps, arguments.quiet)).step,
-    )
+    return Run(arguments, backend, prepare_data(arguments, backend)).execute()
 
-    def diagnose(row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
+
+class Run:
+    """One training run, from its flags to its folder."""
+
+    def __init__(self, arguments: argparse.Namespace, backend: Backend, data: PreparedData) -> None:
+        self.arguments, self.backend, self.data = arguments, backend, data
+        self.optimizer, self.penalty = optimizer_of(arguments), penalty_of(arguments)
+        arguments.lr = learning_rate_of(arguments)
+        self.mlp = network_of(arguments, data.train.features, data.dataset.classes)
+        self.full = arguments.batch_size == "full"
+        self.batch_size = len(data.train) if self.full else arguments.batch_size
+        self.epoch_steps = steps_per_epoch(len(data.train), self.batch_size)
+        self.steps = arguments.steps or arguments.epochs * self.epoch_steps
+        self.state = self.first_state()
+        self.saved_best: int | None = None
+
+    def first_state(self) -> TrainingState:
+        """Return the state of the checkpoint to go on from, or that of the seed."""
+        path = self.arguments.out / CHECKPOINT
+        # A run that was killed before its first checkpoint has lost nothing: it starts again.
+        if self.arguments.resume and path.exists():
+            checkpoint = load_checkpoint(path)
+            checkpoint.require(self.mlp, path)
+            return checkpoint.restore(self.backend)
+        return xpmlp.initial_state(
+            self.mlp,
+            self.optimizer,
+            seed=self.arguments.seed,
+            backend=self.backend,
+            initializer=self.arguments.init,
+        )
+
+    def execute(self) -> int:
+        """Train, whatever ends it leave a whole folder, and return the exit code."""
+        arguments, out = self.arguments, self.arguments.out
+        failure: XpmlpError | None = None
+        with (
+            StopSignals() as stop,
+            Progress(self.steps, self.batch_size, arguments.quiet, self.state.step) as progress,
+        ):
+
+            def on_step(step: int) -> bool:
+                progress.step(step)
+                return stop.received is not None
+
+            history = self.fit(on_step)
+            with RunFolder(
+                out,
+                overwrite=arguments.overwrite,
+                resumed=self.state.history if arguments.resume else None,
+                log_test=arguments.log_test,
+            ) as folder:
+                folder.write_config(self.config())
+                if not arguments.quiet:
+                    message(xpmlp.summarize(self.mlp, self.batch_size))
+                try:
+                    for row in history:
+                        folder.append(row)
+                        progress.row(row)
+                        if arguments.diagnostics:
+                            folder.append_diagnostics(row.step, self.diagnose(row))
+                except DivergedError as error:
+                    self.state.status, failure = "diverged", error
+                except CheckpointError as error:
+                    self.state.status, failure = "interrupted", error
+                summary = self.summary()
+                folder.write_summary(summary)
+        if self.state.history:
+            title = f"{self.data.dataset.name}: {self.mlp}"
+            save_curves(self.state.history, out / CURVES, title)
+        print_result({"run": str(out)} | summary, arguments.json)
+        if failure is not None:
+            raise failure
+        if self.state.status == "interrupted":
+            return stop.exit_code
+        self.check_accuracy(summary["test_accuracy"])
+        return 0
+
+    def fit(self, on_step: Callable[[int], bool]) -> Iterator[xpmlp.LogRow]:
+        """Return the rows of the training; what does not fit together is refused at once."""
+        arguments = self.arguments
+        return xpmlp.fit(
+            self.mlp,
+            self.state,
+            self.data.train,
+            optimizer=self.optimizer,
+            learning_rate=arguments.lr,
+            schedule=schedule_of(arguments, self.steps),
+            penalty=self.penalty,
+            dropout=arguments.dropout,
+            batch_size=None if self.full else self.batch_size,
+            steps=self.steps,
+            backend=self.backend,
+            log_every=arguments.log_every,
+            train_exact={"auto": self.full, "running": False, "exact": True}[arguments.log_train],
+            validation=self.data.validation,
+            test=self.data.test if arguments.log_test else None,
+            patience=arguments.patience,
+            on_step=on_step,
+            save=self.save,
+            save_every=arguments.checkpoint_every,
+        )
+
+    def save(self, state: TrainingState) -> None:
+        """Write checkpoint.h5, and best.h5 where there is a new best."""
+        out, best = self.arguments.out, best_row(state.history)
+        record = {"settings": self.config()}
+        if best is not None and best.step != self.saved_best:
+            kept = replace(state, params=state.result, optimizer_state={}, best_params=None)
+            save_checkpoint(out / BEST, self.mlp, kept, record, backend=self.backend)
+            self.saved_best = best.step
+        save_checkpoint(out / CHECKPOINT, self.mlp, state, record, backend=self.backend)
+
+    def config(self) -> dict[str, Any]:
+        """Return everything needed to run it again, and what was made of it."""
+        return settings_of(self.arguments) | {
+            "val_size": len(self.data.validation or ()),
+            "steps": self.steps,
+            "sizes": self.mlp.sizes,
+            "normalization": self.data.normalization.as_record(),
+            "xpmlp": xpmlp.__version__,
+        }
+
+    def diagnose(self, row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
+        """Look into the layers, on a thousand training examples."""
         return xpmlp.diagnose(
-            mlp,
-            state,
-            data.train.first(1000),
-            optimizer=optimizer,
+            self.mlp,
+            self.state,
+            self.data.train.first(1000),
+            optimizer=self.optimizer,
             learning_rate=row.learning_rate,
-            backend=backend,
-            penalty=penalty,
+            backend=self.backend,
+            penalty=self.penalty,
         )
 
-    rows: list[xpmlp.LogRow] = []
-    status, failure = "completed", None
-    with RunFolder(out, overwrite=arguments.overwrite, log_test=arguments.log_test) as folder:
-        folder.write_config(
-            {name: value for name, value in vars(arguments).items() if name != "out"}
-            | {"sizes": mlp.sizes, "lr": learning_rate, "val_size": len(data.validation or ())}
-            | {"steps": steps, "normalization": data.normalization.as_record()}
-            | {"xpmlp": xpmlp.__version__}
-        )
-        if not arguments.quiet:
-            message(xpmlp.summarize(mlp, batch_size))
-        with progress:
-            try:
-                for row in history:
-                    rows.append(row)
-                    folder.append(row)
-                    progress.row(row)
-                    if arguments.diagnostics:
-                        folder.append_diagnostics(row.step, diagnose(row))
-            except DivergedError as error:
-                status, failure = "diverged", error
-            except KeyboardInterrupt:
-                status = "interrupted"
-
+    def summary(self) -> dict[str, Any]:
+        """Return what came out; test figures are of the best weights."""
+        state, backend = self.state, self.backend
         test_loss, test_accuracy = None, None
-        if failure is None and data.test is not None:
-            test_loss, test_accuracy = xpmlp.evaluate(mlp, state.params, data.test, backend=backend)
-        best = best_row(rows)
-        examples = len(data.train) * state.step / epoch_steps
-        summary: dict[str, Any] = {
-            "status": status,
+        if state.status != "diverged" and self.data.test is not None:
+            test_loss, test_accuracy = xpmlp.evaluate(
+                self.mlp, state.result, self.data.test, backend=backend
+            )
+        best = best_row(state.history)
+        epochs = state.step / self.epoch_steps
+        seconds = state.seconds
+        return {
+            "status": state.status,
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "best_step": best and best.step,
             "best_val_accuracy": best and best.val_accuracy,
-            "parameters": mlp.parameter_count,
+            "parameters": self.mlp.parameter_count,
             "steps": state.step,
-            "epochs": state.step / epoch_steps,
-            "train_seconds": state.seconds,
-            "examples_per_second": examples / state.seconds if state.seconds else None,
+            "epochs": epochs,
+            "train_seconds": seconds,
+            "examples_per_second": len(self.data.train) * epochs / seconds if seconds else None,
             "device": backend.device_name,
             "backend": backend.name,
             "dtype": backend.dtype_name,
-            "seed": arguments.seed,
+            "seed": state.seed,
             "versions": host_versions() | {"xpmlp": xpmlp.__version__} | backend.versions(),
         }
-        folder.write_summary(summary)
-    if rows:
-        save_curves(rows, out / CURVES, title=f"{data.dataset.name}: {mlp}")
-    print_result({"run": str(out)} | summary, arguments.json)
-    if failure is not None:
-        raise failure
-    if status == "interrupted":
-        return INTERRUPTED
-    minimum = arguments.min_accuracy
-    if minimum is not None and test_accuracy is None:
-        raise CheckFailedError("there is no test set to reach --min-accuracy on: give --test-data")
-    if minimum is not None and test_accuracy is not None and test_accuracy < minimum:
-        raise CheckFailedError(
-            f"the test accuracy {test_accuracy:.4f} is below --min-accuracy {minimum:g}: "
-            "train longer or change the settings"
-        )
-    return 0
 
-
-def default_folder(source: str) -> Path:
-    """Return a run folder named after the data and the time."""
-    return Path("runs", f"{Path(source).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    def check_accuracy(self, accuracy: float | None) -> None:
+        """Raise `CheckFailedError` if the test accuracy is below --min-accuracy."""
+        minimum = self.arguments.min_accuracy
+        if minimum is None:
+            return
+        if accuracy is None:
+            raise CheckFailedError("there is no test set for --min-accuracy: give --test-data")
+        if accuracy < minimum:
+            raise CheckFailedError(
+                f"the test accuracy {accuracy:.4f} is below --min-accuracy {minimum:g}: train "
+                "longer or change the settings"
+            )
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def test_defaults_train_on_the_embedded_digits(train: Run, tmp_path: Path) -> No
     folder = tmp_path / summary["run"]
     assert folder.parent == tmp_path / "runs"
     names = {"config.json", "metrics.csv", "summary.json", "curves.png"}
+    names |= {"checkpoint.h5", "best.h5"}
     assert {path.name for path in folder.iterdir()} == names
     saved = json.loads((folder / "summary.json").read_text())
     assert saved == {name: value for name, value in summary.items() if name != "run"}

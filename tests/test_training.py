@@ -9,8 +9,9 @@ from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
 from xpmlp.backends import Backend
 from xpmlp.data import load_data
 from xpmlp.errors import DataError, DivergedError, UsageError
+from xpmlp.history import LogRow
 from xpmlp.mlp import MLP
-from xpmlp.training import LogRow, TrainingState
+from xpmlp.training import TrainingState
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_training_goes_on_where_it_stopped(examples: Examples) -> None:
 def test_divergence_is_an_error_that_names_the_step(examples: Examples) -> None:
     damaged = dataclasses.replace(examples, x=examples.x.copy())
     damaged.x[3, 3] = np.nan
-    with pytest.raises(DivergedError, match=r"nan at step 11 with learning rate 0\.5: choose"):
+    with pytest.raises(DivergedError, match=r"nan at step 5 .*it began in the features"):
         train(select_backend("cpu"), damaged)
 
 
@@ -179,5 +180,5 @@ def test_regression_has_a_loss_and_no_accuracy(backend: Backend) -> None:
 
 
 def test_no_steps_are_refused(examples: Examples) -> None:
-    with pytest.raises(UsageError, match="must be at least 1"):
+    with pytest.raises(UsageError, match="steps is 0: choose 1 or more"):
         train(select_backend("cpu"), examples, steps=0)

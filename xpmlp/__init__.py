@@ -12,12 +12,14 @@ from xpmlp.data import (
 )
 from xpmlp.diagnostics import LayerDiagnostics, diagnose
 from xpmlp.gradcheck import GradientRow, check_gradients
+from xpmlp.history import LogRow, history_arrays
+from xpmlp.loop import fit
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpmlp.penalties import Penalty
 from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
 from xpmlp.summary import summarize
-from xpmlp.training import LogRow, TrainingState, evaluate, fit, initial_state
+from xpmlp.training import TrainingState, evaluate, initial_state
 
 __version__ = "0.1.0"
 
@@ -51,6 +53,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_normalization",
+    "history_arrays",
     "initial_state",
     "load_data",
     "select_backend",

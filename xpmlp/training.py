@@ -1,26 +1,22 @@
-"""Training: one step, and the loop that turns examples into a history."""
+"""Training: loss and gradients of examples, their evaluation, and one step along them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import isfinite
-from time import perf_counter
 from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend
-from xpmlp.data.batches import DropoutKeys
 from xpmlp.data.examples import Batch, Examples
-from xpmlp.data.source import Source, batches_of
+from xpmlp.data.source import Source
 from xpmlp.dropout import dropout_mask
-from xpmlp.errors import DataError, DivergedError, UsageError
+from xpmlp.errors import DataError
+from xpmlp.history import LogRow
 from xpmlp.metrics import count_correct
 from xpmlp.mlp import MLP, Masks
 from xpmlp.optimizers import Optimizer, OptimizerState
 from xpmlp.penalties import Penalty
 from xpmlp.randomness import random_stream
-from xpmlp.schedules import Constant, Schedule
 
 
 @dataclass
@@ -71,12 +67,13 @@ def evaluate(
     Raises `DataError` for examples that do not fit the network.
     """
     check_fit(mlp, examples, backend)
-    return _evaluate(mlp, params, examples, backend)
+    return evaluate_unchecked(mlp, params, examples, backend)
 
 
-def _evaluate(
+def evaluate_unchecked(
     mlp: MLP, params: Params, examples: Source, backend: Backend
 ) -> tuple[float, float | None]:
+    """Evaluate examples that have been found to fit already."""
     batch, xp = examples.whole(backend), backend.xp
 
     def sums_of(piece: slice) -> Sums:
@@ -87,7 +84,8 @@ def _evaluate(
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, batch.size)
-    return _means(sums.loss, sums.correct, 1, batch.size, backend)
+    loss, correct = float(backend.to_host(sums.loss)), sums.correct
+    return loss, None if correct is None else float(backend.to_host(correct)) / batch.size
 
 
 def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
@@ -113,23 +111,41 @@ def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | None:
     return count_correct(outputs, y, xp=xp) if xp.isdtype(y.dtype, "integral") else None
 
 
-def _means(
-    loss: Array, correct: Array | None, loss_examples: int, examples: int, backend: Backend
-) -> tuple[float, float | None]:
-    """Read sums back to the host and divide them by their examples."""
-    mean = float(backend.to_host(loss)) / loss_examples
-    return mean, None if correct is None else float(backend.to_host(correct)) / examples
+@dataclass
+class Interval:
+    """What the steps since the last log point have brought, on the host.
+
+    `losses` are the steps' mean losses times their examples; `correct` is None in a regression.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    correct: int | None = 0
+    examples: int = 0
 
 
 @dataclass
 class TrainingState:
-    """Everything that a step changes, and the seed that decides what is drawn for it."""
+    """Everything that training changes, and the seed that decides what is drawn for it.
+
+    `best_params` are the parameters at the lowest validation loss so far, None without one.
+    `status` is "started", "running", or how `fit` ended: "completed", "early_stopped" or
+    "interrupted".
+    """
 
     params: Params
     optimizer_state: OptimizerState
     seed: int
     step: int = 0
     seconds: float = 0.0
+    history: list[LogRow] = field(default_factory=list)
+    interval: Interval = field(default_factory=Interval)
+    best_params: Params | None = None
+    status: str = "started"
+
+    @property
+    def result(self) -> Params:
+        """What the training is for: the best parameters, or without validation the last."""
+        return self.params if self.best_params is None else self.best_params
 
 
 def initial_state(
@@ -139,27 +155,6 @@ def initial_state(
     drawn = mlp.init(random_stream(seed, "weights"), initializer)
     params = {name: backend.to_device(array) for name, array in drawn.items()}
     return TrainingState(params, optimizer.init(params, xp=backend.xp), seed)
-
-
-@dataclass(frozen=True)
-class LogRow:
-    """One log point. `seconds` are spent in training steps, evaluations left out.
-
-    Training loss and accuracy are means over the examples trained on since the previous
-    row, or, with `train_exact`, of the whole training set at this step. Losses are of the
-    data alone, without penalties, so that training and validation can be compared.
-    """
-
-    step: int
-    epoch: float
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float | None
-    val_loss: float | None
-    val_accuracy: float | None
-    seconds: float
-    test_loss: float | None = None
-    test_accuracy: float | None = None
 
 
 def train_step(
@@ -211,117 +206,3 @@ def train_step(
         )
     state.step += 1
     return sums
-
-
-def fit(
-    mlp: MLP,
-    state: TrainingState,
-    train: Source,
-    *,
-    optimizer: Optimizer,
-    learning_rate: float,
-    steps: int,
-    backend: Backend,
-    batch_size: int | None = None,
-    schedule: Schedule | None = None,
-    penalty: Penalty | None = None,
-    dropout: float = 0.0,
-    log_every: int | None = None,
-    train_exact: bool = False,
-    validation: Source | None = None,
-    test: Source | None = None,
-    on_step: Callable[[int], None] | None = None,
-) -> Iterator[LogRow]:
-    """Train `state` up to step `steps`, yielding a row every `log_every` steps and at the end.
-
-    Examples are on the backend's device. A `batch_size` of None is the full batch; `dropout`
-    the share of hidden units left out of a step; `log_every` an epoch by default. `on_step`
-    is called with the step's number after each step. The device is read at log points alone.
-    Raises `DivergedError` at the log point where the training loss is no longer finite.
-    """
-    for examples in (train, validation, test):
-        if examples is not None:
-            check_fit(mlp, examples, backend)
-    batches = batches_of(train, batch_size, seed=state.seed, backend=backend)
-    epoch_steps = batches.steps_per_epoch
-    log_every = log_every or epoch_steps
-    schedule = schedule or Constant()
-    if steps < 1 or log_every < 1:
-        raise UsageError(f"steps ({steps}) and log_every ({log_every}) must be at least 1")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
-    keys = DropoutKeys(mlp.layers - 1, epoch_steps, seed=state.seed, backend=backend)
-
-    # A function of its own: what is wrong above is said at once, not when a row is asked for.
-    def rows() -> Iterator[LogRow]:
-        means = _RunningMeans()
-        started = perf_counter()
-        while state.step < steps:
-            step = state.step
-            rate = learning_rate * schedule(step, epoch_steps)
-            batch = batches.batch(step)
-            sums = train_step(
-                mlp,
-                optimizer,
-                state,
-                batch,
-                learning_rate=rate,
-                backend=backend,
-                penalty=penalty,
-                dropout=dropout,
-                dropout_keys=keys.of(step) if dropout else None,
-            )
-            means.add(sums, batch.size)
-            if on_step is not None:
-                on_step(state.step)
-            if state.step % log_every and state.step < steps:
-                continue
-
-            backend.synchronize()
-            state.seconds += perf_counter() - started
-            if train_exact:
-                train_loss, train_accuracy = _evaluate(mlp, state.params, train, backend)
-            else:
-                train_loss, train_accuracy = means.read(backend)
-            if not isfinite(train_loss):
-                raise DivergedError(
-                    f"the training loss is {train_loss} at step {state.step} with learning rate "
-                    f"{rate:g}: choose a smaller learning rate, or scale the features"
-                )
-            (val_loss, val_accuracy), (test_loss, test_accuracy) = (
-                _evaluate(mlp, state.params, examples, backend) if examples else (None, None)
-                for examples in (validation, test)
-            )
-            yield LogRow(
-                step=state.step,
-                epoch=state.step / epoch_steps,
-                learning_rate=rate,
-                train_loss=train_loss,
-                train_accuracy=train_accuracy,
-                val_loss=val_loss,
-                val_accuracy=val_accuracy,
-                seconds=state.seconds,
-                test_loss=test_loss,
-                test_accuracy=test_accuracy,
-            )
-            means = _RunningMeans()
-            started = perf_counter()
-
-    return rows()
-
-
-class _RunningMeans:
-    """Loss and accuracy over the examples of several batches, added up on the device."""
-
-    def __init__(self) -> None:
-        self._examples = 0
-        self._loss: Array = 0.0
-        self._correct: Array = 0
-
-    def add(self, sums: Sums, size: int) -> None:
-        self._examples += size
-        self._loss = self._loss + size * sums.loss
-        self._correct = None if sums.correct is None else self._correct + sums.correct
-
-    def read(self, backend: Backend) -> tuple[float, float | None]:
-        return _means(self._loss, self._correct, self._examples, self._examples, backend)

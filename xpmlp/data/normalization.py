@@ -68,6 +68,15 @@ class Normalization:
         shift, scale = (np.asarray(value).tolist() for value in (self.shift, self.scale))
         return {"shift": shift, "scale": scale, "bias_column": self.bias_column}
 
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """Return what `as_record` wrote down."""
+        shift, scale = (
+            np.array(value) if isinstance(value, list) else float(value)
+            for value in (record["shift"], record["scale"])
+        )
+        return cls(shift, scale, bool(record["bias_column"]))
+
 
 def _is(value: float | Array, number: int) -> bool:
     return isinstance(value, float | int) and value == number

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Evaluate a trained network: loss, accuracy, confusion matrix, and its worst mistakes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from data_flags import add_source_flags, load_source
+
+import xpmlp
+from xpmlp.checkpoint import Checkpoint, load_checkpoint
+from xpmlp.data import Dataset, Normalization, Source
+from xpmlp.errors import DataError
+from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
+from xpmlp.predictions import Predictions, predict
+from xpmlp.runs import BEST, CHECKPOINT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help=f"run folder: its {BEST}, or without validation its {CHECKPOINT}",
+    )
+    which.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file of a run")
+    add_device_flags(parser)
+    group = parser.add_argument_group("data, by default that of the run")
+    add_source_flags(group, default=None)
+    group.add_argument(
+        "--set", choices=("test", "train"), default="test", dest="of", help="which examples"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for pictures (default: the checkpoint's)"
+    )
+    output.add_argument(
+        "--worst", type=positive(int), default=25, metavar="N", help="mistakes in the picture"
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    backend = xpmlp.select_backend(arguments.device, arguments.dtype)
+    path = arguments.checkpoint or checkpoint_of(arguments.run)
+    checkpoint = load_checkpoint(path)
+    mlp, state = checkpoint.mlp, checkpoint.restore(backend)
+    dataset = load_source(with_settings(arguments, checkpoint))
+    source = dataset.test if arguments.of == "test" else dataset.train
+    if source is None:
+        raise DataError("there are no test examples: give --test-data, or --set train")
+    examples = source.normalized(normalization_of(checkpoint)).to_device(backend)
+    loss, accuracy = xpmlp.evaluate(mlp, state.result, examples, backend=backend)
+    result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp), "step": state.step}
+    result |= {"examples": len(examples), "loss": loss, "accuracy": accuracy}
+    if mlp.loss == "cross_entropy":
+        predictions = predict(mlp, state.result, examples, backend=backend)
+        result["confusion"] = predictions.confusion().tolist()
+        weights = backend.to_host(state.result["layer1.weight"])
+        out = arguments.out or path.parent
+        out.mkdir(parents=True, exist_ok=True)
+        draw(predictions, source, dataset, weights, out, arguments.worst)
+    show(result, arguments.json)
+    return 0
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Return the file of a run that holds what it was for."""
+    return folder / BEST if (folder / BEST).exists() else folder / CHECKPOINT
+
+
+def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argparse.Namespace:
+    """Fill in the data that the run was trained on, where the flags name none."""
+    settings = checkpoint.record.get("settings", {})
+    names = ("data", "test_data", "x_key", "y_key", "classes", "stream")
+    if arguments.data is not None:  # other data: nothing of the run's own belongs to it
+        settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"}
+    found = {name: getattr(arguments, name) or settings.get(name) for name in names}
+    if found["data"] is None:
+        raise DataError("the checkpoint does not say what it was trained on: give --data")
+    return argparse.Namespace(**found)
+
+
+def normalization_of(checkpoint: Checkpoint) -> Normalization:
+    """Return the scaling that the network was trained with, whatever the data is now."""
+    record = checkpoint.record.get("settings", {}).get("normalization")
+    return Normalization.from_record(record) if record else Normalization()
+
+
+def draw(
+    predictions: Predictions,
+    source: Source,
+    dataset: Dataset,
+    weights: np.ndarray,
+    out: Path,
+    worst: int,
+) -> None:
+    """Write confusion.png, mistakes.png and weights.png."""
+    save_confusion(predictions.confusion(), out / "confusion.png")
+    rows = predictions.worst(worst)
+    images = [source.rows[int(row) : int(row) + 1] for row in rows]
+    guesses = predictions.classes[rows]
+    save_mistakes(
+        np.array([np.reshape(image, dataset.image_shape) for image in images]),
+        predictions.targets[rows].tolist(),
+        guesses.tolist(),
+        predictions.probabilities[rows, guesses].tolist(),
+        out / "mistakes.png",
+    )
+    save_first_layer(weights, dataset.image_shape, out / "weights.png")
+    message(f"pictures: {', '.join(str(out / f'{n}.png') for n in _PICTURES)}")
+
+
+_PICTURES = ("confusion", "mistakes", "weights")
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print the result; the confusion matrix as a table with a row a true class."""
+    if as_json or "confusion" not in result:
+        print_result(result, as_json)
+        return
+    matrix = result.pop("confusion")
+    print_result(result, as_json)
+    width = max(len(str(value)) for row in matrix for value in row) + 2
+    print("confusion (rows: true class, columns: predicted)")
+    print(" " * 5 + "".join(f"{column:>{width}}" for column in range(len(matrix))))
+    for number, row in enumerate(matrix):
+        print(f"{number:>5}" + "".join(f"{value:>{width}}" for value in row))
+
+
+if __name__ == "__main__":
+    run(main, build_parser())

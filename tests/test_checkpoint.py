@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import pytest
+
+from xpmlp import MLP, Adam, Examples, Momentum, fit, initial_state, select_backend
+from xpmlp.backends import Backend
+from xpmlp.checkpoint import FORMAT, load_checkpoint, parse_checkpoint, save_checkpoint
+from xpmlp.errors import CheckpointError
+from xpmlp.history import LogRow, history_arrays, rows_of_arrays
+from xpmlp.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.schedules import StepDecay
+from xpmlp.training import TrainingState
+
+MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))
+
+
+@pytest.fixture
+def examples() -> Examples:
+    rng = np.random.default_rng(0)
+    return Examples(rng.normal(size=(43, 6)), rng.integers(3, size=43))
+
+
+def train(
+    state: TrainingState,
+    examples: Examples,
+    backend: Backend,
+    optimizer: Optimizer,
+    stop_after: int | None = None,
+) -> TrainingState:
+    """Train to step 30 with all that a resume could forget, or stop inside."""
+    moved = examples.to_device(backend)
+    rows = fit(
+        MLP_,
+        state,
+        moved,
+        optimizer=optimizer,
+        learning_rate=0.1,
+        schedule=StepDecay((2, 4)),
+        dropout=0.2,
+        batch_size=10,
+        steps=30,
+        log_every=4,
+        validation=moved.first(15),
+        on_step=lambda step: step == stop_after,
+        backend=backend,
+    )
+    list(rows)
+    return state
+
+
+def save_and_load(state: TrainingState, path: Path, backend: Backend) -> TrainingState:
+    save_checkpoint(path, MLP_, state, {"normalization": 1}, backend=backend)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.mlp == MLP_
+    assert checkpoint.record == {"normalization": 1}
+    return checkpoint.restore(backend)
+
+
+def without_seconds(rows: list[LogRow]) -> list[LogRow]:
+    return [replace(row, seconds=0.0) for row in rows]
+
+
+def assert_same(one: TrainingState, other: TrainingState, backend: Backend) -> None:
+    """Bit for bit, but for the time it took."""
+    arrays = [(one.params, other.params), (one.best_params or {}, other.best_params or {})]
+    arrays += [(one.optimizer_state[k], other.optimizer_state[k]) for k in one.optimizer_state]
+    for mine, its in arrays:
+        assert mine.keys() == its.keys()
+        for name, array in mine.items():
+            np.testing.assert_array_equal(backend.to_host(array), backend.to_host(its[name]))
+            assert array.dtype == its[name].dtype
+    assert (one.step, one.seed, one.interval) == (other.step, other.seed, other.interval)
+    assert without_seconds(one.history) == without_seconds(other.history)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 6, 10, 17, 29])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_resumed_run_is_the_uninterrupted_one(
+    backend: Backend, examples: Examples, tmp_path: Path, name: str, stop_after: int
+) -> None:
+    """At log points and between, at batch boundaries and across epochs of 5 steps."""
+    optimizer = OPTIMIZERS[name]()
+    whole = train(
+        initial_state(MLP_, optimizer, seed=3, backend=backend), examples, backend, optimizer
+    )
+    state = initial_state(MLP_, optimizer, seed=3, backend=backend)
+    train(state, examples, backend, optimizer, stop_after)
+    assert (state.step, state.status) == (stop_after, "interrupted")
+    resumed = save_and_load(state, tmp_path / "checkpoint.h5", backend)
+    assert_same(train(resumed, examples, backend, optimizer), whole, backend)
+    assert resumed.status == "completed"
+
+
+def test_weights_alone_are_not_enough(examples: Examples, tmp_path: Path) -> None:
+    """The test above would notice if moments, step or history were forgotten."""
+    backend, optimizer = select_backend("cpu", "float64"), Adam()
+
+    def stopped() -> TrainingState:
+        state = initial_state(MLP_, optimizer, seed=3, backend=backend)
+        train(state, examples, backend, optimizer, 17)
+        return save_and_load(state, tmp_path / "checkpoint.h5", backend)
+
+    whole = train(stopped(), examples, backend, optimizer)
+    for forgotten in (
+        {"optimizer_state": optimizer.init(stopped().params, xp=backend.xp)},
+        {"step": 15},
+        {"seed": 4},
+    ):
+        other = train(replace(stopped(), **forgotten), examples, backend, optimizer)
+        assert (other.params["layer1.weight"] != whole.params["layer1.weight"]).any()
+
+
+def test_run_moves_to_another_backend(backend: Backend, examples: Examples, tmp_path: Path) -> None:
+    cpu, optimizer = select_backend("cpu", "float64"), Momentum()
+    whole = train(initial_state(MLP_, optimizer, seed=3, backend=cpu), examples, cpu, optimizer)
+    state = initial_state(MLP_, optimizer, seed=3, backend=cpu)
+    train(state, examples, cpu, optimizer, 13)
+    save_checkpoint(tmp_path / "checkpoint.h5", MLP_, state, {}, backend=cpu)
+    moved = load_checkpoint(tmp_path / "checkpoint.h5").restore(backend)
+    train(moved, examples, backend, optimizer)
+    for name, array in whole.params.items():
+        np.testing.assert_allclose(
+            backend.to_host(moved.params[name]), array, rtol=1e-10, atol=1e-12
+        )
+
+
+@pytest.fixture
+def saved(examples: Examples, tmp_path: Path) -> Path:
+    backend, optimizer = select_backend("cpu"), Momentum()
+    state = initial_state(MLP_, optimizer, seed=3, backend=backend)
+    train(state, examples, backend, optimizer, 17)
+    save_checkpoint(tmp_path / "checkpoint.h5", MLP_, state, {"a": 1}, backend=backend)
+    return tmp_path / "checkpoint.h5"
+
+
+def test_any_tool_opens_the_file(saved: Path) -> None:
+    with h5py.File(saved) as file:
+        assert file["params/layer1.weight"].shape == (6, 5)
+        assert list(file["params"]) == [
+            f"layer{n}.{k}" for n in (1, 2, 3) for k in ("weight", "bias")
+        ]
+
+
+def test_one_changed_byte_is_noticed(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    for place in range(len(content)):
+        content[place] ^= 1 + place % 255
+        with pytest.raises(CheckpointError, match=r"checkpoint\.h5"):
+            parse_checkpoint(bytes(content), saved)
+        content[place] ^= 1 + place % 255
+    assert parse_checkpoint(bytes(content), saved).numbers["step"] == 17
+
+
+def test_truncation_and_growth_are_noticed(saved: Path) -> None:
+    content = saved.read_bytes()
+    for changed in [content[:length] for length in range(0, len(content), 97)] + [content + b"\0"]:
+        saved.write_bytes(changed)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(saved)
+
+
+def test_what_is_refused_says_why(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "absent.h5")
+    checkpoint = load_checkpoint(saved)
+    with pytest.raises(CheckpointError, match=r"of the network 6-5-4-3, .* and not of 6-5-3"):
+        checkpoint.require(MLP((6, 5, 3)), saved)
+    later = saved.read_bytes().replace(b"version %d" % FORMAT, b"version 9", 1)
+    saved.write_bytes(later)
+    with pytest.raises(CheckpointError, match="of format 9, and this xpmlp reads up to 1: update"):
+        load_checkpoint(saved)
+    saved.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(CheckpointError, match="not a checkpoint of xpmlp"):
+        load_checkpoint(saved)
+
+
+class FailingFile:
+    """A file whose n-th call of any kind finds the disk full."""
+
+    def __init__(self, file: Any, fail: Callable[[], None]) -> None:
+        self._file, self._fail = file, fail
+
+    def write(self, piece: bytes) -> int:
+        self._fail()
+        return int(self._file.write(piece))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_failed_write_leaves_the_checkpoint_before(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Every write, sync and rename fails once; each time the old file loads as it was."""
+    before, backend = saved.read_bytes(), select_backend("cpu")
+    state = load_checkpoint(saved).restore(backend)
+    state.step = 18
+    monkeypatch.setattr("xpmlp.checkpoint._PIECE", 2000)
+    left = 0
+
+    def fail() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(code, os.strerror(code))
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **settings: Any) -> Any:
+            fail()
+            return function(*arguments, **settings)
+
+        return call
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda *a, **k: FailingFile(guarded(opened)(*a, **k), fail))
+    monkeypatch.setattr(os, "fsync", guarded(os.fsync))
+    monkeypatch.setattr(Path, "replace", guarded(Path.replace))
+    for failures in range(1000):
+        left = failures
+        error = refusal_of(lambda: save_checkpoint(saved, MLP_, state, {}, backend=backend))
+        if error is None:
+            break
+        left = 1000
+        # The last call syncs the folder, when the new file is in place already.
+        assert saved.read_bytes() == before or load_checkpoint(saved).numbers["step"] == 18
+        assert os.strerror(code) in error
+        assert "--resume" in error
+        assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+    assert failures > 8
+    left = 1000
+    assert load_checkpoint(saved).numbers["step"] == 18
+
+
+def refusal_of(action: Callable[[], None]) -> str | None:
+    try:
+        action()
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def test_history_survives_value_for_value() -> None:
+    rows = [
+        LogRow(3, 1 / 3, 0.1, 2.0, 0.5, None, None, 0.25),
+        LogRow(6, 2 / 3, 0.05, 1e-300, None, 0.1, 0.2, 0.5, 0.3, 0.4),
+    ]
+    columns = history_arrays(rows)
+    assert columns["step"].tolist() == [3, 6]
+    assert np.isnan(columns["val_loss"][0])
+    assert rows_of_arrays(columns) == rows

@@ -1,0 +1,69 @@
+"""The history of a training: a row a log point, and what is read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One log point. `seconds` are spent in training steps, evaluations left out.
+
+    Training loss and accuracy are means over the examples trained on since the previous
+    row, or, with `train_exact`, of the whole training set at this step. Losses are of the
+    data alone, without penalties, so that training and validation can be compared.
+    """
+
+    step: int
+    epoch: float
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    seconds: float
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(LogRow))
+
+
+def best_row(rows: Iterable[LogRow]) -> LogRow | None:
+    """Return the row of the lowest validation loss, the first of equals, or None without one."""
+    validated = [row for row in rows if row.val_loss is not None]
+    return min(validated, key=lambda row: row.val_loss or 0.0, default=None)
+
+
+def rows_since_best(rows: Sequence[LogRow]) -> int:
+    """Return how many validations in a row have not been better than the best before them."""
+    best = best_row(rows)
+    if best is None:
+        return 0
+    return sum(row.val_loss is not None and row.step > best.step for row in rows)
+
+
+def history_arrays(rows: Sequence[LogRow]) -> dict[str, np.ndarray]:
+    """Return the columns of a history as arrays; NaN where nothing was evaluated."""
+    return {
+        name: np.array(
+            [np.nan if (value := getattr(row, name)) is None else value for row in rows],
+            dtype=np.int64 if name == "step" else np.float64,
+        )
+        for name in COLUMNS
+    }
+
+
+def rows_of_arrays(columns: dict[str, np.ndarray]) -> list[LogRow]:
+    """Return the rows of which `history_arrays` made columns, value for value."""
+    table = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
+    rows = []
+    for values in table:
+        cells: list[Any] = [None if isnan(value) else value for value in values]
+        rows.append(LogRow(*cells))
+    return rows

@@ -1,0 +1,310 @@
+"""The loop: steps, log points, early stopping, and what to do when a loss is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import fsum, isfinite
+from time import perf_counter
+
+from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.backends import Backend
+from xpmlp.data.batches import Batches, DropoutKeys
+from xpmlp.data.source import Source, batches_of
+from xpmlp.errors import DivergedError, UsageError
+from xpmlp.history import LogRow, best_row, rows_since_best
+from xpmlp.mlp import MLP
+from xpmlp.optimizers import Optimizer
+from xpmlp.penalties import Penalty
+from xpmlp.schedules import Constant, Schedule
+from xpmlp.training import (
+    Interval,
+    Sums,
+    TrainingState,
+    check_fit,
+    evaluate_unchecked,
+    train_step,
+)
+
+Save = Callable[[TrainingState], None]
+OnStep = Callable[[int], bool | None]
+
+# Losses waiting on the device are joined and read when there are so many.
+_MAX_PENDING = 4096
+
+
+def fit(
+    mlp: MLP,
+    state: TrainingState,
+    train: Source,
+    *,
+    optimizer: Optimizer,
+    learning_rate: float,
+    steps: int,
+    backend: Backend,
+    batch_size: int | None = None,
+    schedule: Schedule | None = None,
+    penalty: Penalty | None = None,
+    dropout: float = 0.0,
+    log_every: int | None = None,
+    train_exact: bool = False,
+    validation: Source | None = None,
+    test: Source | None = None,
+    patience: int | None = None,
+    on_step: OnStep | None = None,
+    save: Save | None = None,
+    save_every: int | None = None,
+) -> Iterator[LogRow]:
+    """Train `state` up to step `steps`, yielding a row every `log_every` steps and at the end.
+
+    Examples are on the backend's device. A `batch_size` of None is the full batch, a
+    `log_every` of None an epoch; `dropout` is the share of hidden units left out of a step.
+    Stops early when `patience` validations in a row have not been better than the best before
+    them. `state.result` holds the best weights, whatever ended the run.
+    `on_step` gets the number of each step that is done, and may return True to end the run.
+    `save` gets the state at every row, every `save_every` steps, and when the run ends; a state
+    that is no longer finite does not reach it. The device is read at rows and saves alone.
+    Raises `DivergedError`, with the state back at its last row or save.
+    """
+    for examples in (train, validation, test):
+        if examples is not None:
+            check_fit(mlp, examples, backend)
+    batches = batches_of(train, batch_size, seed=state.seed, backend=backend)
+    log_every = log_every or batches.steps_per_epoch
+    for name, value in (("steps", steps), ("log_every", log_every), ("patience", patience)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}: choose 1 or more")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
+    if patience is not None and validation is None:
+        raise UsageError(f"a patience of {patience} needs a validation set to wait for")
+    keys = DropoutKeys(mlp.layers - 1, batches.steps_per_epoch, seed=state.seed, backend=backend)
+    stepper = _Stepper(
+        mlp,
+        optimizer,
+        batches,
+        learning_rate,
+        schedule or Constant(),
+        penalty,
+        dropout,
+        keys if dropout else None,
+        backend,
+    )
+    run = _Run(stepper, state, save)
+
+    def is_stale() -> bool:
+        return patience is not None and rows_since_best(state.history) >= patience
+
+    # A function of its own: what is wrong above is said at once, not when a row is asked for.
+    def rows() -> Iterator[LogRow]:
+        state.status = "running" if state.step < steps and not is_stale() else state.status
+        while state.status == "running":
+            run.step()
+            stop = on_step is not None and bool(on_step(state.step))
+            row = None
+            if state.step % log_every == 0 or state.step == steps:
+                row = run.log(train if train_exact else None, validation, test)
+                if is_stale():
+                    state.status = "early_stopped"
+                elif state.step == steps:
+                    state.status = "completed"
+            if stop and state.status == "running":
+                state.status = "interrupted"
+            due = save_every is not None and state.step % save_every == 0
+            if row is not None or due or state.status != "running":
+                run.save()
+            if row is not None:
+                yield row
+
+    return rows()
+
+
+@dataclass(frozen=True)
+class _Stepper:
+    """All that decides what a step does; the state and its step's number make it happen."""
+
+    mlp: MLP
+    optimizer: Optimizer
+    batches: Batches
+    learning_rate: float
+    schedule: Schedule
+    penalty: Penalty | None
+    dropout: float
+    dropout_keys: DropoutKeys | None
+    backend: Backend
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return self.learning_rate * self.schedule(step, self.batches.steps_per_epoch)
+
+    def __call__(self, state: TrainingState) -> tuple[Sums, int]:
+        """Take the next step; return the sums over its batch, and the batch's size."""
+        batch = self.batches.batch(state.step)
+        sums = train_step(
+            self.mlp,
+            self.optimizer,
+            state,
+            batch,
+            learning_rate=self.rate(state.step),
+            backend=self.backend,
+            penalty=self.penalty,
+            dropout=self.dropout,
+            dropout_keys=self.dropout_keys and self.dropout_keys.of(state.step),
+        )
+        return sums, batch.size
+
+    def first_bad_layer(self, state: TrainingState) -> str:
+        """Name where the forward pass of the next step stops being finite."""
+        xp, batch = self.backend.xp, self.batches.batch(state.step)
+        x, _ = batch.read(slice(0, min(batch.size, self.backend.piece_size)))
+        with self.backend.computing():
+            if not self._finite(x):
+                return "the features"
+            hidden = self.mlp.hidden_outputs(state.params, x, xp=xp)
+            outputs, _ = self.mlp.forward(state.params, x, xp=xp)
+            for layer, values in enumerate([*hidden, outputs], start=1):
+                for kind in ("weight", "bias"):
+                    if not self._finite(state.params[f"layer{layer}.{kind}"]):
+                        return f"layer{layer}.{kind}"
+                if not self._finite(values):
+                    return f"the outputs of layer {layer}"
+        return "the loss"
+
+    def finite(self, params: Params) -> bool:
+        """Tell whether all parameters are finite; reads the device."""
+        with self.backend.computing():
+            return all(self._finite(array) for array in params.values())
+
+    def _finite(self, array: Array) -> bool:
+        xp = self.backend.xp
+        return bool(self.backend.to_host(xp.all(xp.isfinite(array))))
+
+
+class _Run:
+    """Takes steps, and settles from time to time what they have brought."""
+
+    def __init__(self, stepper: _Stepper, state: TrainingState, save: Save | None) -> None:
+        self._stepper, self._state, self._save = stepper, state, save
+        self._backend = stepper.backend
+        # Losses and counts on the device, and the batch's size, of steps not yet settled.
+        self._pending: list[tuple[Array, Array, int]] = []
+        self._clock = perf_counter()
+        self._good = self._copy()
+
+    def step(self) -> None:
+        """Take a step; nothing is read back."""
+        sums, size = self._stepper(self._state)
+        self._pending.append((sums.loss, sums.correct, size))
+        if len(self._pending) == _MAX_PENDING:
+            self._settle()
+        now = perf_counter()
+        self._state.seconds += now - self._clock
+        self._clock = now
+
+    def save(self) -> None:
+        """Hand the state over, if all of it is finite."""
+        self._settle()
+        if self._save is not None:
+            self._save(self._state)
+        self._clock = perf_counter()
+
+    def log(self, train: Source | None, validation: Source | None, test: Source | None) -> LogRow:
+        """Add a row to the history, and keep the parameters if they are the best so far."""
+        self._settle()
+        state, interval = self._state, self._state.interval
+        train_loss = fsum(interval.losses) / interval.examples
+        train_accuracy = None if interval.correct is None else interval.correct / interval.examples
+        if train is not None:
+            train_loss, train_accuracy = self._evaluate("training", train)
+        val_loss, val_accuracy, test_loss, test_accuracy = None, None, None, None
+        if validation:
+            val_loss, val_accuracy = self._evaluate("validation", validation)
+        if test:
+            test_loss, test_accuracy = self._evaluate("test", test)
+        row = LogRow(
+            step=state.step,
+            epoch=state.step / self._stepper.batches.steps_per_epoch,
+            learning_rate=self._stepper.rate(state.step - 1),
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=state.seconds,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+        )
+        state.history.append(row)
+        state.interval = Interval()
+        if best_row(state.history) is row:
+            state.best_params = _copies(state.params, self._backend.xp)
+        self._good = self._copy()
+        self._clock = perf_counter()
+        return row
+
+    def _evaluate(self, name: str, examples: Source) -> tuple[float, float | None]:
+        mlp, state = self._stepper.mlp, self._state
+        loss, accuracy = evaluate_unchecked(mlp, state.params, examples, self._backend)
+        if not isfinite(loss):
+            self._diverged(state.step, state.step, f"the {name} loss is {loss}")
+        return loss, accuracy
+
+    def _settle(self) -> None:
+        """Read the waiting losses and counts; roll back and raise where they are not finite."""
+        if self._pending:
+            state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
+            losses, counts, sizes = zip(*self._pending, strict=True)
+            self._pending = []
+            read = self._backend.to_host(xp.stack(losses)).tolist()
+            for number, loss in enumerate(read):
+                if not isfinite(loss):
+                    at = first + number
+                    self._diverged(at, at + 1, f"the training loss is {loss}")
+            state.interval.losses += [loss * n for loss, n in zip(read, sizes, strict=True)]
+            state.interval.examples += sum(sizes)
+            if counts[0] is None:
+                state.interval.correct = None
+            elif state.interval.correct is not None:
+                state.interval.correct += int(self._backend.to_host(xp.sum(xp.stack(counts))))
+        if not self._stepper.finite(self._state.params):
+            done = self._state.step
+            self._diverged(done, done, "the weights are no longer finite")
+        self._good = self._copy()
+
+    def _diverged(self, after: int, step: int, what: str) -> None:
+        """Go back to the last good state and raise.
+
+        Before that, the steps up to `after` are taken again, to see where the next forward
+        pass first fails.
+        """
+        self._restore()
+        while self._state.step < after:
+            self._stepper(self._state)
+        where = self._stepper.first_bad_layer(self._state)
+        self._restore()
+        rate = self._stepper.rate(max(step - 1, 0))
+        raise DivergedError(
+            f"{what} at step {step} with learning rate {rate:g}; it began in {where}: choose a "
+            "smaller learning rate, or scale the features"
+        )
+
+    def _copy(self) -> TrainingState:
+        """Copy what steps change in place; the rest is replaced and not changed."""
+        state, xp = self._state, self._backend.xp
+        interval = state.interval
+        return replace(
+            state,
+            params=_copies(state.params, xp),
+            optimizer_state={k: _copies(v, xp) for k, v in state.optimizer_state.items()},
+            interval=replace(interval, losses=list(interval.losses)),
+        )
+
+    def _restore(self) -> None:
+        good, state = self._good, self._state
+        state.step, state.interval = good.step, good.interval
+        state.params = good.params
+        state.optimizer_state = good.optimizer_state
+        self._good = self._copy()
+
+
+def _copies(arrays: Params, xp: Namespace) -> Params:
+    return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}
