@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     worst = max(rows, key=lambda row: row.relative)
-    passed = worst.relative <= arguments.tolerance
+    passed = all(row.relative <= arguments.tolerance for row in rows)
     if arguments.json:
         result = {"passed": passed, "tolerance": arguments.tolerance}
         print(json.dumps(result | {"rows": [asdict(row) for row in rows]}))

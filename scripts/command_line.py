@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from xpmlp.errors import XpmlpError
+from xpmlp.errors import UsageError, XpmlpError
 
 INTERRUPTED = 130
 
@@ -61,6 +61,19 @@ def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
+    """Return a flag's type: a finite number from `low` to below `high`."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (low <= value < high and value < float("inf")):
+            raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
+        return value
+
+    parse.__name__ = "number"
+    return parse
+
+
 def message(text: str) -> None:
     """Tell the person at the terminal something that is not the result."""
     print(text, file=sys.stderr, flush=True)
@@ -103,6 +116,14 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except MemoryError as error:
+        message(f"{parser.prog}: not enough memory ({error}): choose smaller sizes")
+        code = UsageError.exit_code
+    except OSError as error:
+        if arguments.debug:
+            raise
+        message(f"{parser.prog}: {error.filename or 'output'}: {error.strerror or error}")
+        code = UsageError.exit_code
     except KeyboardInterrupt:
         message(f"{parser.prog}: interrupted")
         code = INTERRUPTED

@@ -51,13 +51,19 @@ def main(arguments: argparse.Namespace) -> int:
     present = [str(path) for path in paths if path.exists()]
     if present and not arguments.overwrite:
         raise UsageError(f"{', '.join(present)} is there already: replace it with --overwrite")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    keys = (arguments.x_key, arguments.y_key)
+    if not all(keys) or len(set(keys)) == 1:
+        raise UsageError(f"the keys {keys[0]!r} and {keys[1]!r} must be two names")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{arguments.out} is no folder to write to ({error.strerror})") from error
     for path, part in paths.items():
         examples = in_memory(part)
         x = stored_as(arguments.store, examples.x)
         y = examples.y
         if arguments.labels == "one-hot":
-            y = np.eye(dataset.classes, dtype=np.uint8)[y]
+            y = (y[:, np.newaxis] == np.arange(dataset.classes)).astype(np.uint8)
         write_hdf5(path, x, y, arguments.x_key, arguments.y_key)
     print_result(
         {str(path): f"{len(part):,} examples" for path, part in paths.items()}, arguments.json
@@ -71,12 +77,18 @@ def in_memory(source: Source) -> Examples:
 
 
 def stored_as(kind: str, x: np.ndarray) -> np.ndarray:
-    """Return features in another type; raises `UsageError` where values would change."""
+    """Return features in another type, rounded to it.
+
+    Raises `UsageError` for values beyond its range, and where bytes would change them at all.
+    """
     if kind == "same":
         return x
-    stored = x.astype(kind)
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = x.astype(kind)
     if kind == "uint8" and (stored != x).any():
         raise UsageError("--store uint8 would change values: they are not whole numbers to 255")
+    if not np.isfinite(stored).all():
+        raise UsageError(f"--store {kind} cannot hold the largest values: choose float64")
     return stored
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from command_line import positive
+from command_line import message, positive
 
 from xpmlp.backends import Backend
-from xpmlp.data import Dataset, Normalization, Source, fit_normalization, load_data
+from xpmlp.data import (
+    Dataset,
+    Normalization,
+    Source,
+    StreamedExamples,
+    fit_normalization,
+    load_data,
+)
 from xpmlp.data.normalization import NORMALIZATIONS
 
 
@@ -76,11 +83,18 @@ def add_split_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--val-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="examples held out for validation from the end of a seeded shuffle of the training "
         "set (default: a tenth of it, at most 10,000; 0: none)",
     )
+
+
+def whole_number(text: str) -> int:
+    """Parse 0, 1, 2, ..."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a number of examples")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,10 @@ def normalization_of(
 def prepare_data(arguments: argparse.Namespace, backend: Backend) -> PreparedData:
     """Load, split, scale and move the data."""
     dataset = load_source(arguments)
+    if arguments.stream == "auto" and isinstance(dataset.train, StreamedExamples):
+        message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
+    # What was decided is part of the run: a stream has another order and another split.
+    arguments.stream = "yes" if isinstance(dataset.train, StreamedExamples) else "no"
     source = dataset.train.first(arguments.train_size)
     val_size = arguments.val_size
     if val_size is None:

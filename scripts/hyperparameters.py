@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from command_line import positive
+from command_line import in_range, positive
 
 from xpmlp import (
     MLP,
@@ -108,7 +108,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
         help="multiply the learning rate by --lr-factor when so many epochs are done",
     )
     group.add_argument(
-        "--lr-factor", type=positive(float), default=0.5, metavar="F", help="at each milestone"
+        "--lr-factor", type=positive(float), metavar="F", help="at each milestone (default: 0.5)"
     )
     group.add_argument(
         "--lr-schedule",
@@ -117,7 +117,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
         help="of the learning rate: times --lr-decay an epoch, or a cosine down to 0 at the end",
     )
     group.add_argument(
-        "--lr-decay", type=positive(float), default=0.95, metavar="F", help="of exponential"
+        "--lr-decay", type=positive(float), metavar="F", help="of exponential (default: 0.95)"
     )
     group.add_argument(
         "--warmup-steps",
@@ -181,11 +181,15 @@ def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
     """Return the schedule for a run of so many steps."""
     if arguments.lr_milestones and arguments.lr_schedule != "constant":
         raise UsageError("--lr-milestones and --lr-schedule exclude each other: give one of them")
+    if arguments.lr_factor and not arguments.lr_milestones:
+        raise UsageError("--lr-factor means nothing without --lr-milestones: give both")
+    if arguments.lr_decay and arguments.lr_schedule != "exponential":
+        raise UsageError("--lr-decay means nothing without --lr-schedule exponential: give both")
     schedule: Schedule = Constant()
     if arguments.lr_milestones:
-        schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor)
+        schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor or 0.5)
     elif arguments.lr_schedule == "exponential":
-        schedule = Exponential(arguments.lr_decay)
+        schedule = Exponential(arguments.lr_decay or 0.95)
     elif arguments.lr_schedule == "cosine":
         schedule = Cosine(steps)
     return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
@@ -226,18 +230,5 @@ def names_of(table: dict[str, Any]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-def share(text: str) -> float:
-    """Parse a number from 0 to below 1."""
-    return _in_range(text, 1.0, "a number from 0 to below 1")
-
-
-def not_negative(text: str) -> float:
-    """Parse a finite number from 0 up."""
-    return _in_range(text, float("inf"), "a number from 0 up")
-
-
-def _in_range(text: str, end: float, meaning: str) -> float:
-    value = float(text)
-    if not 0 <= value < end:
-        raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
-    return value
+share = in_range(0, 1, "a number from 0 to below 1")
+not_negative = in_range(0, float("inf"), "a number from 0 up")

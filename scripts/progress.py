@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ class Progress:
     def __init__(self, steps: int, batch_size: int, quiet: bool, start: int = 0) -> None:
         self._steps, self._batch, self._start = steps, batch_size, start
         self._bar: Any = None
-        self._lines = not quiet and not sys.stderr.isatty()
+        self._lines = not quiet and (not sys.stderr.isatty() or find_spec("tqdm") is None)
         if not quiet and not self._lines:
             from tqdm import tqdm
 

@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from command_line import (
+    add_device_flags,
+    in_range,
+    message,
+    new_parser,
+    positive,
+    print_result,
+    run,
+)
 from data_flags import PreparedData, add_data_flags, add_split_flags, prepare_data
 from hyperparameters import (
     add_network_flags,
@@ -36,7 +44,7 @@ from xpmlp.errors import (
     XpmlpError,
 )
 from xpmlp.history import best_row
-from xpmlp.plots import save_curves
+from xpmlp.plots import require_matplotlib, save_curves
 from xpmlp.runs import BEST, CHECKPOINT, CURVES, RunFolder, host_versions, refuse_existing
 from xpmlp.training import TrainingState
 
@@ -114,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     output.add_argument(
         "--min-accuracy",
-        type=float,
+        type=in_range(0, 1.0000001, "an accuracy from 0 to 1"),
         metavar="A",
         help="exit with 1 if the test accuracy ends below A (0 to 1)",
     )
@@ -133,6 +141,7 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.out is None:
             raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
         arguments = resumed(build_parser(), arguments)
+    require_matplotlib()
     arguments.out = arguments.out or default_folder(arguments.data)
     if not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
@@ -145,6 +154,10 @@ class Run:
 
     def __init__(self, arguments: argparse.Namespace, backend: Backend, data: PreparedData) -> None:
         self.arguments, self.backend, self.data = arguments, backend, data
+        if arguments.min_accuracy is not None and data.test is None:
+            raise UsageError("--min-accuracy needs a test set to reach it on: give --test-data")
+        if arguments.dropout and not arguments.hidden:
+            raise UsageError("--dropout leaves out hidden units, and --hidden none has none")
         self.optimizer, self.penalty = optimizer_of(arguments), penalty_of(arguments)
         arguments.lr = learning_rate_of(arguments)
         self.mlp = network_of(arguments, data.train.features, data.dataset.classes)
@@ -306,11 +319,7 @@ class Run:
     def check_accuracy(self, accuracy: float | None) -> None:
         """Raise `CheckFailedError` if the test accuracy is below --min-accuracy."""
         minimum = self.arguments.min_accuracy
-        if minimum is None:
-            return
-        if accuracy is None:
-            raise CheckFailedError("there is no test set for --min-accuracy: give --test-data")
-        if accuracy < minimum:
+        if minimum is not None and accuracy is not None and accuracy < minimum:
             raise CheckFailedError(
                 f"the test accuracy {accuracy:.4f} is below --min-accuracy {minimum:g}: train "
                 "longer or change the settings"

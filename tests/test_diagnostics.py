@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stacks import to_device
+from stacks import stack_of, to_device
 
 from xpmlp import MLP, SGD, Examples, Momentum, Penalty, diagnose, initial_state, summarize
 from xpmlp.backends import Backend
+from xpmlp.diagnostics import LayerDiagnostics
+from xpmlp.initializers import HostParams
 from xpmlp.summary import step_flop
 from xpmlp.training import TrainingState, loss_and_gradients
 
@@ -60,6 +62,24 @@ def test_norms_are_those_of_the_next_step(backend: Backend) -> None:
         assert layer.gradient_norm == pytest.approx(np.linalg.norm(g), rel=1e-12)
         ratio = 0.1 * np.linalg.norm(g) / np.linalg.norm(w)
         assert layer.update_ratio == pytest.approx(ratio, rel=1e-10)
+
+
+def test_stack_has_a_value_a_model(backend: Backend) -> None:
+    rng, mlp = np.random.default_rng(0), MLP((4, 5, 3), "relu")
+    examples = Examples(rng.normal(size=(40, 4)), rng.integers(3, size=40)).to_device(backend)
+
+    def look(params: HostParams) -> list[LayerDiagnostics]:
+        state = TrainingState(to_device(backend, params), {}, seed=0)
+        return diagnose(mlp, state, examples, optimizer=SGD(), learning_rate=0.1, backend=backend)
+
+    models = [mlp.init(np.random.default_rng(seed)) for seed in range(3)]
+    together = look(stack_of(models))
+    for k, model in enumerate(models):
+        for layer, single in zip(together, look(model), strict=True):
+            assert layer.gradient_norm[k] == pytest.approx(single.gradient_norm, rel=1e-12)
+            assert layer.update_ratio[k] == pytest.approx(single.update_ratio, rel=1e-10)
+            if single.dead is not None:
+                assert (layer.dead[k], layer.saturated[k]) == (single.dead, single.saturated)
 
 
 def test_gradients_of_a_deep_sigmoid_network_vanish(backend: Backend) -> None:

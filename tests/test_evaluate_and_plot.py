@@ -55,7 +55,8 @@ def test_evaluation_of_other_data_and_of_a_file(run: Path, tmp_path: Path) -> No
     assert "confusion (rows: true class, columns: predicted)" in table
 
 
-def test_what_cannot_be_evaluated_is_said(run: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("run")
+def test_what_cannot_be_evaluated_is_said(tmp_path: Path) -> None:
     write_h5(tmp_path / "small.h5", *small_set())
     flags = ("--run", "run", "--data", "small.h5", "--set", "train")
     result = run_script("evaluate.py", *flags, cwd=tmp_path)

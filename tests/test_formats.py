@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import scripts_at_work
 from data_files import in_memory, small_set, write_h5, write_idx_folder
 
 from xpmlp.data import dataset_of_arrays, load_data
@@ -101,6 +102,9 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "all zeros": (X, np.zeros((60, 3)), r"row 0 is not one-hot \(it sums to 0\)"),
     "halves": (X, np.full((60, 2), 0.5), "row 0 is not one-hot"),
     "labels of three axes": (X, np.zeros((60, 3, 2)), r"labels are class ids \(N,\) or \(N, 1\)"),
+    "one class": (X, Y * 0, "every label is 0, and there is nothing to tell apart"),
+    "a single number": (np.float64(3), Y, r"shape \(\): features are rows"),
+    "a single label": (X, np.float64(3), r"shape \(\): labels are class ids"),
     "text": (X, np.array(["a"] * 60, dtype="S1"), "holds text, not integers"),
 }
 
@@ -133,7 +137,7 @@ def test_test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_keys_list_those_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no images in it, only xdata, ydata: .*--x-key"):
+    with pytest.raises(DataError, match=r"no 'images' in it, only xdata, ydata: .*--x-key"):
         load_data(write_h5(tmp_path / "set.h5", X, Y), x_key="images")
     np.savez(tmp_path / "set.npz", a=X, b=Y)
     with pytest.raises(DataError, match=r"no xdata and no ydata in it, only a, b: .*--x-key"):
@@ -161,7 +165,7 @@ def test_hdf5_that_reaches_out_of_the_file_is_refused(tmp_path: Path) -> None:
         "other file/xdata": "a link to another file",
         "soft": "a link to another file",
         "circle": "links that lead in a circle",
-        "dangling": "no dangling in it, only",
+        "dangling": "no 'dangling' in it, only",
         "group": "a group and not an array",
         "virtual": "its values lie in other files",
         "raw": "its values lie in other files",
@@ -248,6 +252,47 @@ def test_arrays_of_other_libraries(tmp_path: Path) -> None:
     train, test = in_memory(dataset)
     np.testing.assert_array_equal(train.x, X.reshape(60, 12))
     np.testing.assert_array_equal(test.y, Y_TEST)
+    assert not list(tmp_path.iterdir())
+
+
+class Frame:
+    """Converts as any library with `__array__`, and has a `get` of another meaning."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def get(self, key: str) -> np.ndarray:
+        raise KeyError(key)
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        return self._array
+
+
+def test_frames_are_arrays() -> None:
+    np.testing.assert_array_equal(dataset_of_arrays(Frame(X), Frame(Y)).train.y, Y)
+    with pytest.raises(DataError, match="x_test and y_test belong together"):
+        dataset_of_arrays(X, Y, X_TEST)
+
+
+REFUSED_CONVERSIONS = {
+    "one key": (["--x-key", "a", "--y-key", "a"], 2, "must be two names"),
+    "empty key": (["--x-key", ""], 2, "must be two names"),
+    "key inside a key": (["--x-key", "a", "--y-key", "a/b"], 3, "cannot be written with the keys"),
+    "no folder": (["--out", "/proc/x"], 2, "/proc/x is no folder to write to"),
+    "classes of its own": (["--classes", "20"], 2, "digits has classes of its own"),
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"), REFUSED_CONVERSIONS.values(), ids=REFUSED_CONVERSIONS
+)
+def test_conversion_that_cannot_be_is_one_sentence(
+    tmp_path: Path, flags: list[str], code: int, message: str
+) -> None:
+    result = scripts_at_work.run_script("convert.py", *flags, cwd=tmp_path)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 

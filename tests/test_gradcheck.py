@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stacks import stack_of
 
 from xpmlp import MLP, Examples, Penalty, check_gradients, select_backend
 from xpmlp.activations import ACTIVATIONS
@@ -58,6 +59,38 @@ def test_entries_beside_a_kink_are_skipped_and_counted(examples: Examples) -> No
     assert (by_name["layer1.weight"].checked, by_name["layer1.weight"].skipped) == (6, 6)
     assert (by_name["layer1.bias"].checked, by_name["layer1.bias"].skipped) == (1, 1)
     assert by_name["layer2.weight"].skipped == 0
+    assert max(row.relative for row in rows) < 3e-7
+
+
+def test_weights_beside_the_kink_of_l1_are_skipped() -> None:
+    """Of a thousand weights around 0 some are within a step of it; the rest must pass."""
+    rng = np.random.default_rng(0)
+    examples = Examples(rng.normal(size=(9, 30)), rng.integers(3, size=9))
+    mlp, backend = MLP((30, 40, 3)), select_backend("cpu", "float64")
+    params = mlp.init(np.random.default_rng(1))
+    rows = check_gradients(mlp, params, examples, backend=backend, penalty=Penalty(l1=0.1))
+    skipped = {row.name: row.skipped for row in rows}
+    assert 0 < skipped["layer1.weight"] < 50
+    assert skipped["layer1.bias"] == skipped["layer2.bias"] == 0
+    assert max(row.relative for row in rows) < 3e-7
+
+
+def test_gradient_that_is_no_number_never_passes(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ACTIVATIONS["tanh"]._replace(derivative=lambda a, **_: a * np.nan)
+    monkeypatch.setitem(ACTIVATIONS, "tanh", broken)
+    found = check(MLP((6, 5, 3), "tanh"), examples, select_backend("cpu", "float64"))
+    assert found[:2] == [np.inf, np.inf]
+    assert max(found[2:]) < 1e-9
+
+
+def test_models_of_a_stack_are_checked_one_by_one(backend: Backend, examples: Examples) -> None:
+    mlp = MLP((6, 5, 3), "tanh")
+    models = [mlp.init(np.random.default_rng(seed)) for seed in range(3)]
+    stack = stack_of(models)
+    rows = check_gradients(mlp, stack, examples, backend=backend, penalty=Penalty(l2=0.1))
+    assert [row.name for row in rows][::4] == [f"layer1.weight of model {k}" for k in range(3)]
     assert max(row.relative for row in rows) < 3e-7
 
 

@@ -89,6 +89,13 @@ def test_truncation_at_any_byte_is_found(tmp_path: Path, packed: bytes) -> None:
             read_idx(path)
 
 
+def test_gzip_of_nothing_many_times_is_refused_quickly(tmp_path: Path) -> None:
+    path = tmp_path / "images"
+    path.write_bytes(gzip.compress(b"", mtime=0) * 100_000)
+    with pytest.raises(DataError, match="an empty part"):
+        read_idx(path)
+
+
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     write_idx_folder(tmp_path)
     (tmp_path / f"{FILES[1]}.gz").write_bytes(idx_bytes(np.zeros(5, dtype=np.uint8)))

@@ -60,6 +60,13 @@ def test_fused_gradient_is_the_unfused_chain(backend: Backend) -> None:
     )
 
 
+def test_unfused_loss_of_a_certain_and_right_answer_is_zero(backend: Backend) -> None:
+    a, y = (backend.to_device(np.array([row])) for row in ([1.0, 0.0], [1.0, 0.0]))
+    loss, da = cross_entropy(a, y, xp=backend.xp)
+    assert float(backend.to_host(loss)) == 0
+    np.testing.assert_array_equal(backend.to_host(da), [[-1, 0]])
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_weights_scale_each_example(backend: Backend, name: str) -> None:
     rng, loss = np.random.default_rng(0), LOSSES[name]

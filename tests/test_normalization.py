@@ -62,6 +62,30 @@ def test_constant_features_cannot_be_standardised(kind: str) -> None:
         fit_normalization(kind, np.full((3, 2), 7), 255)
 
 
+def test_unit_without_a_known_maximum_uses_the_training_rows() -> None:
+    x = np.array([[-8.0, 2.0], [4.0, 0.0]])
+    assert fit_normalization("unit", x, None).scale == 8
+    with pytest.raises(DataError, match="every value is 0"):
+        fit_normalization("unit", np.zeros((3, 2)), None)
+
+
+def test_small_deviation_around_a_large_mean_survives(make_backend: MakeBackend) -> None:
+    """In float32 numbers near 1e9 are 64 apart: the mean goes before they are rounded."""
+    backend = make_backend("float32")
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    large = Examples(x + 1e9, np.zeros(200, dtype=int))
+    scaled = large.normalized(fit_normalization("standard", large.rows, None))
+    found, _ = scaled.to_device(backend).whole(backend).read(slice(0, 200))
+    expected = (x - x.mean()) / x.std()
+    np.testing.assert_allclose(backend.to_host(found), expected, atol=1e-5)
+
+
+def test_values_beyond_the_dtype_are_refused(make_backend: MakeBackend) -> None:
+    huge = Examples(np.full((2, 2), 1e300), np.zeros(2, dtype=int))
+    with pytest.raises(DataError, match="beyond the range of float32: use float64"):
+        huge.to_device(make_backend("float32"))
+
+
 def test_unknown_kind_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="'minmax' is not known: choose from none, unit"):
         fit_normalization("minmax", X, 255)

@@ -35,7 +35,7 @@ def small_batches(stream: StreamedExamples, backend: Backend, seed: int = 3) -> 
     return StreamedBatches(stream, 20, seed=seed, backend=backend, buffer_bytes=200 * 12)
 
 
-def labels_of(batches: StreamedBatches, steps: range, backend: Backend) -> list[np.ndarray]:
+def features_of(batches: StreamedBatches, steps: range, backend: Backend) -> list[np.ndarray]:
     found = []
     for step in steps:
         batch = batches.batch(step)
@@ -50,7 +50,7 @@ def test_every_row_comes_once_an_epoch(stream: StreamedExamples, backend: Backen
         order = batches.order(epoch)
         np.testing.assert_array_equal(np.sort(order), np.arange(ROWS))
         steps = range(51 * epoch, 51 * (epoch + 1))
-        read = labels_of(batches, steps, backend)
+        read = features_of(batches, steps, backend)
         assert [len(rows) for rows in read] == [20] * 50 + [3]
         np.testing.assert_array_equal(np.concatenate(read), X.reshape(ROWS, 12)[order])
 
@@ -69,10 +69,10 @@ def test_order_is_shuffled_well_enough(stream: StreamedExamples) -> None:
 def test_order_depends_on_the_seed_and_the_step_alone(
     stream: StreamedExamples, backend: Backend
 ) -> None:
-    expected = labels_of(small_batches(stream, backend), range(60), backend)[57]
-    alone = labels_of(small_batches(stream, backend), range(57, 58), backend)[0]
+    expected = features_of(small_batches(stream, backend), range(60), backend)[57]
+    alone = features_of(small_batches(stream, backend), range(57, 58), backend)[0]
     np.testing.assert_array_equal(alone, expected)
-    other = labels_of(small_batches(stream, backend, seed=4), range(57, 58), backend)[0]
+    other = features_of(small_batches(stream, backend, seed=4), range(57, 58), backend)[0]
     assert (other != expected).any()
 
 

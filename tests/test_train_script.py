@@ -169,7 +169,40 @@ def test_settings_of_the_classic_tricks(train: Run, tmp_path: Path) -> None:
     assert all(float(row["gradient_norm"]) > 0 for row in layers)
 
 
+def test_divergence_in_the_last_step_is_seen(train: Run) -> None:
+    result = train("--steps", "1", "--lr", "1e38", "--quiet", "--json", "--out", "run")
+    assert result.returncode == 5
+    assert json.loads(result.stdout)["status"] == "diverged"
+    assert "NaN" not in result.stdout
+
+
+def test_output_that_nobody_reads_is_no_error(repository: Path, tmp_path: Path) -> None:
+    script = repository / "scripts" / "train.py"
+    line = f"{sys.executable} {script} --epochs 1 --quiet --out run | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", line],
+        env=os.environ | {"PYTHONPATH": str(repository)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 WRONG = {
+    "more memory than there is": (["--hidden", "10000000000000"], 2, "not enough memory"),
+    "idle factor": (["--lr-factor", "0.1"], 2, "--lr-factor means nothing without --lr-milestones"),
+    "idle decay": (["--lr-decay", "0.9"], 2, "--lr-decay means nothing without --lr-schedule"),
+    "dropout of nothing": (["--dropout", "0.5", "--hidden", "none"], 2, "--hidden none has none"),
+    "accuracy of two": (["--min-accuracy", "2"], 2, "2 is not an accuracy from 0 to 1"),
+    "negative validation": (["--val-size", "-1"], 2, "-1 is not a number of examples"),
+    "classes of a named set": (["--classes", "20"], 2, "digits has classes of its own"),
+    "patience without validation": (
+        ["--patience", "3", "--val-size", "0"],
+        2,
+        "needs a validation",
+    ),
     "flag of another optimiser": (["--momentum", "0.9"], 2, "choose --optimizer momentum or nes"),
     "two schedules": (["--lr-milestones", "2", "--lr-schedule", "cosine"], 2, "exclude each other"),
     "too many activations": (["--activation", "tanh,relu"], 2, "2 activations for 1 hidden layers"),

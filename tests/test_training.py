@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from stacks import stack_of, to_device
 
 from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
 from xpmlp.backends import Backend
@@ -152,6 +153,48 @@ def test_data_that_do_not_fit_the_network_are_refused(examples: Examples) -> Non
         train(backend, more)
     with pytest.raises(DataError, match="has 10 outputs and the data needs 4"):
         train(backend, Examples(examples.x, np.eye(4)[examples.y % 4]))
+
+
+def test_targets_of_another_shape_are_refused(examples: Examples) -> None:
+    backend = select_backend("cpu")
+    for y in (examples.y.astype(float), np.eye(10, dtype=int)[examples.y]):
+        with pytest.raises(DataError, match=r"targets of shape .*: class ids are integers \(N,\)"):
+            train(backend, Examples(examples.x, y))
+
+
+def test_learning_rate_of_numpy_does_not_widen_float32(examples: Examples) -> None:
+    backend = select_backend("cpu", "float32")
+    one, _ = train(backend, examples, learning_rate=0.1, steps=20)
+    other, _ = train(backend, examples, learning_rate=np.float64(0.1), steps=20)
+    for name, array in one.params.items():
+        np.testing.assert_array_equal(array, other.params[name])
+
+
+def test_evaluation_of_a_stack_has_a_value_a_model(backend: Backend, examples: Examples) -> None:
+    mlp = MLP((64, 8, 10))
+    models = [mlp.init(np.random.default_rng(seed)) for seed in range(3)]
+    moved = examples.to_device(backend)
+    losses, accuracies = evaluate(mlp, to_device(backend, stack_of(models)), moved, backend=backend)
+    for k, model in enumerate(models):
+        loss, accuracy = evaluate(mlp, to_device(backend, model), moved, backend=backend)
+        assert losses[k] == pytest.approx(loss, rel=1e-12)  # type: ignore[index]
+        assert accuracies[k] == accuracy  # type: ignore[index]
+
+
+def test_fit_refuses_a_stack(examples: Examples) -> None:
+    backend, mlp = select_backend("cpu"), MLP((64, 8, 10))
+    state = initial_state(mlp, SGD(), seed=0, backend=backend)
+    state.params = stack_of([state.params, state.params])
+    with pytest.raises(UsageError, match="fit trains one model: a stack is trained with"):
+        fit(
+            mlp,
+            state,
+            examples.to_device(backend),
+            optimizer=SGD(),
+            learning_rate=0.1,
+            steps=1,
+            backend=backend,
+        )
 
 
 def test_regression_has_a_loss_and_no_accuracy(backend: Backend) -> None:

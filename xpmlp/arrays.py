@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, TypeAlias
 
 # An array of whatever library is at hand, and that library's module of functions.
@@ -13,12 +14,18 @@ Namespace: TypeAlias = Any
 Params: TypeAlias = dict[str, Array]
 
 
+def plain(value: float | Array) -> float | Array:
+    """Return a number as a Python float, which never widens float32 as numpy's float64 would."""
+    return float(value) if isinstance(value, Real) else value
+
+
 def per_model(value: float | Array, *, like: Array, xp: Namespace) -> float | Array:
     """Shape a hyperparameter of one value a model, (models,), to broadcast against `like`.
 
-    Numbers and 0-d arrays, which are the same for all models, are returned as they are.
+    Numbers and 0-d arrays, which are the same for all models, are not shaped.
     """
-    if isinstance(value, float | int) or value.ndim == 0:
+    value = plain(value)
+    if isinstance(value, float) or value.ndim == 0:
         return value
     return xp.reshape(value, value.shape + (1,) * (like.ndim - value.ndim))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Namespace, Params, is_weight
 from xpmlp.backends import Backend
 from xpmlp.data.source import Source
 from xpmlp.mlp import MLP
@@ -24,14 +24,15 @@ class LayerDiagnostics:
     `gradient_norm` is ‖∂C/∂W‖ and `update_ratio` ‖Δw‖/‖w‖ of the weights in the next step,
     healthy near 10⁻³. `saturated` is the share of (example, unit) pairs where f′(z) is below
     1 % of its largest value (for ReLU: off), `dead` the share of units where that holds for
-    every example; both are None for the output layer.
+    every example; both are None for the output layer. Of a stack each is a list, with a value
+    a model.
     """
 
     layer: int
-    gradient_norm: float
-    update_ratio: float
-    saturated: float | None
-    dead: float | None
+    gradient_norm: Any
+    update_ratio: Any
+    saturated: Any
+    dead: Any
 
 
 def diagnose(
@@ -69,7 +70,7 @@ def diagnose(
         counts = backend.sum_over_examples(flat_counts, n).units
         if penalty is not None:
             penalty.add_gradients(gradients, state.params, xp=xp)
-        norms = {name: _norm(g, backend) for name, g in gradients.items()}
+        norms = {name: _norm(g, xp) for name, g in gradients.items() if is_weight(name)}
         moved, _ = optimizer.update(
             _copies(state.params, xp),
             gradients,
@@ -81,13 +82,15 @@ def diagnose(
         for layer in range(1, mlp.layers + 1):
             name = f"layer{layer}.weight"
             w = state.params[name]
-            saturated, dead = None, None
+            ratio = _norm(moved[name] - w, xp) / _norm(w, xp)
+            figures = [norms[name], ratio]
             if layer < mlp.layers:
                 flat, units = counts[layer - 1], mlp.sizes[layer]
-                saturated = float(backend.to_host(xp.sum(flat))) / (n * units)
-                dead = float(backend.to_host(xp.count_nonzero(flat == n))) / units
-            ratio = _norm(moved[name] - w, backend) / (_norm(w, backend) or 1.0)
-            rows.append(LayerDiagnostics(layer, norms[name], ratio, saturated, dead))
+                dead = xp.count_nonzero(flat == n, axis=-1)
+                figures.append(xp.astype(xp.sum(flat, axis=-1), w.dtype) / (n * units))
+                figures.append(xp.astype(dead, w.dtype) / units)
+            read = [backend.to_host(figure).tolist() for figure in figures]
+            rows.append(LayerDiagnostics(layer, *read, *[None] * (4 - len(read))))
     return rows
 
 
@@ -103,9 +106,9 @@ class _FlatCounts:
         return self
 
 
-def _norm(array: Array, backend: Backend) -> float:
-    xp = backend.xp
-    return float(backend.to_host(xp.sqrt(xp.sum(array * array))))
+def _norm(array: Array, xp: Namespace) -> Array:
+    """‖W‖ of the last two axes."""
+    return xp.sqrt(xp.sum(array * array, axis=(-2, -1)))
 
 
 def _copies(arrays: Params, xp: Namespace) -> Params:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from xpmlp.data.source import Source
 from xpmlp.errors import UsageError
 from xpmlp.initializers import HostParams
 from xpmlp.mlp import MLP
-from xpmlp.penalties import Penalty
+from xpmlp.penalties import Penalty, is_on
 from xpmlp.randomness import random_stream
-from xpmlp.training import loss_and_gradients
+from xpmlp.training import check_fit, loss_and_gradients
 
 # Distances of the fourth-order difference, in units of the step, and their weights:
 # f′(θ) = (8 [f(θ+h) − f(θ−h)] − [f(θ+2h) − f(θ−2h)]) / 12h + O(h⁴).
@@ -64,45 +64,71 @@ def check_gradients(
     """Compare every entry of every parameter (or `samples` of each array, drawn by seed).
 
     Host arrays in, on a backend of dtype float64 (`UsageError` else); a row per parameter
-    array, in order. `on_entries` is told how many entries have been done.
+    array, in order, of a stack for each model in turn ("layer1.weight of model 0").
+    `on_entries` is told how many entries have been done.
     """
     if backend.dtype_name != "float64":
         raise UsageError(f"a gradient check needs float64, not {backend.dtype_name}")
     if samples is not None and samples < 1:
         raise UsageError(f"{samples} samples check nothing: choose 1 or more, or all entries")
-    check = _Check(mlp, params, examples.to_device(backend), backend, penalty or Penalty())
+    penalty = penalty or Penalty()
+    examples = examples.to_device(backend)
+    check_fit(mlp, examples, backend)
+    gradients = _backpropagated(mlp, params, examples, backend, penalty)
+    models: list[tuple[str, HostParams, HostParams]] = [("", params, gradients)]
+    if params["layer1.weight"].ndim == 3:
+        models = [
+            (
+                f" of model {k}",
+                {name: array[k] for name, array in params.items()},
+                {name: array[k] for name, array in gradients.items()},
+            )
+            for k in range(len(params["layer1.weight"]))
+        ]
     rows = []
-    for name, array in params.items():
-        entries = np.arange(array.size)
-        if samples is not None and samples < array.size:
-            rng = random_stream(seed, f"gradient check of {name}")
-            entries = np.sort(rng.choice(array.size, size=samples, replace=False))
-        rows.append(check.row(name, entries, on_entries))
+    for suffix, single, expected in models:
+        check = _Check(mlp, single, expected, examples, backend, penalty)
+        for name, array in single.items():
+            entries = np.arange(array.size)
+            if samples is not None and samples < array.size:
+                rng = random_stream(seed, f"gradient check of {name}")
+                entries = np.sort(rng.choice(array.size, size=samples, replace=False))
+            rows.append(replace(check.row(name, entries, on_entries), name=name + suffix))
     return rows
 
 
+def _backpropagated(
+    mlp: MLP, params: HostParams, examples: Source, backend: Backend, penalty: Penalty
+) -> HostParams:
+    """Return the gradients of loss and penalty by backpropagation, on the host."""
+    xp, n = backend.xp, len(examples)
+    device = {name: backend.to_device(array) for name, array in params.items()}
+    with backend.computing():
+        x, y = examples.whole(backend).read(slice(0, n))
+        gradients = loss_and_gradients(mlp, device, x, y, examples=n, xp=xp).gradients
+        penalty.add_gradients(gradients, device, xp=xp)
+    return {name: backend.to_host(gradient) for name, gradient in gradients.items()}
+
+
 class _Check:
-    """One network, its examples and its gradients by backpropagation."""
+    """One model, its examples on the device, and its gradients by backpropagation."""
 
     def __init__(
-        self, mlp: MLP, params: HostParams, examples: Source, backend: Backend, penalty: Penalty
+        self,
+        mlp: MLP,
+        params: HostParams,
+        gradients: HostParams,
+        examples: Source,
+        backend: Backend,
+        penalty: Penalty,
     ) -> None:
         self._mlp, self._backend, self._penalty = mlp, backend, penalty
-        self._x, self._y = examples.whole(backend).read(slice(0, len(examples)))
         self._n = len(examples)
-        self._host = params
+        self._x, self._y = examples.whole(backend).read(slice(0, self._n))
+        self._host, self._gradients = params, gradients
         self._device: Params = {name: backend.to_device(array) for name, array in params.items()}
         self._kinked = any(f.kinked for f in mlp.activations)
         self._step = _KINKED_STEP if self._kinked else _SMOOTH_STEP
-        xp = backend.xp
-        with backend.computing():
-            gradients = loss_and_gradients(
-                mlp, self._device, self._x, self._y, examples=self._n, xp=xp
-            ).gradients
-            penalty_gradients = self._penalty.add_gradients(gradients, self._device, xp=xp)
-        self._gradients = {
-            name: backend.to_host(gradient) for name, gradient in penalty_gradients.items()
-        }
 
     def row(
         self, name: str, entries: np.ndarray, on_entries: Callable[[int], None] | None
@@ -110,13 +136,15 @@ class _Check:
         activations = self._n * max(self._mlp.sizes)
         values = len(_DISTANCES) * max(self._host[name].size, activations)
         size = max(1, _STACK_VALUES // values)
-        pieces = []
+        pieces, skips = [], []
         for start in range(0, len(entries), size):
-            pieces.append(self._differences(name, entries[start : start + size]))
+            some = entries[start : start + size]
+            numeric, skipped = self._differences(name, some)
+            pieces.append(numeric)
+            skips.append(skipped | self._beside_kink_of_l1(name, some))
             if on_entries is not None:
-                on_entries(len(pieces[-1]))
-        numeric = np.concatenate(pieces)
-        smooth = np.isfinite(numeric)
+                on_entries(len(some))
+        numeric, smooth = np.concatenate(pieces), ~np.concatenate(skips)
         if not smooth.any():
             raise UsageError(f"{name}: every checked entry has a kink within the step; take more")
         entries, numeric = entries[smooth], numeric[smooth]
@@ -126,6 +154,8 @@ class _Check:
         # An array whose gradients are all zero, on both sides, differs by nothing.
         size_of = np.maximum(np.maximum(np.abs(exact), np.abs(numeric)), rms)
         relative = absolute / np.where(size_of > 0, size_of, 1.0)
+        # What is no number agrees with nothing.
+        absolute, relative = (np.where(np.isfinite(d), d, np.inf) for d in (absolute, relative))
         worst = int(relative.argmax())
         shape = self._host[name].shape
         return GradientRow(
@@ -140,8 +170,13 @@ class _Check:
             numeric=float(numeric[worst]),
         )
 
-    def _differences(self, name: str, entries: np.ndarray) -> np.ndarray:
-        """Return ĝ of some entries of a single model, NaN where a kink is near.
+    def _beside_kink_of_l1(self, name: str, entries: np.ndarray) -> np.ndarray:
+        """Tell the weights whose steps reach the kink of |w| at 0."""
+        near: np.ndarray = np.abs(self._host[name].reshape(-1)[entries]) <= 2 * self._step
+        return near if is_weight(name) and is_on(self._penalty.l1) else np.zeros_like(near)
+
+    def _differences(self, name: str, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ĝ of some entries, and where a kink of an activation is within the steps.
 
         The perturbed networks are one stack: four models an entry in the leading axis.
         """
@@ -157,9 +192,9 @@ class _Check:
             params[weight] = self._backend.xp.broadcast_to(params[weight], shape)
         losses = self._losses(params).reshape(len(entries), count)
         numeric: np.ndarray = (losses @ _WEIGHTS) / self._step
-        if self._kinked:
-            numeric[self._crosses_kink(params, len(entries))] = np.nan
-        return numeric
+        if not self._kinked:
+            return numeric, np.zeros(len(entries), dtype=bool)
+        return numeric, self._crosses_kink(params, len(entries))
 
     def _losses(self, params: Params) -> np.ndarray:
         xp = self._backend.xp
@@ -178,9 +213,10 @@ class _Check:
             return [a > 0 for a, kink in zip(outputs, kinked, strict=True) if kink]
 
         crossed = np.zeros(entries, dtype=bool)
-        for here, there in zip(sides(self._device), sides(params), strict=True):
-            differs = self._backend.to_host(xp.any(here != there, axis=(-2, -1)))
-            # Layers below the perturbed one are not stacked: they are the same, on either side.
-            models = np.broadcast_to(differs, (entries * len(_DISTANCES),))
-            crossed |= models.reshape(entries, -1).any(axis=1)
+        with self._backend.computing():
+            for here, there in zip(sides(self._device), sides(params), strict=True):
+                differs = self._backend.to_host(xp.any(here != there, axis=(-2, -1)))
+                # Layers below the perturbed one are not stacked: the same, on either side.
+                models = np.broadcast_to(differs, (entries * len(_DISTANCES),))
+                crossed |= models.reshape(entries, -1).any(axis=1)
         return crossed

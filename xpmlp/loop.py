@@ -76,6 +76,8 @@ def fit(
             raise UsageError(f"{name} is {value}: choose 1 or more")
     if not 0 <= dropout < 1:
         raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
+    if state.params["layer1.weight"].ndim != 2:
+        raise UsageError("fit trains one model: a stack is trained with train_step")
     if patience is not None and validation is None:
         raise UsageError(f"a patience of {patience} needs a validation set to wait for")
     keys = DropoutKeys(mlp.layers - 1, batches.steps_per_epoch, seed=state.seed, backend=backend)
@@ -83,7 +85,7 @@ def fit(
         mlp,
         optimizer,
         batches,
-        learning_rate,
+        float(learning_rate),
         schedule or Constant(),
         penalty,
         dropout,
@@ -254,7 +256,8 @@ class _Run:
             state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
             losses, counts, sizes = zip(*self._pending, strict=True)
             self._pending = []
-            read = self._backend.to_host(xp.stack(losses)).tolist()
+            with self._backend.computing():
+                read = self._backend.to_host(xp.stack(losses)).tolist()
             for number, loss in enumerate(read):
                 if not isfinite(loss):
                     at = first + number
@@ -264,7 +267,9 @@ class _Run:
             if counts[0] is None:
                 state.interval.correct = None
             elif state.interval.correct is not None:
-                state.interval.correct += int(self._backend.to_host(xp.sum(xp.stack(counts))))
+                with self._backend.computing():
+                    total = self._backend.to_host(xp.sum(xp.stack(counts)))
+                state.interval.correct += int(total)
         if not self._stepper.finite(self._state.params):
             done = self._state.step
             self._diverged(done, done, "the weights are no longer finite")

@@ -96,6 +96,8 @@ def softmax_jacobian(a: Array, *, xp: Namespace) -> Array:
 
 def cross_entropy(a: Array, y: Array, *, xp: Namespace, scale: float = 1.0) -> tuple[Array, Array]:
     """C = −scale Σ_n Σ_i y_ni ln a_ni of probabilities, and ∂C/∂a = −scale y / a."""
+    # Where y is 0 the probability may be 0 too, and 0 ln 0 = 0 is meant.
+    a = xp.where(y > 0, a, 1.0)
     return -scale * xp.sum(y * xp.log(a), axis=(-2, -1)), -scale * y / a
 
 

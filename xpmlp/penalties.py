@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
-from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
+from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model, plain
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,18 @@ class Penalty:
         """Return R, one value a model."""
         total: float | Array = 0.0
         for w in _weights(params).values():
-            if _is_on(self.l2):
-                total = total + 0.5 * self.l2 * xp.sum(w * w, axis=(-2, -1))
-            if _is_on(self.l1):
-                total = total + self.l1 * xp.sum(xp.abs(w), axis=(-2, -1))
+            if is_on(self.l2):
+                total = total + 0.5 * plain(self.l2) * xp.sum(w * w, axis=(-2, -1))
+            if is_on(self.l1):
+                total = total + plain(self.l1) * xp.sum(xp.abs(w), axis=(-2, -1))
         return total
 
     def add_gradients(self, gradients: Params, params: Params, *, xp: Namespace) -> Params:
         """Add ∂R/∂W = l2 W + l1 sign(W) to the gradients, in place."""
         for name, w in _weights(params).items():
-            if _is_on(self.l2):
+            if is_on(self.l2):
                 gradients[name] += per_model(self.l2, like=w, xp=xp) * w
-            if _is_on(self.l1):
+            if is_on(self.l1):
                 # Two comparisons: the sign functions of some libraries mask with booleans.
                 sign = xp.astype(w > 0, w.dtype) - xp.astype(w < 0, w.dtype)
                 gradients[name] += per_model(self.l1, like=w, xp=xp) * sign
@@ -43,5 +44,6 @@ def _weights(params: Params) -> Params:
     return {name: array for name, array in params.items() if is_weight(name)}
 
 
-def _is_on(strength: float | Array) -> bool:
-    return not (isinstance(strength, float | int) and strength == 0)
+def is_on(strength: float | Array) -> bool:
+    """Tell whether a strength can matter: an array is not looked into."""
+    return not (isinstance(strength, Real) and strength == 0)

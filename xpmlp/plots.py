@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,17 @@ _X_LABELS = {
 _DPI = 120
 
 
+def require_matplotlib() -> None:
+    """Raise `UsageError` where there is none: before the work, not after it."""
+    if find_spec("matplotlib") is None:
+        raise UsageError('pictures need matplotlib: pip install "xpmlp[scripts]"')
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure; raises `UsageError` where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UsageError('pictures need matplotlib: pip install "xpmlp[plots]"') from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

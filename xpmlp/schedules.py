@@ -41,6 +41,8 @@ class StepDecay:
     factor: float = 0.5
 
     def __post_init__(self) -> None:
+        if not self.milestones:
+            raise UsageError("step decay needs at least one milestone")
         if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones) < 1:
             raise UsageError(f"milestones {self.milestones} must be epochs ≥ 1 in rising order")
         if not self.factor > 0:

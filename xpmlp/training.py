@@ -10,7 +10,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.data.source import Source
 from xpmlp.dropout import dropout_mask
-from xpmlp.errors import DataError
+from xpmlp.errors import DataError, UsageError
 from xpmlp.history import LogRow
 from xpmlp.metrics import count_correct
 from xpmlp.mlp import MLP, Masks
@@ -64,6 +64,8 @@ def evaluate(
 ) -> tuple[float, float | None]:
     """Return mean loss and accuracy over examples; a regression has no accuracy.
 
+    Of a stack both are lists, with a value a model.
+
     Raises `DataError` for examples that do not fit the network.
     """
     check_fit(mlp, examples, backend)
@@ -84,8 +86,9 @@ def evaluate_unchecked(
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, batch.size)
-    loss, correct = float(backend.to_host(sums.loss)), sums.correct
-    return loss, None if correct is None else float(backend.to_host(correct)) / batch.size
+    loss, correct = backend.to_host(sums.loss).tolist(), sums.correct
+    accuracy = None if correct is None else (backend.to_host(correct) / batch.size).tolist()
+    return loss, accuracy
 
 
 def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
@@ -154,7 +157,8 @@ def initial_state(
     """Draw the initial weights of a seed and move them to the backend's device."""
     drawn = mlp.init(random_stream(seed, "weights"), initializer)
     params = {name: backend.to_device(array) for name, array in drawn.items()}
-    return TrainingState(params, optimizer.init(params, xp=backend.xp), seed)
+    with backend.computing():
+        return TrainingState(params, optimizer.init(params, xp=backend.xp), seed)
 
 
 def train_step(
@@ -175,6 +179,8 @@ def train_step(
     Nothing is read back from the device.
     """
     xp = backend.xp
+    if dropout and dropout_keys is None:
+        raise UsageError("dropout needs the keys of its masks (DropoutKeys)")
 
     def sums_of(piece: slice) -> Sums:
         x, y = batch.read(piece)

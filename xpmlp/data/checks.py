@@ -104,6 +104,11 @@ def count_classes(present: np.ndarray, place: str, classes: int | None) -> int:
                 f"{place}: a label is {highest}, and {classes} classes are 0 to {classes - 1}"
             )
         return classes
+    if highest == 0:
+        raise DataError(
+            f"{place}: every label is 0, and there is nothing to tell apart: check the file, or "
+            "say how many classes there are (--classes)"
+        )
     if len(present) != highest + 1:
         missing = int(np.argmin(present == np.arange(len(present))))
         raise DataError(

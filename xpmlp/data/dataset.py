@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 
 from xpmlp.data.checks import (
     check_counts,
+    check_feature_kind,
+    check_label_kind,
     check_test_ids,
     checked_features,
     checked_ids,
@@ -25,7 +28,7 @@ class Dataset:
     """Training and test examples as they were read, on the host or in a file.
 
     `classes` is how many there are, `image_shape` that of a row of x as a picture,
-    `maximum` the largest value that a feature can have.
+    `maximum` the largest value that a feature can have, None where its type does not tell.
     """
 
     name: str
@@ -33,7 +36,7 @@ class Dataset:
     test: Source | None
     classes: int
     image_shape: tuple[int, int]
-    maximum: float
+    maximum: float | None
 
     @property
     def features(self) -> int:
@@ -73,7 +76,7 @@ def make_dataset(
         test=test_examples,
         classes=found,
         image_shape=image_shape(train.x.shape),
-        maximum=maximum or type_maximum(examples.x.dtype) or float(examples.x.max()),
+        maximum=maximum or type_maximum(examples.x.dtype),
     )
 
 
@@ -92,6 +95,8 @@ def dataset_of_arrays(
     those of a file are; raises `DataError`.
     """
     test = None
+    if (x_test is None) != (y_test is None):
+        raise DataError("x_test and y_test belong together: give both or none")
     if x_test is not None:
         test = Part(_on_host(x_test), _on_host(y_test), "x_test", "y_test")
     train = Part(_on_host(x_train), _on_host(y_train), "x_train", "y_train")
@@ -99,11 +104,24 @@ def dataset_of_arrays(
 
 
 def _on_host(array: Any) -> np.ndarray:
-    # CuPy's arrays refuse a silent copy to the host; they have a method for it.
-    return np.asarray(array.get() if hasattr(array, "get") else array)
+    """Return an array of any library as numpy's, by whichever way it offers."""
+    ways: tuple[Callable[[], Any], ...] = (
+        lambda: array,
+        lambda: array.get(),  # CuPy's refuse a silent copy to the host
+        lambda: array.cpu().numpy(),  # torch's on a GPU
+        lambda: np.from_dlpack(array),
+    )
+    for way in ways:
+        try:
+            return np.asarray(way())
+        except (TypeError, AttributeError, ValueError, RuntimeError, BufferError):
+            continue
+    raise DataError(f"arrays of {type(array).__module__} cannot be copied to the host's memory")
 
 
 def _checked(part: Part) -> Examples:
+    check_feature_kind(part.x.dtype, part.x.shape, part.x_place)
+    check_label_kind(part.y.dtype, part.y.shape, part.y_place)
     check_counts(len(part.x), len(part.y), part.x_place, part.y_place)
     return Examples(checked_features(part.x, part.x_place), checked_ids(part.y, part.y_place))
 

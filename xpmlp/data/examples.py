@@ -55,9 +55,16 @@ class Examples:
 
     def outputs(self, backend: Backend) -> int:
         """Return how many outputs the targets need: one a class, or one a value."""
-        if self.y.ndim == 2:
+        integral = backend.xp.isdtype(self.y.dtype, "integral")
+        if self.y.ndim != (1 if integral else 2):
+            raise DataError(
+                f"targets of shape {self.y.shape}: class ids are integers (N,), and probabilities "
+                "or values of a regression are floating-point rows (N, outputs)"
+            )
+        if not integral:
             return int(self.y.shape[1])
-        return int(backend.to_host(backend.xp.max(self.y))) + 1
+        with backend.computing():
+            return int(backend.to_host(backend.xp.max(self.y))) + 1
 
     def normalized(self, normalization: Normalization) -> Self:
         """Return them with another normalization."""
@@ -73,14 +80,14 @@ class Examples:
         """Copy host arrays to the backend's device, once.
 
         Bytes stay bytes, a quarter of the memory and quicker to gather; what is wider takes
-        the backend's dtype.
+        the backend's dtype, after it was scaled if it does not fit as it is.
         """
-        x = np.asarray(self.x)
+        x, scaling = np.asarray(self.x), self.normalization
         if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
-            x = np.asarray(x, dtype=backend.dtype_name)
+            x, scaling = narrowed(x, scaling, backend.dtype_name)
         integral = np.issubdtype(self.y.dtype, np.integer)
         y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
-        moved = self.normalization and self.normalization.to_device(backend)
+        moved = scaling and scaling.to_device(backend)
         return replace(self, x=backend.to_device(x), y=backend.to_device(y), normalization=moved)
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
@@ -111,6 +118,24 @@ class Examples:
             return prepared(x, self.normalization, backend), y
 
         return Batch(len(self) if rows is None else int(rows.shape[0]), read)
+
+
+def narrowed(
+    x: np.ndarray, scaling: Normalization | None, dtype: str
+) -> tuple[np.ndarray, Normalization | None]:
+    """Return features in a dtype, and the scaling that is left to do.
+
+    A large mean with a small deviation is lost in float32 if it is not subtracted before:
+    values that the dtype does not hold exactly are scaled in float64 first. Raises `DataError`
+    for values beyond its range.
+    """
+    with np.errstate(over="ignore"):
+        narrow = x.astype(dtype)
+        if scaling is not None and not np.array_equal(narrow, x):
+            narrow, scaling = scaling.applied_on_host(x, dtype)
+    if np.isinf(narrow).any() and not np.isinf(x).any():
+        raise DataError(f"features are beyond the range of {dtype}: use float64, or scale them")
+    return narrow, scaling
 
 
 def check_held_out(size: int, examples: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -82,11 +81,10 @@ class Hdf5Rows:
 def _streamed(name: str, parts: list[Part], classes: int | None) -> Dataset:
     """Look at every row once, a piece at a time, and leave them where they are."""
     train = parts[0]
-    ids, largest = _scan(train)
-    found = count_classes(ids, train.y_place, classes)
+    found = count_classes(_scan(train), train.y_place, classes)
     for test in parts[1:]:
         check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
-        check_test_ids(_scan(test)[0], found, test.y_place)
+        check_test_ids(_scan(test), found, test.y_place)
     sources = [
         StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
         for part in parts
@@ -97,19 +95,18 @@ def _streamed(name: str, parts: list[Part], classes: int | None) -> Dataset:
         test=sources[1] if len(sources) > 1 else None,
         classes=found,
         image_shape=image_shape(train.x.shape),
-        maximum=type_maximum(train.x.dtype) or largest,
+        maximum=type_maximum(train.x.dtype),
     )
 
 
-def _scan(part: Part) -> tuple[np.ndarray, float]:
-    """Check all rows; return the class ids that occur, sorted, and the largest feature value."""
+def _scan(part: Part) -> np.ndarray:
+    """Check all rows; return the class ids that occur, sorted."""
     present: set[int] = set()
-    largest = -np.inf
     for start in range(0, len(part.x), _SCANNED_ROWS):
         x, y = (rows[start : start + _SCANNED_ROWS] for rows in (part.x, part.y))
-        largest = max(largest, float(checked_features(x, part.x_place, start).max()))
+        checked_features(x, part.x_place, start)
         present.update(np.unique(checked_ids(y, part.y_place, start)).tolist())
-    return np.array(sorted(present)), largest
+    return np.array(sorted(present))
 
 
 def _open_part(path: Path, x_key: str, y_key: str) -> Part:
@@ -136,7 +133,7 @@ def _find(file: h5py.File, key: str, path: Path) -> Any:
         link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
         if link is None:
             raise DataError(
-                f"{path}: no {key} in it, only {', '.join(_names(file)) or 'nothing'}: name the "
+                f"{path}: no {key!r} in it, only {', '.join(_names(file)) or 'nothing'}: name the "
                 "keys with --x-key and --y-key"
             )
         if isinstance(link, h5py.ExternalLink):
@@ -202,9 +199,11 @@ def _bytes_in_memory(part: Part) -> int:
 
 
 def _free_memory() -> int:
+    """Return the bytes that can be had without swapping, caches given back."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, ValueError, StopIteration):  # not Linux
         return 4 * 2**30
 
 
@@ -235,7 +234,9 @@ def write_hdf5(path: Path, x: np.ndarray, y: np.ndarray, x_key: str, y_key: str)
             )
             file.create_dataset(y_key, data=y, chunks=True, compression="gzip")
         temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error})") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be written with the keys {x_key!r} and {y_key!r} ({error})"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

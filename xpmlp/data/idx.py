@@ -99,7 +99,10 @@ def _decompress(raw: bytes, limit: int, path: Path) -> bytes:
     try:
         while raw and len(content) < limit:
             member = zlib.decompressobj(_GZIP_FORMAT)
-            content += member.decompress(raw, limit - len(content))
+            piece = member.decompress(raw, limit - len(content))
+            content += piece
+            if member.eof and not piece:
+                raise DataError(f"{path}: damaged gzip file (an empty part): download it again")
             if not member.eof and len(content) < limit:
                 raise DataError(f"{path}: damaged gzip file (truncated): download it again")
             raw = member.unused_data

@@ -46,7 +46,11 @@ def load_data(
                 f"{source} has a test set of its own: leave out the other, {test_path}"
             )
         name = str(source)
+        if name in NAMED and classes is not None:
+            raise UsageError(f"{name} has classes of its own: leave out their number")
         return NAMED[name]() if name in NAMED else load_idx_folder(path, classes=classes)
+    if test_path is not None and test_path.suffix.lower() != path.suffix.lower():
+        raise UsageError(f"{test_path} is not of the format of {path}: convert one of them")
     for each in (path, test_path):
         if each is not None and not each.is_file():
             known = ", ".join(NAMED)

@@ -63,6 +63,11 @@ class Normalization:
             scaled = xp.concat([scaled, ones], axis=-1)
         return scaled
 
+    def applied_on_host(self, x: np.ndarray, dtype: str) -> tuple[np.ndarray, Self]:
+        """Return features scaled in float64, and what is left to do to them."""
+        scaled = (x.astype(np.float64) - self.shift) / self.scale
+        return scaled.astype(dtype), replace(self, shift=0.0, scale=1.0)
+
     def as_record(self) -> dict[str, Any]:
         """Return it as plain numbers and lists, for a run's record."""
         shift, scale = (np.asarray(value).tolist() for value in (self.shift, self.scale))
@@ -83,18 +88,22 @@ def _is(value: float | Array, number: int) -> bool:
 
 
 def fit_normalization(
-    kind: str, x_train: Rows, maximum: float, *, bias_column: bool = False
+    kind: str, x_train: Rows, maximum: float | None, *, bias_column: bool = False
 ) -> Normalization:
     """Choose shift and scale from rows of training features, read a piece at a time.
 
-    "none": (0, 1). "unit": (0, maximum). "standard": mean and standard deviation of all values,
-    two scalars (LeCun et al. 1998, section 4.3). "feature": mean and deviation of each feature;
-    one that never changes is only shifted. Raises `DataError` where all values are the same.
+    "none": (0, 1). "unit": (0, maximum), with None the largest |x| of these rows. "standard":
+    mean and standard deviation of all values, two scalars (LeCun et al. 1998, section 4.3).
+    "feature": mean and deviation of each feature; one that never changes is only shifted.
+    Raises `DataError` where there is nothing to divide by.
     """
     if kind == "none":
         return Normalization(bias_column=bias_column)
     if kind == "unit":
-        return Normalization(0.0, float(maximum), bias_column)
+        largest = maximum or max(float(np.abs(piece).max()) for piece in _pieces(x_train))
+        if largest == 0:
+            raise DataError("every value is 0, and there is no largest to divide by")
+        return Normalization(0.0, float(largest), bias_column)
     if kind not in NORMALIZATIONS:
         known = ", ".join(NORMALIZATIONS)
         raise UsageError(f"normalisation {kind!r} is not known: choose from {known}")
