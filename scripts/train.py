@@ -188,6 +188,8 @@ class Run:
         """Train, whatever ends it leave a whole folder, and return the exit code."""
         arguments, out = self.arguments, self.arguments.out
         failure: XpmlpError | None = None
+        if not arguments.quiet:
+            message(xpmlp.summarize(self.mlp, self.batch_size))
         with (
             StopSignals() as stop,
             Progress(self.steps, self.batch_size, arguments.quiet, self.state.step) as progress,
@@ -205,8 +207,6 @@ class Run:
                 log_test=arguments.log_test,
             ) as folder:
                 folder.write_config(self.config())
-                if not arguments.quiet:
-                    message(xpmlp.summarize(self.mlp, self.batch_size))
                 try:
                     for row in history:
                         folder.append(row)
