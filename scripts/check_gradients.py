@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    backend = xpmlp.select_backend(arguments.device, "float64")
+    backend = xpmlp.select_backend(arguments.device, "float64", threads=arguments.threads)
     dataset = load_source(arguments)
     normalization = normalization_of(arguments, dataset, dataset.train)
     examples = dataset.train.first(arguments.examples).normalized(normalization)

@@ -39,6 +39,12 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
     group.add_argument(
         "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
     )
+    group.add_argument(
+        "--threads",
+        type=positive(int),
+        metavar="N",
+        help="threads that a CPU may use, numpy's own included (default: all that there are to use)",
+    )
     if dtype:
         group.add_argument(
             "--dtype",

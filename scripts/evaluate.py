@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype)
+    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
     path = arguments.checkpoint or checkpoint_of(arguments.run)
     checkpoint = load_checkpoint(path)
     mlp, state = checkpoint.mlp, checkpoint.restore(backend)

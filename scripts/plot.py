@@ -17,7 +17,7 @@ from xpmlp.plots import save_curves, save_overlay
 from xpmlp.runs import CURVES, read_config, read_metrics
 
 # Runs that differ in nothing else are one configuration with several seeds.
-_NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy"}
+_NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy", "threads"}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -145,7 +145,7 @@ def main(arguments: argparse.Namespace) -> int:
     arguments.out = arguments.out or default_folder(arguments.data)
     if not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype)
+    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
     return Run(arguments, backend, prepare_data(arguments, backend)).execute()
 
 
@@ -312,6 +312,7 @@ class Run:
             "device": backend.device_name,
             "backend": backend.name,
             "dtype": backend.dtype_name,
+            **backend.settings(),
             "seed": state.seed,
             "versions": host_versions() | {"xpmlp": xpmlp.__version__} | backend.versions(),
         }

@@ -10,7 +10,7 @@ import pytest
 from conftest import MakeBackend
 from strict_backend import StrictBackend, strict_rules
 
-from xpmlp.backends import Backend, select_backend
+from xpmlp.backends import Backend, Summable, select_backend
 from xpmlp.errors import DeviceError, UsageError
 
 
@@ -45,12 +45,14 @@ def test_transfer_copies_and_keeps_values(make_backend: MakeBackend) -> None:
 
 
 @dataclass
-class Pieces:
+class Pieces(Summable):
     slices: list[slice]
 
-    def __iadd__(self, other: Self) -> Self:
+    def add(self, other: Self) -> None:
         self.slices += other.slices
-        return self
+
+    def complete(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize("examples", [1, 9, 10, 11, 35])

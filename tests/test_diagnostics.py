@@ -8,7 +8,6 @@ from xpmlp import MLP, SGD, Examples, Momentum, Penalty, diagnose, initial_state
 from xpmlp.backends import Backend
 from xpmlp.diagnostics import LayerDiagnostics
 from xpmlp.initializers import HostParams
-from xpmlp.summary import step_flop
 from xpmlp.training import TrainingState, loss_and_gradients
 
 
@@ -93,8 +92,8 @@ def test_gradients_of_a_deep_sigmoid_network_vanish(backend: Backend) -> None:
 
 def test_flop_of_a_step() -> None:
     # Forward 2 · 477,600, weight gradients as many, δ Wᵀ above the first layer 2 · 164,000.
-    assert step_flop(MLP((784, 400, 400, 10)), 1) == 2_238_400
-    assert step_flop(MLP((784, 400, 400, 10)), 60_000) == 2_238_400 * 60_000
+    assert MLP((784, 400, 400, 10)).step_flop() == 2_238_400
+    assert MLP((784, 400, 400, 10)).step_flop(60_000) == 2_238_400 * 60_000
 
 
 def test_summary_shows_layers_and_counts() -> None:

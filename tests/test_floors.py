@@ -22,6 +22,7 @@ FLOORS = {
     "penalties": 1,
     "schedules": 1,
     "dropout": 1,
+    "products": 1,
     "history": 1,
     "mlp": 2,
     "optimizers": 2,
@@ -41,8 +42,8 @@ FLOORS = {
 NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
 NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots"}
 # Formulas and steps: only functions of the namespace that they are handed.
-MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "mlp", "optimizers"]
-MATHEMATICS += ["training", "diagnostics", "loop"]
+MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
+MATHEMATICS += ["mlp", "optimizers", "training", "diagnostics", "loop"]
 ARRAY_METHODS = {"sum", "mean", "max", "min", "dot", "reshape", "astype", "T", "take", "argmax"}
 
 MODULES = sorted((REPOSITORY / "xpmlp").rglob("*.py"))

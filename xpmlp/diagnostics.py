@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from xpmlp.arrays import Array, Namespace, Params, is_weight
-from xpmlp.backends import Backend
+from xpmlp.backends import Backend, Summable
 from xpmlp.data.source import Source
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
@@ -95,15 +95,18 @@ def diagnose(
 
 
 @dataclass
-class _FlatCounts:
+class _FlatCounts(Summable):
     """For every hidden layer: at how many examples each unit is flat."""
 
     units: list[Array]
 
-    def __iadd__(self, other: Self) -> Self:
+    def add(self, other: Self) -> None:
+        """Add the counts over other examples."""
         for mine, more in zip(self.units, other.units, strict=True):
             mine += more
-        return self
+
+    def complete(self) -> None:
+        """Nothing is put off."""
 
 
 def _norm(array: Array, xp: Namespace) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from xpmlp.activations import ACTIVATIONS, Activation
@@ -11,11 +12,15 @@ from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.errors import UsageError
 from xpmlp.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
 from xpmlp.losses import LOSSES, Loss, softmax
+from xpmlp.products import Gradient, transposed_product
 
-Backprop = Callable[[Array], Params]
+# From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
+Backprop = Callable[..., dict[str, Gradient]]
 
 # From a hidden layer's number (from 1) and its output, the factors of its units.
 Masks = Callable[[int, Array], Array]
+
+Multiply = Callable[[Array, Array], Gradient]
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,15 @@ class MLP:
         """Loss and its gradient from outputs and targets."""
         return LOSSES[self.loss]
 
+    def step_flop(self, examples: int = 1) -> int:
+        """Return the floating-point operations of the products of one training step.
+
+        A product with a weight (fan_in, fan_out) costs 2 fan_in fan_out an example. Forward
+        there is one, backward two: hᵀ δ, and δ Wᵀ, which the first layer does not need.
+        """
+        weights = [fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes)]
+        return 2 * examples * (3 * sum(weights) - weights[0])
+
     @property
     def parameter_count(self) -> int:
         """Number of weights and biases: Σ_l (fan_in + 1) fan_out."""
@@ -92,8 +106,8 @@ class MLP:
 
             ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
 
-        with h the layer's input, from the last layer to the first. The activations live in
-        that closure and nowhere else.
+        with h the layer's input, from the last layer to the first; `multiply(h, δ)` makes hᵀ δ,
+        by default as an array. The activations live in that closure and nowhere else.
         """
         h, inputs, outputs, factors = x, [x], [], []
         for layer, f in enumerate(self.activations, start=1):
@@ -105,12 +119,13 @@ class MLP:
             factors.append(factor)
         logits = _affine(params, self.layers, h, xp)
 
-        def backprop(doutputs: Array) -> Params:
-            gradients: Params = {}
+        def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
+            multiply = multiply or partial(transposed_product, xp=xp)
+            gradients: dict[str, Gradient] = {}
             delta = doutputs
             for layer in range(self.layers, 0, -1):
                 h = inputs[layer - 1]
-                gradients[f"layer{layer}.weight"] = xp.matmul(xp.matrix_transpose(h), delta)
+                gradients[f"layer{layer}.weight"] = multiply(h, delta)
                 gradients[f"layer{layer}.bias"] = xp.sum(delta, axis=-2)
                 if layer == 1:
                     break  # nobody asks for the gradient with respect to x

@@ -2,16 +2,19 @@
 
 `update` may change the arrays of the parameters and of the state in place (and returns
 them): they belong to the training, and a pass over memory is saved. Gradients are its to
-use up. Hyperparameters are numbers, 0-d arrays, or arrays (models,) with one value a model.
+use up, and may be products that are not multiplied out. Hyperparameters are numbers, 0-d
+arrays, or arrays (models,) with one value a model.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
+from xpmlp.products import Gradient, accumulate, multiplied
 
 # Moments by name ("velocity", ...), each with an array under every parameter's name; what
 # belongs to no parameter has a name of its own.
@@ -36,7 +39,7 @@ class Optimizer(ABC):
     def update(
         self,
         params: Params,
-        gradients: Params,
+        gradients: Mapping[str, Gradient],
         state: OptimizerState,
         *,
         learning_rate: float | Array,
@@ -58,7 +61,7 @@ class Optimizer(ABC):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
@@ -75,16 +78,14 @@ class SGD(Optimizer):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
         xp: Namespace,
     ) -> tuple[Array, Params]:
         """w ← w − α g."""
-        g *= rate
-        w -= g
-        return w, {}
+        return accumulate(w, g, alpha=-rate, xp=xp), {}
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,14 @@ class Momentum(Optimizer):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
         xp: Namespace,
     ) -> tuple[Array, Params]:
         """v ← γ v + g, w ← w − α v."""
-        v = moments["velocity"]
-        v *= per_model(self.momentum, like=w, xp=xp)
-        v += g
+        v = accumulate(moments["velocity"], g, beta=self.momentum, xp=xp)
         w -= rate * v
         return w, {"velocity": v}
 
@@ -132,13 +131,14 @@ class Nesterov(Optimizer):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
         xp: Namespace,
     ) -> tuple[Array, Params]:
         """v ← γ v + g, w ← w − α (g + γ v)."""
+        g = multiplied(g, xp=xp)
         v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=xp)
         v *= gamma
         v += g
@@ -160,13 +160,14 @@ class RMSprop(Optimizer):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
         xp: Namespace,
     ) -> tuple[Array, Params]:
         """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε)."""
+        g = multiplied(g, xp=xp)
         s, rho = moments["square"], per_model(self.decay, like=w, xp=xp)
         s *= rho
         s += (1.0 - rho) * (g * g)
@@ -198,7 +199,7 @@ class Adam(Optimizer):
     def update(
         self,
         params: Params,
-        gradients: Params,
+        gradients: Mapping[str, Gradient],
         state: OptimizerState,
         *,
         learning_rate: float | Array,
@@ -214,13 +215,14 @@ class Adam(Optimizer):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,
         xp: Namespace,
     ) -> tuple[Array, Params]:
         """One step of algorithm 1."""
+        g = multiplied(g, xp=xp)
         m, v, t = moments["first_moment"], moments["second_moment"], state["time"]["steps"]
         beta1, beta2 = (per_model(beta, like=w, xp=xp) for beta in (self.beta1, self.beta2))
         m *= beta1
@@ -247,7 +249,7 @@ class AdamW(Adam):
         self,
         name: str,
         w: Array,
-        g: Array,
+        g: Gradient,
         moments: Params,
         state: OptimizerState,
         rate: float | Array,

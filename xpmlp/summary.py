@@ -7,16 +7,6 @@ from itertools import pairwise
 from xpmlp.mlp import MLP
 
 
-def step_flop(mlp: MLP, examples: int) -> int:
-    """Return the floating-point operations of the matrix products of one training step.
-
-    A product with a weight (fan_in, fan_out) costs 2 fan_in fan_out an example. Forward there
-    is one, backward two: ∂C/∂W, and δ Wᵀ, which the first layer does not need.
-    """
-    weights = [fan_in * fan_out for fan_in, fan_out in pairwise(mlp.sizes)]
-    return 2 * examples * (3 * sum(weights) - weights[0])
-
-
 def summarize(mlp: MLP, batch_size: int) -> str:
     """Return a table of the layers with their shapes and parameters, and the FLOP of a step."""
     activations = (*mlp.activation_names, _OUTPUTS[mlp.loss])
@@ -26,7 +16,7 @@ def summarize(mlp: MLP, batch_size: int) -> str:
             f"{layer:<7}{f'{fan_in} x {fan_out}':>14}{fan_out:>8}{(fan_in + 1) * fan_out:>13,}"
             f"  {activations[layer - 1]}"
         )
-    mega = step_flop(mlp, batch_size) / 1e6
+    mega = mlp.step_flop(batch_size) / 1e6
     lines.append(
         f"{mlp.parameter_count:,} parameters, {mega:,.1f} MFLOP a step of {batch_size:,} examples"
     )

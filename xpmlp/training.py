@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from xpmlp.arrays import Array, Namespace, Params
-from xpmlp.backends import Backend
+from xpmlp.backends import Backend, Summable
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.data.source import Source
 from xpmlp.dropout import dropout_mask
 from xpmlp.errors import DataError, UsageError
 from xpmlp.history import LogRow
 from xpmlp.metrics import count_correct
-from xpmlp.mlp import MLP, Masks
+from xpmlp.mlp import MLP, Masks, Multiply
 from xpmlp.optimizers import Optimizer, OptimizerState
 from xpmlp.penalties import Penalty
+from xpmlp.products import Product, accumulate, multiplied
 from xpmlp.randomness import random_stream
 
 
 @dataclass
-class Sums:
+class Sums(Summable):
     """What is added up over examples: loss, correct predictions, gradients.
 
-    There is nothing to count in a regression: `correct` is None.
+    There is nothing to count in a regression: `correct` is None. Gradients may be products
+    that are not multiplied out; the first addition does that, and later ones add to it.
     """
 
     loss: Array
     correct: Array | None
-    gradients: Params = field(default_factory=dict)
+    gradients: dict[str, Any] = field(default_factory=dict)
+    xp: Namespace = None
 
-    def __iadd__(self, other: Self) -> Self:
+    def add(self, other: Self) -> None:
+        """Add the sums over other examples."""
         self.loss += other.loss
         if self.correct is not None:
             self.correct += other.correct
         for name, gradient in other.gradients.items():
-            self.gradients[name] += gradient
-        return self
+            total = multiplied(self.gradients[name], xp=self.xp)
+            self.gradients[name] = accumulate(total, gradient, xp=self.xp)
+
+    def complete(self) -> None:
+        """Multiply out the gradients."""
+        self.gradients = {name: multiplied(g, xp=self.xp) for name, g in self.gradients.items()}
 
 
 def loss_and_gradients(
@@ -48,15 +56,18 @@ def loss_and_gradients(
     examples: int,
     xp: Namespace,
     masks: Masks | None = None,
+    multiply: Multiply | None = None,
 ) -> Sums:
     """Return the share of x in the mean loss over `examples`, and in its gradients.
 
     A pure function of parameters and a slice: the results of slices that cover a batch add
-    up to the batch's mean loss and gradients, however it was cut.
+    up to the batch's mean loss and gradients, however it was cut. Gradients are arrays, unless
+    `multiply` says otherwise.
     """
     outputs, backprop = mlp.forward(params, x, xp=xp, masks=masks)
     loss, doutputs = mlp.loss_function(outputs, y, scale=1 / examples, xp=xp)
-    return Sums(loss, _correct(outputs, y, xp), backprop(doutputs))
+    gradients = backprop(doutputs, multiply) if multiply else backprop(doutputs)
+    return Sums(loss, _correct(outputs, y, xp), gradients, xp)
 
 
 def evaluate(
@@ -85,7 +96,7 @@ def evaluate_unchecked(
         return Sums(loss, _correct(outputs, y, xp))
 
     with backend.computing():
-        sums = backend.sum_over_examples(sums_of, batch.size)
+        sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop() / 3)
     loss, correct = backend.to_host(sums.loss).tolist(), sums.correct
     accuracy = None if correct is None else (backend.to_host(correct) / batch.size).tolist()
     return loss, accuracy
@@ -197,11 +208,13 @@ def train_step(
             examples=batch.size,
             xp=xp,
             masks=masks if dropout else None,
+            multiply=Product,
         )
 
     with backend.computing():
-        sums = backend.sum_over_examples(sums_of, batch.size)
+        sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop())
         if penalty is not None:
+            sums.complete()
             penalty.add_gradients(sums.gradients, state.params, xp=xp)
         state.params, state.optimizer_state = optimizer.update(
             state.params,

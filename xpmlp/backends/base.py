@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,23 @@ from xpmlp.errors import UsageError
 DTYPES = ("float32", "float64")
 
 
-# Whatever is added up over examples: `a += b` makes the sums over more of them.
-Sums = TypeVar("Sums", bound=Any)
+class Summable(ABC):
+    """Whatever is added up over examples: `a += b` makes the sums over more of them."""
+
+    @abstractmethod
+    def add(self, other: Any) -> None:
+        """Add the sums over other examples, in place."""
+
+    def __iadd__(self, other: Self) -> Self:
+        self.add(other)
+        return self
+
+    @abstractmethod
+    def complete(self) -> None:
+        """Do now what has been put off, on the thread that calls this."""
+
+
+Sums = TypeVar("Sums", bound=Summable)
 
 
 class Backend(ABC):
@@ -60,18 +75,32 @@ class Backend(ABC):
     def computing(self) -> AbstractContextManager[Any]:
         """Return the context that computation on this backend's arrays runs in."""
 
-    def sum_over_examples(self, sums_of: Callable[[slice], Sums], examples: int) -> Sums:
+    def sum_over_examples(
+        self,
+        sums_of: Callable[[slice], Sums],
+        examples: int,
+        flop: float = 0.0,  # noqa: ARG002
+    ) -> Sums:
         """Return Σ sums_of(piece) over slices that cover the rows 0 ... examples − 1 once.
 
         This is the hook by which a backend schedules a step: `sums_of` is pure, so its
         pieces may run one after another, on several threads, or recorded and replayed.
+        `flop` says about how many floating-point operations an example costs.
         """
-        size = self.piece_size
-        total = sums_of(slice(0, min(size, examples)))
-        for start in range(size, examples, size):
-            total += sums_of(slice(start, min(start + size, examples)))
+        return self._sum_between(sums_of, 0, examples, self.piece_size)
+
+    @staticmethod
+    def _sum_between(sums_of: Callable[[slice], Sums], start: int, stop: int, size: int) -> Sums:
+        """Add up pieces of at most `size` rows, one after another."""
+        total = sums_of(slice(start, min(start + size, stop)))
+        for at in range(start + size, stop, size):
+            total.add(sums_of(slice(at, min(at + size, stop))))
         return total
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that compute, for a run's record."""
         return {"numpy": np.__version__}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what else decides the last bits of a result and the speed."""
+        return {}

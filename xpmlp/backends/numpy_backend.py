@@ -1,26 +1,57 @@
-"""numpy on the CPU."""
+"""numpy on the CPU: small sums in one piece, large ones in pieces that fit in cache, on threads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.numpy as xp
+import array_api_compat.numpy as compat
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from xpmlp.arrays import Array
-from xpmlp.backends.base import Backend
+from xpmlp.backends.base import Backend, Sums
+from xpmlp.backends.blas import accumulating_product
+from xpmlp.backends.cores import shared_pool, usable_cores
+from xpmlp.errors import UsageError
+
+# Below so many floating-point operations a step is quicker in one piece, its products on
+# all threads of BLAS, or no slower: measured on two cores for 784-400-400-10, where 1,000
+# examples (2.2e9) take the same either way and 60,000 are quicker on threads.
+_FLOP_FOR_THREADS = 5e9
+# Examples of a piece: the activations of a few hundred units stay in cache between passes.
+_THREAD_PIECE = 500
 
 
 class NumpyBackend(Backend):
-    """numpy arrays in main memory."""
+    """numpy arrays in main memory, worked on by up to `threads` threads.
+
+    A sum over many examples is cut into pieces, and the pieces are dealt to threads in
+    contiguous shares, each multiplying with a BLAS held to one thread. The shares depend on
+    the number of threads alone: for a given number results are the same bit for bit, and for
+    another the same to rounding.
+    """
 
     name = "numpy"
     device_name = "cpu"
-    xp = xp
     device = "cpu"
-    # 1,000 rows of a few hundred units stay in cache between two elementwise passes.
     piece_size = 1000
+
+    def __init__(self, dtype: str, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"{threads} threads cannot work: choose 1 or more")
+        self._controller = ThreadpoolController().select(user_api="blas")
+        if threads is not None:
+            self._controller.limit(limits=threads)
+        self.threads = threads or usable_cores()
+        names = {**vars(compat), "matmul": np.matmul}
+        product = accumulating_product()
+        if product is not None:
+            names["accumulate_product"] = product
+        self.xp = SimpleNamespace(**names)
+        super().__init__(dtype)
 
     def to_host(self, array: Array) -> np.ndarray:
         """Return a copy: later updates in place do not reach it."""
@@ -30,5 +61,33 @@ class NumpyBackend(Backend):
         """Let a diverging training reach its NaN without warnings: it is an error of its own."""
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
+    def settings(self) -> dict[str, Any]:
+        """Return the number of threads, and whether BLAS adds products in place."""
+        return {
+            "threads": self.threads,
+            "accumulating_product": hasattr(self.xp, "accumulate_product"),
+        }
+
     def synchronize(self) -> None:
         """Nothing to wait for: numpy returns when it is done."""
+
+    def sum_over_examples(
+        self, sums_of: Callable[[slice], Sums], examples: int, flop: float = 0.0
+    ) -> Sums:
+        """Return Σ sums_of(piece), on several threads where that is quicker."""
+        shares = min(self.threads, examples // _THREAD_PIECE)
+        if shares < 2 or flop * examples < _FLOP_FOR_THREADS:
+            return super().sum_over_examples(sums_of, examples, flop)
+        ends = [examples * share // shares for share in range(shares + 1)]
+
+        def work(share: int) -> Sums:
+            with self.computing():  # each thread has settings of its own
+                sums = self._sum_between(sums_of, ends[share], ends[share + 1], _THREAD_PIECE)
+                sums.complete()
+                return sums
+
+        with self._controller.limit(limits=1):
+            total, *others = shared_pool(self.threads).map(work, range(shares))
+        for other in others:
+            total.add(other)
+        return total

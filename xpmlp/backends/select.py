@@ -8,16 +8,20 @@ from xpmlp.backends.base import Backend
 from xpmlp.errors import UsageError
 
 
-def select_backend(device: str = "cpu", dtype: str = "float32") -> Backend:
+def select_backend(
+    device: str = "cpu", dtype: str = "float32", *, threads: int | None = None
+) -> Backend:
     """Return the backend of "cpu" (numpy), "gpu" (CuPy, its first device) or "gpu:N".
 
-    `dtype` is "float32" or "float64". Raises `UsageError` for another name, `DeviceError`
-    for a GPU that cannot be used, with the cause; there is no silent way back to the CPU.
+    `dtype` is "float32" or "float64"; `threads` how many threads a CPU may use, numpy's own
+    included (by default all that this process may). Raises `UsageError` for another name,
+    `DeviceError` for a GPU that cannot be used, with the cause; there is no silent way back
+    to the CPU.
     """
     if device == "cpu":
         from xpmlp.backends.numpy_backend import NumpyBackend
 
-        return NumpyBackend(dtype)
+        return NumpyBackend(dtype, threads)
     if match := re.fullmatch(r"gpu(?::(\d+))?", device):
         from xpmlp.backends.cupy_backend import CupyBackend
 

@@ -1,0 +1,66 @@
+"""The two products that carry all the arithmetic of a step.
+
+`xp.matmul` multiplies; C ← β C + α Aᵀ B adds a product to what is there. Every BLAS has the
+second as one pass over C. A namespace may supply it as `accumulate_product`; written in the
+standard's functions it is the reference that a supplied one is tested equal to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from xpmlp.arrays import Array, Namespace, per_model
+
+
+class Product(NamedTuple):
+    """The matrix leftᵀ right, not multiplied out.
+
+    The gradient of a weight is one: of its layer's input (..., N, fan_in) and error term
+    (..., N, fan_out). Where it is only added to something it need not exist by itself.
+    """
+
+    left: Array
+    right: Array
+
+
+Gradient: TypeAlias = Array | Product
+
+
+def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
+    """Return leftᵀ right."""
+    return xp.matmul(xp.matrix_transpose(left), right)
+
+
+def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
+    """Return a gradient as an array."""
+    if isinstance(gradient, Product):
+        return transposed_product(gradient.left, gradient.right, xp=xp)
+    return gradient
+
+
+def accumulate(
+    c: Array,
+    gradient: Gradient,
+    *,
+    xp: Namespace,
+    alpha: float | Array = 1.0,
+    beta: float | Array = 1.0,
+) -> Array:
+    """C ← β C + α G in place, and return C; α and β numbers, or arrays (models,) for a stack."""
+    alpha, beta = (per_model(factor, like=c, xp=xp) for factor in (alpha, beta))
+    if isinstance(gradient, Product):
+        supplied = getattr(xp, "accumulate_product", None)
+        if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):
+            return c
+    return accumulate_plainly(c, gradient, alpha, beta, xp)
+
+
+def accumulate_plainly(
+    c: Array, gradient: Gradient, alpha: float | Array, beta: float | Array, xp: Namespace
+) -> Array:
+    """The reference in the standard's functions; α and β broadcast against C."""
+    if not (isinstance(beta, float) and beta == 1):
+        c *= beta
+    g = multiplied(gradient, xp=xp)
+    c += g if isinstance(alpha, float) and alpha == 1 else alpha * g
+    return c
