@@ -43,7 +43,7 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
         "--threads",
         type=positive(int),
         metavar="N",
-        help="threads that a CPU may use, numpy's own included (default: all that there are to use)",
+        help="threads that a CPU may use, numpy's own included (default: all at hand)",
     )
     if dtype:
         group.add_argument(
