@@ -66,6 +66,10 @@ class NumpyBackend(Backend):
         return {
             "threads": self.threads,
             "accumulating_product": hasattr(self.xp, "accumulate_product"),
+            "blas": [
+                f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip()
+                for info in self._controller.info()
+            ],
         }
 
     def synchronize(self) -> None:

@@ -1,0 +1,52 @@
+"""scikit-learn's MLPClassifier as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
+
+from peers import Problem
+from xpmlp.initializers import HostParams
+
+
+class AsItIs:
+    """`partial_fit` on a batch: one step of plain SGD without its penalty."""
+
+    def __init__(self, problem: Problem) -> None:
+        threadpool_limits(problem.threads)
+        self._x, self._y = problem.x, problem.y
+        self._classes = np.arange(problem.sizes[-1])
+        self._model = MLPClassifier(
+            hidden_layer_sizes=problem.sizes[1:-1],
+            activation="logistic",
+            solver="sgd",
+            alpha=0.0,
+            learning_rate_init=problem.learning_rate,
+            momentum=0.0,
+            nesterovs_momentum=False,
+            shuffle=False,
+            batch_size=10,
+        )
+        # Weights exist after a first step only: take one on a few rows, then put ours there.
+        self._model.partial_fit(self._x[:10], self._y[:10], classes=self._classes)
+        for number in range(1, len(problem.sizes)):
+            self._model.coefs_[number - 1][...] = problem.params[f"layer{number}.weight"]
+            self._model.intercepts_[number - 1][...] = problem.params[f"layer{number}.bias"]
+
+    def step(self, rows: np.ndarray) -> None:
+        """Train on some rows; all of them are not gathered."""
+        x, y = self._x, self._y
+        if len(rows) < len(x):
+            x, y = x[rows], y[rows]
+        self._model.set_params(batch_size=len(rows))
+        self._model.partial_fit(x, y)
+
+    def params(self) -> HostParams:
+        """Return a copy of the weights, under our names."""
+        found = {}
+        for number, (w, b) in enumerate(
+            zip(self._model.coefs_, self._model.intercepts_, strict=True), start=1
+        ):
+            found[f"layer{number}.weight"], found[f"layer{number}.bias"] = w.copy(), b.copy()
+        return found
