@@ -34,8 +34,9 @@ from xpmlp.randomness import random_stream
 
 # Steps of a block, by batch size: long enough to time, short enough to take turns.
 _BLOCK_EXAMPLES, _MOST_STEPS = 20_000, 200
-# The first steps of a block wake up threads and refill caches; they are not timed.
-_UNTIMED_STEPS = 2
+# A block begins with untimed steps: the threads of the library before it go on spinning for
+# some hundredths of a second, and ours or theirs have to wake up.
+_SETTLE_SECONDS = 0.08
 # Losses after the check's steps may differ by rounding.
 _SAME_LOSS = 1e-3
 
@@ -174,13 +175,13 @@ def time_in_turns(
     names = list(peers)
     for number in range(rounds if steps > 1 else max(3, rounds // 2)):
         order = names[number % len(names) :] + names[: number % len(names)]
-        batches = [rows_of(rng, examples, size) for _ in range(steps + _UNTIMED_STEPS)]
+        batches = [rows_of(rng, examples, size) for _ in range(steps)]
         for name in order:
-            step = peers[name].step
-            for rows in batches[: _UNTIMED_STEPS if steps > 1 else 1]:
-                step(rows)
+            step, began = peers[name].step, time.perf_counter()
+            while time.perf_counter() < began + _SETTLE_SECONDS:
+                step(batches[0])
             start = time.perf_counter()
-            for rows in batches[_UNTIMED_STEPS:]:
+            for rows in batches:
                 step(rows)
             times[name].append((time.perf_counter() - start) / steps)
     return times

@@ -17,10 +17,10 @@ from xpmlp.backends.blas import accumulating_product
 from xpmlp.backends.cores import shared_pool, usable_cores
 from xpmlp.errors import UsageError
 
-# Below so many floating-point operations a step is quicker in one piece, its products on
-# all threads of BLAS, or no slower: measured on two cores for 784-400-400-10, where 1,000
-# examples (2.2e9) take the same either way and 60,000 are quicker on threads.
-_FLOP_FOR_THREADS = 5e9
+# Below so many floating-point operations a step is no slower in one piece, its products on
+# all threads of BLAS. Measured for 784-400-400-10 on two cores: 512 examples (1.1e9) take the
+# same either way, 1,000 (2.2e9) a tenth less on threads, 60,000 a quarter less.
+_FLOP_FOR_THREADS = 2e9
 # Examples of a piece: the activations of a few hundred units stay in cache between passes.
 _THREAD_PIECE = 500
 

@@ -1,0 +1,32 @@
+"""The comparison with other libraries, with those that the tests install."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scripts_at_work import run_script
+
+
+def test_comparison_of_the_same_training(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "20", "--batch-sizes", "64,full", "--rounds", "3")
+    only = ("--peers", "scikit-learn", "--out", "figures/peers.json")
+    result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "figures" / "peers.json").read_text())
+    assert [row["batch_size"] for row in report["results"]] == [64, 1437]
+    for row in report["results"]:
+        assert list(row["peers"]) == ["xpmlp", "scikit-learn"]
+        ours, theirs = row["peers"].values()
+        assert ours["ratio"] == 1
+        assert abs(theirs["loss"] - ours["loss"]) <= 1e-3 * ours["loss"]
+        assert 0 < ours["min_ms"] <= ours["median_ms"] <= ours["max_ms"]
+    assert report["machine"]["threads"] >= 1
+    assert "numpy" in report["versions"]
+
+
+def test_unknown_peer_lists_those_there(tmp_path: Path) -> None:
+    result = run_script("compare_peers.py", "--data", "digits", "--peers", "keras", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "keras: not installed here; there is xpmlp" in result.stderr
