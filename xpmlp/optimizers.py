@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
 from xpmlp.products import Gradient, accumulate, multiplied
@@ -19,6 +19,15 @@ from xpmlp.products import Gradient, accumulate, multiplied
 # Moments by name ("velocity", ...), each with an array under every parameter's name; what
 # belongs to no parameter has a name of its own.
 OptimizerState = dict[str, Params]
+
+
+class At(NamedTuple):
+    """Where a step is taken: the parameter's name, α shaped for it, the whole state."""
+
+    name: str
+    rate: float | Array
+    state: OptimizerState
+    xp: Namespace
 
 
 class Optimizer(ABC):
@@ -51,22 +60,14 @@ class Optimizer(ABC):
         for name, w in params.items():
             rate = per_model(learning_rate, like=w, xp=xp)
             kept = {moment: state[moment][name] for moment in self.moments}
-            stepped[name], kept = self.step(name, w, gradients[name], kept, state, rate, xp)
+            at = At(name, rate, state, xp)
+            stepped[name], kept = self.step(w, gradients[name], kept, at)
             for moment, array in kept.items():
                 moved[moment][name] = array
         return stepped, state | moved
 
     @abstractmethod
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """Return w and its moments after a step along the gradient g."""
 
 
@@ -74,18 +75,9 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Gradient descent on a batch: w ← w − α g with g = ∂C/∂w."""
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """w ← w − α g."""
-        return accumulate(w, g, alpha=-rate, xp=xp), {}
+        return accumulate(w, g, alpha=-at.rate, xp=at.xp), {}
 
 
 @dataclass(frozen=True)
@@ -100,19 +92,10 @@ class Momentum(Optimizer):
     momentum: float | Array = 0.9
     moments = ("velocity",)
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """v ← γ v + g, w ← w − α v."""
-        v = accumulate(moments["velocity"], g, beta=self.momentum, xp=xp)
-        w -= rate * v
+        v = accumulate(moments["velocity"], g, beta=self.momentum, xp=at.xp)
+        w -= at.rate * v
         return w, {"velocity": v}
 
 
@@ -127,23 +110,14 @@ class Nesterov(Optimizer):
     momentum: float | Array = 0.9
     moments = ("velocity",)
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """v ← γ v + g, w ← w − α (g + γ v)."""
-        g = multiplied(g, xp=xp)
-        v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=xp)
+        g = multiplied(g, xp=at.xp)
+        v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=at.xp)
         v *= gamma
         v += g
         g += gamma * v
-        g *= rate
+        g *= at.rate
         w -= g
         return w, {"velocity": v}
 
@@ -156,23 +130,14 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     moments = ("square",)
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε)."""
-        g = multiplied(g, xp=xp)
-        s, rho = moments["square"], per_model(self.decay, like=w, xp=xp)
+        g = multiplied(g, xp=at.xp)
+        s, rho = moments["square"], per_model(self.decay, like=w, xp=at.xp)
         s *= rho
         s += (1.0 - rho) * (g * g)
-        g *= rate
-        g /= xp.sqrt(s) + self.epsilon
+        g *= at.rate
+        g /= at.xp.sqrt(s) + self.epsilon
         w -= g
         return w, {"square": s}
 
@@ -211,27 +176,18 @@ class Adam(Optimizer):
         state = state | {"time": {"steps": steps}}
         return super().update(params, gradients, state, learning_rate=learning_rate, xp=xp)
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """One step of algorithm 1."""
-        g = multiplied(g, xp=xp)
-        m, v, t = moments["first_moment"], moments["second_moment"], state["time"]["steps"]
-        beta1, beta2 = (per_model(beta, like=w, xp=xp) for beta in (self.beta1, self.beta2))
+        g = multiplied(g, xp=at.xp)
+        m, v, t = moments["first_moment"], moments["second_moment"], at.state["time"]["steps"]
+        beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
         m *= beta1
         m += (1.0 - beta1) * g
         v *= beta2
         v += (1.0 - beta2) * (g * g)
-        denominator = xp.sqrt(v / (1.0 - beta2**t))
+        denominator = at.xp.sqrt(v / (1.0 - beta2**t))
         denominator += self.epsilon
-        w -= (rate / (1.0 - beta1**t)) * m / denominator
+        w -= (at.rate / (1.0 - beta1**t)) * m / denominator
         return w, {"first_moment": m, "second_moment": v}
 
 
@@ -245,20 +201,11 @@ class AdamW(Adam):
 
     weight_decay: float | Array = 0.01
 
-    def step(
-        self,
-        name: str,
-        w: Array,
-        g: Gradient,
-        moments: Params,
-        state: OptimizerState,
-        rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """Decay a weight, then one step of Adam."""
-        if is_weight(name):
-            w *= 1.0 - rate * per_model(self.weight_decay, like=w, xp=xp)
-        return super().step(name, w, g, moments, state, rate, xp)
+        if is_weight(at.name):
+            w *= 1.0 - at.rate * per_model(self.weight_decay, like=w, xp=at.xp)
+        return super().step(w, g, moments, at)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
