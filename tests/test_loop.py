@@ -12,7 +12,7 @@ from xpmlp import MLP, SGD, Examples, Momentum, fit, initial_state, select_backe
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow
-from xpmlp.training import TrainingState
+from xpmlp.training import Sums, TrainingState, train_step
 
 NETWORK = MLP((4, 6, 3), "tanh")
 
@@ -121,6 +121,29 @@ class CountedReads:
             return original(array)
 
         monkeypatch.setattr(backend, "to_host", to_host)
+
+
+def test_seconds_count_steps_and_not_what_is_done_between(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that stands still but when a step is taken, or the caller does something."""
+    now = 0.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def timed_step(*arguments: Any, **settings: Any) -> Sums:
+        spend(1.0)
+        return train_step(*arguments, **settings)
+
+    monkeypatch.setattr("xpmlp.loop.perf_counter", lambda: now)
+    monkeypatch.setattr("xpmlp.loop.train_step", timed_step)
+    state, rows = start(backend, log_every=10, on_step=lambda _: spend(100.0))
+    for _ in rows:
+        spend(1000.0)
+    assert [row.seconds for row in state.history] == [10, 20, 30, 40]
+    assert state.seconds == 40
 
 
 def test_device_is_read_at_log_points_alone(

@@ -190,25 +190,22 @@ class _Run:
         self._backend = stepper.backend
         # Losses and counts on the device, and the batch's size, of steps not yet settled.
         self._pending: list[tuple[Array, Array, int]] = []
-        self._clock = perf_counter()
         self._good = self._copy()
 
     def step(self) -> None:
         """Take a step; nothing is read back."""
+        start = perf_counter()
         sums, size = self._stepper(self._state)
         self._pending.append((sums.loss, sums.correct, size))
+        self._state.seconds += perf_counter() - start
         if len(self._pending) == _MAX_PENDING:
             self._settle()
-        now = perf_counter()
-        self._state.seconds += now - self._clock
-        self._clock = now
 
     def save(self) -> None:
         """Hand the state over, if all of it is finite."""
         self._settle()
         if self._save is not None:
             self._save(self._state)
-        self._clock = perf_counter()
 
     def log(self, train: Source | None, validation: Source | None, test: Source | None) -> LogRow:
         """Add a row to the history, and keep the parameters if they are the best so far."""
@@ -240,7 +237,6 @@ class _Run:
         if best_row(state.history) is row:
             state.best_params = _copies(state.params, self._backend.xp)
         self._good = self._copy()
-        self._clock = perf_counter()
         return row
 
     def _evaluate(self, name: str, examples: Source) -> tuple[float, float | None]:
@@ -253,6 +249,10 @@ class _Run:
     def _settle(self) -> None:
         """Read the waiting losses and counts; roll back and raise where they are not finite."""
         if self._pending:
+            # A device may still be at work on steps that were handed to it: they count too.
+            start = perf_counter()
+            self._backend.synchronize()
+            self._state.seconds += perf_counter() - start
             state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
             losses, counts, sizes = zip(*self._pending, strict=True)
             self._pending = []
