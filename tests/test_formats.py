@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,31 +293,19 @@ def test_conversion_that_cannot_be_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def run_script(repository: Path, cwd: Path, name: str, *flags: str) -> dict[str, Any]:
-    result = subprocess.run(
-        [sys.executable, "-W", "error", repository / "scripts" / name, *flags, "--json"],
-        env=os.environ | {"PYTHONPATH": str(repository)},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run_script(cwd: Path, name: str, *flags: str) -> dict[str, Any]:
+    result = scripts_at_work.run_script(name, *flags, "--json", cwd=cwd)
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
 
 
-def columns(metrics: Path) -> list[str]:
-    """Return the rows of metrics.csv without the seconds, which are last."""
-    return [line.rsplit(",", 1)[0] for line in metrics.read_text().splitlines()]
-
-
-def assert_formats_train_alike(repository: Path, folder: Path, data: str, *flags: str) -> None:
+def assert_formats_train_alike(folder: Path, data: str, *flags: str) -> None:
     """Convert a data set to every format; each must train to the same history, bit for bit."""
     convert = ("convert.py", "--data", data, "--name", "set")
-    run_script(repository, folder, *convert, "--out", "ids")
-    run_script(repository, folder, *convert, "--out", "rows", "--labels", "one-hot")
-    run_script(repository, folder, *convert, "--out", "floats", "--store", "float64")
+    run_script(folder, *convert, "--out", "ids")
+    run_script(folder, *convert, "--out", "rows", "--labels", "one-hot")
+    run_script(folder, *convert, "--out", "floats", "--store", "float64")
     arrays = {}
     for part in ("train", "test"):
         with h5py.File(folder / "ids" / f"set_{part}data.hdf5") as file:
@@ -333,32 +318,32 @@ def assert_formats_train_alike(repository: Path, folder: Path, data: str, *flags
     histories = []
     for number, source in enumerate(sources):
         out = f"run{number}"
-        run_script(repository, folder, "train.py", *source, "--out", out, "--quiet", *flags)
-        histories.append(columns(folder / out / "metrics.csv"))
+        run_script(folder, "train.py", *source, "--out", out, "--quiet", *flags)
+        histories.append(scripts_at_work.rows_without_seconds(folder / out))
         assert len(histories[-1]) > 2
     assert all(history == histories[0] for history in histories)
 
 
-def test_every_format_trains_alike(repository: Path, tmp_path: Path) -> None:
+def test_every_format_trains_alike(tmp_path: Path) -> None:
     write_idx_folder(tmp_path / "set")
-    assert_formats_train_alike(repository, tmp_path, "set", "--batch-size", "7", "--epochs", "5")
+    assert_formats_train_alike(tmp_path, "set", "--batch-size", "7", "--epochs", "5")
 
 
 @pytest.mark.mnist
-def test_mnist_of_every_format_trains_alike(repository: Path, tmp_path: Path) -> None:
+def test_mnist_of_every_format_trains_alike(tmp_path: Path) -> None:
     flags = ("--train-size", "3000", "--hidden", "30", "--epochs", "2")
-    assert_formats_train_alike(repository, tmp_path, "mnist", *flags)
+    assert_formats_train_alike(tmp_path, "mnist", *flags)
 
 
-def test_conversion_keeps_what_is_there(repository: Path, tmp_path: Path) -> None:
-    run_script(repository, tmp_path, "convert.py", "--data", "digits")
+def test_conversion_keeps_what_is_there(tmp_path: Path) -> None:
+    run_script(tmp_path, "convert.py", "--data", "digits")
     with h5py.File(tmp_path / "digits_traindata.hdf5") as file:
         assert file["xdata"].shape == (1437, 64)
         assert file["xdata"].dtype == np.uint8
         assert file["xdata"].compression == "gzip"
         assert file["ydata"].shape == (1437,)
     with pytest.raises(AssertionError, match=r"is there already: replace it with --overwrite"):
-        run_script(repository, tmp_path, "convert.py", "--data", "digits")
+        run_script(tmp_path, "convert.py", "--data", "digits")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "digits_testdata.hdf5",
         "digits_traindata.hdf5",

@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from scripts_at_work import rows_without_seconds, run_script
 
 from xpmlp.runs import read_metrics
 
@@ -29,21 +31,9 @@ COLUMNS = [
 
 
 @pytest.fixture
-def train(repository: Path, tmp_path: Path) -> Run:
+def train(tmp_path: Path) -> Run:
     """Return a function that runs the script with flags and returns the finished process."""
-
-    def run(*flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-W", "error", repository / "scripts" / "train.py", *flags],
-            env=os.environ | {"PYTHONPATH": str(repository)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    return partial(run_script, "train.py", cwd=tmp_path)
 
 
 def test_defaults_train_on_the_embedded_digits(train: Run, tmp_path: Path) -> None:
@@ -88,15 +78,10 @@ def test_config_says_how_to_run_it_again(train: Run, tmp_path: Path) -> None:
     assert config["val_size"] == 143
 
 
-def columns(folder: Path, *, without: str) -> list[list[str]]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [[v for k, v in row.items() if k != without] for row in csv.DictReader(file)]
-
-
 def test_one_seed_one_history(train: Run, tmp_path: Path) -> None:
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         train("--epochs", "3", "--seed", seed, "--out", name, "--quiet")
-    a, b, c = (columns(tmp_path / name, without="seconds") for name in "abc")
+    a, b, c = (rows_without_seconds(tmp_path / name) for name in "abc")
     assert a == b
     assert a != c
 

@@ -234,9 +234,9 @@ class _Run:
         )
         state.history.append(row)
         state.interval = Interval()
+        self._good.interval = Interval()
         if best_row(state.history) is row:
             state.best_params = _copies(state.params, self._backend.xp)
-        self._good = self._copy()
         return row
 
     def _evaluate(self, name: str, examples: Source) -> tuple[float, float | None]:
@@ -248,28 +248,29 @@ class _Run:
 
     def _settle(self) -> None:
         """Read the waiting losses and counts; roll back and raise where they are not finite."""
-        if self._pending:
-            # A device may still be at work on steps that were handed to it: they count too.
-            start = perf_counter()
-            self._backend.synchronize()
-            self._state.seconds += perf_counter() - start
-            state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
-            losses, counts, sizes = zip(*self._pending, strict=True)
-            self._pending = []
+        if not self._pending:
+            return  # nothing has changed since it was done last
+        # A device may still be at work on steps that were handed to it: they count too.
+        start = perf_counter()
+        self._backend.synchronize()
+        self._state.seconds += perf_counter() - start
+        state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
+        losses, counts, sizes = zip(*self._pending, strict=True)
+        self._pending = []
+        with self._backend.computing():
+            read = self._backend.to_host(xp.stack(losses)).tolist()
+        for number, loss in enumerate(read):
+            if not isfinite(loss):
+                at = first + number
+                self._diverged(at, at + 1, f"the training loss is {loss}")
+        state.interval.losses += [loss * n for loss, n in zip(read, sizes, strict=True)]
+        state.interval.examples += sum(sizes)
+        if counts[0] is None:
+            state.interval.correct = None
+        elif state.interval.correct is not None:
             with self._backend.computing():
-                read = self._backend.to_host(xp.stack(losses)).tolist()
-            for number, loss in enumerate(read):
-                if not isfinite(loss):
-                    at = first + number
-                    self._diverged(at, at + 1, f"the training loss is {loss}")
-            state.interval.losses += [loss * n for loss, n in zip(read, sizes, strict=True)]
-            state.interval.examples += sum(sizes)
-            if counts[0] is None:
-                state.interval.correct = None
-            elif state.interval.correct is not None:
-                with self._backend.computing():
-                    total = self._backend.to_host(xp.sum(xp.stack(counts)))
-                state.interval.correct += int(total)
+                total = self._backend.to_host(xp.sum(xp.stack(counts)))
+            state.interval.correct += int(total)
         if not self._stepper.finite(self._state.params):
             done = self._state.step
             self._diverged(done, done, "the weights are no longer finite")

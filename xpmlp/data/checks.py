@@ -29,14 +29,8 @@ def checked_features(x: np.ndarray, place: str, first_row: int = 0) -> np.ndarra
 
 def check_feature_kind(dtype: np.dtype, shape: tuple[int, ...], place: str) -> None:
     """Raise `DataError` unless a type and a shape can be features: (N, F) or (N, H, W) numbers."""
-    _check_numbers(dtype, place)
-    if len(shape) not in (2, 3) or 0 in shape[1:]:
-        raise DataError(
-            f"{place}: an array of shape {_shown(shape)}: features are rows (N, F) or images "
-            "(N, H, W)"
-        )
-    if shape[0] == 0:
-        raise DataError(f"{place}: no rows in it")
+    meaning = "features are rows (N, F) or images (N, H, W)"
+    _check_kind(dtype, shape, place, axes=(2, 3), meaning=meaning)
 
 
 def checked_ids(y: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
@@ -61,14 +55,8 @@ def checked_ids(y: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
 
 def check_label_kind(dtype: np.dtype, shape: tuple[int, ...], place: str) -> None:
     """Raise `DataError` unless a type and a shape can be labels."""
-    _check_numbers(dtype, place)
-    if len(shape) not in (1, 2) or 0 in shape[1:]:
-        raise DataError(
-            f"{place}: an array of shape {_shown(shape)}: labels are class ids (N,) or (N, 1), "
-            "or one-hot rows (N, C)"
-        )
-    if shape[0] == 0:
-        raise DataError(f"{place}: no rows in it")
+    meaning = "labels are class ids (N,) or (N, 1), or one-hot rows (N, C)"
+    _check_kind(dtype, shape, place, axes=(1, 2), meaning=meaning)
 
 
 def _from_one_hot(y: np.ndarray, place: str, first_row: int) -> np.ndarray:
@@ -128,13 +116,20 @@ def check_test_ids(ids: np.ndarray, classes: int, place: str) -> None:
         )
 
 
-def _check_numbers(dtype: np.dtype, place: str) -> None:
+def _check_kind(
+    dtype: np.dtype, shape: tuple[int, ...], place: str, *, axes: tuple[int, int], meaning: str
+) -> None:
+    """Raise `DataError` unless these are rows of numbers, with one of so many axes."""
     if dtype.kind not in _NUMBERS:
         kind = {"O": "objects", "S": "text", "U": "text", "V": "records", "c": "complex numbers"}
         raise DataError(
             f"{place}: holds {kind.get(dtype.kind, str(dtype))}, not integers or floating-point "
             "numbers: convert it"
         )
+    if len(shape) not in axes or 0 in shape[1:]:
+        raise DataError(f"{place}: an array of shape {_shown(shape)}: {meaning}")
+    if shape[0] == 0:
+        raise DataError(f"{place}: no rows in it")
 
 
 def _shown(shape: tuple[int, ...]) -> str:
