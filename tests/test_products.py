@@ -62,7 +62,7 @@ needs_blas = pytest.mark.skipif(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [1, 5, 64])
 def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
-    """Also for rows that lie apart, as those of a slice do."""
+    """Also for rows that lie apart, as those of a slice do, and for matrices by columns."""
     product, rng = accumulating_product(), np.random.default_rng(0)
     assert product is not None
     xp = select_backend("cpu").xp
@@ -71,6 +71,7 @@ def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
         (wide_a[:rows], wide_b[:rows]),
         (wide_a[::2, :17], wide_b[::2, 5:]),
         (wide_a[rows:, 3:4], wide_b[rows:, :1]),
+        (np.asfortranarray(wide_a)[:rows, 2:], np.asfortranarray(wide_b)[rows:]),
     ):
         for alpha, beta in FACTORS:
             c = rng.normal(size=(a.shape[1], b.shape[1])).astype(dtype)
@@ -86,7 +87,8 @@ def refused_products() -> Iterator[tuple[str, list[Any]]]:
     frozen = c.copy()
     frozen.flags.writeable = False
     yield "columns apart", [c, rng.normal(size=(5, 8))[:, ::2], b, 1.0, 1.0]
-    yield "transposed", [c, rng.normal(size=(4, 5)).T, b, 1.0, 1.0]
+    yield "by columns, every other value", [c, rng.normal(size=(4, 10)).T[::2], b, 1.0, 1.0]
+    yield "one row for all", [c, np.broadcast_to(a[:1], a.shape), b, 1.0, 1.0]
     yield "reversed rows", [c, a[::-1], b, 1.0, 1.0]
     yield "result by columns", [np.asfortranarray(c), a, b, 1.0, 1.0]
     yield "result that may not change", [frozen, a, b, 1.0, 1.0]

@@ -44,7 +44,7 @@ def softmax_cross_entropy(
     shifted *= y
     a /= total
     a -= y
-    return _weighted(-shifted, a, scale, weights, xp)
+    return _weighted(shifted, a, -scale, scale, weights, xp)
 
 
 def mean_squared_error(
@@ -62,18 +62,23 @@ def mean_squared_error(
     """
     difference = outputs - one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
     scale = scale / outputs.shape[-1]
-    return _weighted(difference * difference, 2.0 * difference, scale, weights, xp)
+    return _weighted(difference * difference, difference, scale, 2.0 * scale, weights, xp)
 
 
 def _weighted(
-    terms: Array, gradient: Array, scale: float, weights: Array | None, xp: Namespace
+    terms: Array,
+    gradient: Array,
+    scale: float,
+    gradient_scale: float,
+    weights: Array | None,
+    xp: Namespace,
 ) -> tuple[Array, Array]:
-    """Add up terms (..., N, C) and scale their gradient, each example by its weight."""
+    """Add up terms (..., N, C) and scale both, each example by its weight too; uses them up."""
     if weights is not None:
-        column = xp.expand_dims(weights, axis=-1)
-        terms = terms * column
-        gradient = gradient * column
-    gradient *= scale
+        column = weights[..., None]
+        terms *= column
+        gradient *= column
+    gradient *= gradient_scale
     return scale * xp.sum(terms, axis=(-2, -1)), gradient
 
 
@@ -82,7 +87,8 @@ def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Arra
     if not xp.isdtype(targets.dtype, "integral"):
         return targets
     ids = xp.arange(classes, dtype=targets.dtype, device=targets.device)
-    return xp.astype(xp.expand_dims(targets, axis=-1) == ids, like.dtype)
+    # Examples side by side in memory, as the network's outputs are.
+    return xp.astype(ids[:, None] == targets[..., None, :], like.dtype).mT
 
 
 # The same gradient the long way round, to learn from and to test against.
@@ -91,7 +97,7 @@ def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Arra
 def softmax_jacobian(a: Array, *, xp: Namespace) -> Array:
     """∂a_i/∂z_j = a_i (δ_ij − a_j) for a = softmax(z) (..., C): a symmetric (..., C, C)."""
     unit = xp.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-    return xp.expand_dims(a, axis=-1) * (unit - xp.expand_dims(a, axis=-2))
+    return a[..., None] * (unit - a[..., None, :])
 
 
 def cross_entropy(a: Array, y: Array, *, xp: Namespace, scale: float = 1.0) -> tuple[Array, Array]:
@@ -103,7 +109,7 @@ def cross_entropy(a: Array, y: Array, *, xp: Namespace, scale: float = 1.0) -> t
 
 def softmax_backward(a: Array, da: Array, *, xp: Namespace) -> Array:
     """∂C/∂z_j = Σ_i ∂C/∂a_i ∂a_i/∂z_j: the chain rule through the softmax Jacobian."""
-    row = xp.expand_dims(da, axis=-2)
+    row = da[..., None, :]
     return xp.squeeze(xp.matmul(row, softmax_jacobian(a, xp=xp)), axis=-2)
 
 

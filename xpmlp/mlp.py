@@ -117,7 +117,7 @@ class MLP:
             inputs.append(h)
             outputs.append(a)
             factors.append(factor)
-        logits = _affine(params, self.layers, h, xp)
+        logits = _outputs(params, self.layers, h, xp)
 
         def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
             multiply = multiply or partial(transposed_product, xp=xp)
@@ -130,7 +130,7 @@ class MLP:
                 if layer == 1:
                     break  # nobody asks for the gradient with respect to x
                 below = layer - 2  # the hidden layer that feeds this one, from 0
-                delta = xp.matmul(delta, xp.matrix_transpose(params[f"layer{layer}.weight"]))
+                delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
                 delta *= self.activations[below].derivative(outputs[below], xp=xp)
@@ -155,8 +155,20 @@ class MLP:
 def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     """z = h W + b."""
     z = xp.matmul(h, params[f"layer{layer}.weight"])
-    z += xp.expand_dims(params[f"layer{layer}.bias"], axis=-2)
+    z += params[f"layer{layer}.bias"][..., None, :]
     return z
+
+
+def _outputs(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+    """z = h W + b of the last layer, made as zᵀ = Wᵀ hᵀ + b.
+
+    A loss adds up over the outputs of each example. They are few: with the examples side by
+    side in memory such a sum is taken for many at once.
+    """
+    w, b = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
+    z = xp.matmul(w.mT, h.mT)
+    z += b[..., None]
+    return z.mT
 
 
 def _known(kind: str, name: str, table: Mapping[str, object]) -> None:

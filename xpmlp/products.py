@@ -28,7 +28,7 @@ Gradient: TypeAlias = Array | Product
 
 def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
     """Return leftᵀ right."""
-    return xp.matmul(xp.matrix_transpose(left), right)
+    return xp.matmul(left.mT, right)
 
 
 def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
@@ -47,7 +47,7 @@ def accumulate(
     beta: float | Array = 1.0,
 ) -> Array:
     """C ← β C + α G in place, and return C; α and β numbers, or arrays (models,) for a stack."""
-    alpha, beta = (per_model(factor, like=c, xp=xp) for factor in (alpha, beta))
+    alpha, beta = per_model(alpha, like=c, xp=xp), per_model(beta, like=c, xp=xp)
     if isinstance(gradient, Product):
         supplied = getattr(xp, "accumulate_product", None)
         if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):

@@ -97,42 +97,59 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
         ):
             return False
         routine, (rows, m), n = routines.get(dtype), a.shape, b.shape[1]
-        size = dtype.itemsize
-        (a_row, a_step), (b_row, b_step) = a.strides, b.strides
-        # Rows may lie apart, as in a slice; within a row values must be neighbours.
+        a_lies, b_lies, flags = _lies(a), _lies(b), c.flags
         if (
             routine is None
+            or a_lies is None
+            or b_lies is None
             or c.shape != (m, n)
             or b.shape[0] != rows
             or not (rows and m and n)
-            or not c.flags.c_contiguous
-            or not c.flags.writeable
-            or (a_step, b_step) != (size, size)
-            or a_row < m * size
-            or b_row < n * size
-            or a_row % size
-            or b_row % size
+            or not flags.c_contiguous
+            or not flags.writeable
         ):
             return False
         routine(
             _ROW_MAJOR,
-            _TRANSPOSE,
-            _NO_TRANSPOSE,
+            _NO_TRANSPOSE if a_lies[0] else _TRANSPOSE,
+            _TRANSPOSE if b_lies[0] else _NO_TRANSPOSE,
             m,
             n,
             rows,
             alpha,
-            a.__array_interface__["data"][0],
-            a_row // size,
-            b.__array_interface__["data"][0],
-            b_row // size,
+            _address(a),
+            a_lies[1],
+            _address(b),
+            b_lies[1],
             beta,
-            c.__array_interface__["data"][0],
+            _address(c),
             n,
         )
         return True
 
     return accumulate_product
+
+
+def _lies(matrix: Any) -> tuple[bool, int] | None:
+    """Return how a matrix lies in memory: by columns or not, and how far these are apart.
+
+    Rows (or columns) may be apart, as in a slice; within one values must be neighbours. None
+    for a matrix that BLAS cannot be given as it is.
+    """
+    size, (rows, columns), (row, column) = matrix.itemsize, matrix.shape, matrix.strides
+    if column == size and row >= columns * size and row % size == 0:
+        return False, row // size
+    if row == size and column >= rows * size and column % size == 0:
+        return True, column // size
+    return None
+
+
+def _address(array: Any) -> int:
+    """Return where an array begins, by the quickest way that it allows."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # read-only, or with gaps between its rows
+        return int(array.__array_interface__["data"][0])
 
 
 def _passes(product: AccumulateProduct) -> bool:
