@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Time the same training step by xpmlp, PyTorch, JAX and scikit-learn, interleaved in one run."""
+"""Time the same training by xpmlp, PyTorch, JAX and scikit-learn, interleaved in one run.
+
+By default single steps; with --to-accuracy whole processes, from their start until their network
+is so good on the test set.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import time
-from importlib.metadata import PackageNotFoundError, version
+import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 from command_line import (
     add_device_flags,
+    in_range,
     message,
     new_parser,
     positive,
@@ -23,22 +26,23 @@ from command_line import (
     run,
 )
 from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import layer_sizes
-from peers import Peer, Problem, installed_peers
+from hyperparameters import batch_sizes, layer_sizes
+from machine import measured_on
+from peers import Problem, installed_peers
+from peers.processes import Server, servers
+from peers.race import race
+from peers.server import save_problem
+from timing import spread, time_in_turns
 
 import xpmlp
 from xpmlp.data import Examples
 from xpmlp.errors import CheckFailedError, UsageError
-from xpmlp.initializers import HostParams
+from xpmlp.plots import require_matplotlib, save_peers
 from xpmlp.randomness import random_stream
 
-# Steps of a block, by batch size: long enough to time, short enough to take turns.
-_BLOCK_EXAMPLES, _MOST_STEPS = 20_000, 200
-# A block begins with untimed steps: the threads of the library before it go on spinning for
-# some hundredths of a second, and ours or theirs have to wake up.
-_SETTLE_SECONDS = 0.08
 # Losses after the check's steps may differ by rounding.
 _SAME_LOSS = 1e-3
+_SEED = 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,102 +52,140 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(data="mnist")
     group = parser.add_argument_group("comparison")
     group.add_argument(
-        "--hidden", type=layer_sizes, default="400,400", metavar="N,N,...", help="sigmoid layers"
+        "--hidden", type=layer_sizes, default="400,400", metavar="N,N,...", help="hidden units"
     )
     group.add_argument(
-        "--batch-sizes", default="64,256,1000,full", metavar="N,...|full", help="examples a step"
+        "--activation", choices=("sigmoid", "tanh", "relu"), default="sigmoid", help="of them"
     )
-    group.add_argument("--lr", type=positive(float), default=0.1, help="learning rate of SGD")
     group.add_argument(
-        "--rounds", type=positive(int), default=9, help="blocks of each library, taking turns"
+        "--batch-sizes",
+        type=batch_sizes,
+        default="64,256,1000,full",
+        metavar="N,...|full",
+        help="examples a step; of --to-accuracy the first",
+    )
+    group.add_argument("--lr", type=positive(float), default=0.5, help="learning rate of SGD")
+    group.add_argument(
+        "--rounds",
+        type=positive(int),
+        metavar="N",
+        help="blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
     )
     group.add_argument(
         "--peers", default="all", metavar="NAME,...", help="of those installed, by their names"
     )
     group.add_argument(
-        "--out", type=Path, default=Path("peers.json"), metavar="FILE", help="the figures as JSON"
+        "--to-accuracy",
+        type=in_range(0.01, 1, "an accuracy from 0.01 to below 1"),
+        metavar="A",
+        help="time whole processes, imports and loading included, to this test accuracy",
+    )
+    group.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for peers.json and peers.png, or to_accuracy.json (default: here)",
     )
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
+    require_matplotlib()
     backend = xpmlp.select_backend(arguments.device, threads=arguments.threads)
     if backend.device_name != "cpu":
         raise UsageError("the comparison with peers runs on --device cpu so far")
-    makers = installed_peers()
-    if arguments.peers != "all":
-        wanted = ["xpmlp", *arguments.peers.split(",")]
-        unknown = [name for name in wanted if name not in makers]
-        if unknown:
-            known = ", ".join(makers)
-            raise UsageError(f"{', '.join(unknown)}: not installed here; there is {known}")
-        makers = {name: makers[name] for name in makers if name in wanted}
-    problem = problem_of(arguments, backend)
-    results = []
-    for size in batch_sizes(arguments.batch_sizes, len(problem.x)):
-        message(f"batch {size:,}: {', '.join(makers)}")
-        peers = {name: make(problem) for name, make in makers.items()}
-        losses = check_same_training(peers, problem, size)
-        times = time_in_turns(peers, len(problem.x), size, arguments.rounds)
-        results.append(summary_of(size, times, losses, products_seconds(problem, size)))
-    report = {
-        "network": "-".join(map(str, problem.sizes)) + ", sigmoid, SGD, float32",
-        "data": f"{arguments.data}, {len(problem.x):,} examples",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            **backend.settings(),
-            # OpenBLAS does as these say, if they are set.
-            "openblas_variables": {
-                name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")
-            },
-            "system": platform.platform(),
-        },
-        "versions": versions(),
-        "rounds": arguments.rounds,
-        "results": results,
+    names = chosen_peers(arguments.peers)
+    sizes, data = problem_data(arguments)
+    report: dict[str, Any] = {
+        "network": f"{'-'.join(map(str, sizes))}, {arguments.activation}, SGD, float32",
+        "data": f"{arguments.data}, {len(data.train):,} examples",
+        **measured_on(backend),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    threads = backend.settings()["threads"]
+    if arguments.to_accuracy is None:
+        report["results"] = compare_steps(arguments, names, sizes, data, threads)
+        rows = [row for result in report["results"] for row in table_rows(result)]
+    else:
+        report["results"] = rows = run_race(arguments, names, sizes, data, threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    stem = "peers" if arguments.to_accuracy is None else "to_accuracy"
+    path = arguments.out / f"{stem}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if arguments.to_accuracy is None:
+        save_peers(report, arguments.out / "peers.png")
     if arguments.json:
         print(json.dumps(report))
     else:
-        print_table([row for result in results for row in table_rows(result)])
+        print_table(rows)
     return 0
 
 
-def problem_of(arguments: argparse.Namespace, backend: xpmlp.Backend) -> Problem:
-    """Return the same network and data for all."""
+def chosen_peers(wanted: str) -> list[str]:
+    """Return the names of the libraries to compare, ours first."""
+    known = list(installed_peers())
+    names = known if wanted == "all" else ["xpmlp", *wanted.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)}: not installed here; there is {', '.join(known)}")
+    return names
+
+
+def problem_data(arguments: argparse.Namespace) -> tuple[tuple[int, ...], xpmlp.Dataset]:
+    """Return the layers' sizes and the data."""
     dataset = load_source(arguments)
-    scaling = normalization_of(arguments, dataset, dataset.train)
-    examples = dataset.train.normalized(scaling)
-    x, y = examples.to_device(backend).whole(backend).read(slice(0, len(examples)))
-    mlp = xpmlp.MLP((examples.features, *arguments.hidden, dataset.classes))
-    drawn = mlp.init(random_stream(0, "weights"))
-    params = {name: array.astype(np.float32) for name, array in drawn.items()}
-    threads = backend.settings()["threads"]
-    return Problem(mlp.sizes, params, np.asarray(x), np.asarray(y), arguments.lr, threads)
+    return (dataset.train.features, *arguments.hidden, dataset.classes), dataset
 
 
-def batch_sizes(text: str, examples: int) -> list[int]:
-    """Parse "64,256,full"."""
-    try:
-        return [examples if part == "full" else int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--batch-sizes {text} is not a list like 64,256,full") from error
+def initial_weights(sizes: tuple[int, ...], activation: str) -> dict[str, np.ndarray]:
+    """Return the weights that all libraries begin with."""
+    drawn = xpmlp.MLP(sizes, activation).init(random_stream(_SEED, "weights"))
+    return {name: array.astype(np.float32) for name, array in drawn.items()}
 
 
-def check_same_training(peers: dict[str, Peer], problem: Problem, size: int) -> dict[str, float]:
+def compare_steps(
+    arguments: argparse.Namespace,
+    names: list[str],
+    sizes: tuple[int, ...],
+    dataset: xpmlp.Dataset,
+    threads: int,
+) -> list[dict[str, Any]]:
+    """Time a step of each library at each batch size."""
+    backend = xpmlp.select_backend("cpu", threads=threads)
+    examples = dataset.train.normalized(normalization_of(arguments, dataset, dataset.train))
+    x, y = map(np.asarray, examples.to_device(backend).whole(backend).read(slice(0, len(examples))))
+    params = initial_weights(sizes, arguments.activation)
+    problem = Problem(sizes, arguments.activation, params, x, y, arguments.lr, threads)
+    results = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save_problem(problem, folder)
+        for wanted in arguments.batch_sizes:
+            size = len(x) if wanted == "full" else min(int(wanted), len(x))
+            message(f"batch {size:,}: {', '.join(names)}")
+            with servers(names, folder) as at_work:
+                losses = check_same_training(at_work, problem, folder, size)
+                blocks = {
+                    name: partial(server.ask, do="time", batch_size=size)
+                    for name, server in at_work.items()
+                }
+                blocks["products"] = partial(at_work["xpmlp"].ask, do="products", batch_size=size)
+                results.append(
+                    summary_of(size, time_in_turns(blocks, arguments.rounds or 9), losses)
+                )
+    return results
+
+
+def check_same_training(
+    at_work: dict[str, Server], problem: Problem, folder: Path, size: int
+) -> dict[str, float]:
     """Take the same steps with each and return their losses, which must be the same."""
     steps = 3 if size == len(problem.x) else 20
-    rng = np.random.default_rng(1)
-    batches = [rows_of(rng, len(problem.x), size) for _ in range(steps)]
     losses = {}
-    for name, peer in peers.items():
-        for rows in batches:
-            peer.step(rows)
-        losses[name] = loss_of(peer.params(), problem)
+    for name, server in at_work.items():
+        server.ask(do="train", batch_size=size, steps=steps)
+        with np.load(folder / "trained.npz") as file:
+            losses[name] = loss_of(dict(file), problem)
     reference = losses["xpmlp"]
     for name, loss in losses.items():
         if not abs(loss - reference) <= _SAME_LOSS * reference:
@@ -154,71 +196,27 @@ def check_same_training(peers: dict[str, Peer], problem: Problem, size: int) -> 
     return losses
 
 
-def loss_of(params: HostParams, problem: Problem) -> float:
+def loss_of(params: dict[str, np.ndarray], problem: Problem) -> float:
     backend = xpmlp.select_backend("cpu", "float64")
     few = Examples(problem.x[:5000], problem.y[:5000]).to_device(backend)
     device = {name: backend.to_device(array) for name, array in params.items()}
-    return xpmlp.evaluate(xpmlp.MLP(problem.sizes), device, few, backend=backend)[0]
-
-
-def rows_of(rng: np.random.Generator, examples: int, size: int) -> np.ndarray:
-    return np.arange(examples) if size == examples else rng.permutation(examples)[:size]
-
-
-def time_in_turns(
-    peers: dict[str, Peer], examples: int, size: int, rounds: int
-) -> dict[str, list[float]]:
-    """Return seconds a step of each library's blocks; the order of turns changes every round."""
-    steps = max(1, min(_MOST_STEPS, _BLOCK_EXAMPLES // size))
-    rng = np.random.default_rng(2)
-    times: dict[str, list[float]] = {name: [] for name in peers}
-    names = list(peers)
-    for number in range(rounds if steps > 1 else max(3, rounds // 2)):
-        order = names[number % len(names) :] + names[: number % len(names)]
-        batches = [rows_of(rng, examples, size) for _ in range(steps)]
-        for name in order:
-            step, began = peers[name].step, time.perf_counter()
-            while time.perf_counter() < began + _SETTLE_SECONDS:
-                step(batches[0])
-            start = time.perf_counter()
-            for rows in batches:
-                step(rows)
-            times[name].append((time.perf_counter() - start) / steps)
-    return times
-
-
-def products_seconds(problem: Problem, size: int) -> float:
-    """Return the median seconds of a step's matrix products alone, with numpy."""
-    rng = np.random.default_rng(3)
-    widths, repeats = problem.sizes, 5 if size == len(problem.x) else 50
-    h = [rng.random((size, width), dtype=np.float32) for width in widths]
-    w = [problem.params[f"layer{number}.weight"] for number in range(1, len(widths))]
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for layer, weight in enumerate(w):
-            h[layer] @ weight
-        for layer in range(len(w) - 1, -1, -1):
-            h[layer].T @ h[layer + 1]
-            if layer:
-                h[layer + 1] @ w[layer].T
-        times.append(time.perf_counter() - start)
-    return median(times)
+    mlp = xpmlp.MLP(problem.sizes, problem.activation)
+    return xpmlp.evaluate(mlp, device, few, backend=backend)[0]
 
 
 def summary_of(
-    size: int, times: dict[str, list[float]], losses: dict[str, float], products: float
+    size: int, times: dict[str, list[float]], losses: dict[str, float]
 ) -> dict[str, Any]:
     """Return medians, spread, and the ratio of each to ours, block by block."""
+    products = times.pop("products")
     ours = times["xpmlp"]
     return {
         "batch_size": size,
-        "products_ms": 1e3 * products,
+        "products": spread(products),
+        "over_products": median(a / b for a, b in zip(ours, products, strict=True)),
         "peers": {
             name: {
-                "median_ms": 1e3 * median(values),
-                "min_ms": 1e3 * min(values),
-                "max_ms": 1e3 * max(values),
+                **spread(values),
                 "ratio": median(theirs / own for theirs, own in zip(values, ours, strict=True)),
                 "loss": losses[name],
             }
@@ -229,6 +227,7 @@ def summary_of(
 
 def table_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row a library."""
+    products = result["products"]["median_ms"]
     return [
         {
             "batch": result["batch_size"],
@@ -237,28 +236,31 @@ def table_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
             "from": row["min_ms"],
             "to": row["max_ms"],
             "theirs / ours": row["ratio"],
-            "over products": row["median_ms"] / result["products_ms"],
+            "over products": row["median_ms"] / products,
         }
         for name, row in result["peers"].items()
     ]
 
 
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "xpmlp": xpmlp.__version__}
-    for package in ("numpy", "torch", "jax", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def run_race(
+    arguments: argparse.Namespace,
+    names: list[str],
+    sizes: tuple[int, ...],
+    dataset: xpmlp.Dataset,
+    threads: int,
+) -> list[dict[str, Any]]:
+    """Time whole processes to --to-accuracy."""
+    n, wanted = len(dataset.train), arguments.batch_sizes[0]
+    settings = {
+        "sizes": sizes,
+        "activation": arguments.activation,
+        "learning_rate": arguments.lr,
+        "batch_size": n if wanted == "full" else wanted,
+        "threads": threads,
+        "accuracy": arguments.to_accuracy,
+    }
+    weights = initial_weights(sizes, arguments.activation)
+    return race(names, settings, dataset, weights, seed=_SEED, rounds=arguments.rounds or 5)
 
 
 if __name__ == "__main__":

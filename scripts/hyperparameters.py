@@ -200,6 +200,19 @@ def layer_sizes(text: str) -> tuple[int, ...]:
     return () if text == "none" else _integers(text, "layer sizes like 400,400 (or none)")
 
 
+def batch_size(text: str) -> int | str:
+    """Parse a number of examples, or "full"."""
+    return text if text == "full" else int(positive(int)(text))
+
+
+def batch_sizes(text: str) -> list[int | str]:
+    """Parse "64,1000,full"."""
+    try:
+        return [batch_size(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 64,1000,full") from error
+
+
 def milestones(text: str) -> tuple[int, ...]:
     """Parse "20,40" to (20, 40)."""
     return _integers(text, "epochs like 20,40")

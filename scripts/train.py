@@ -22,6 +22,7 @@ from data_flags import PreparedData, add_data_flags, add_split_flags, prepare_da
 from hyperparameters import (
     add_network_flags,
     add_optimizer_flags,
+    batch_size,
     learning_rate_of,
     network_of,
     optimizer_of,
@@ -47,11 +48,6 @@ from xpmlp.history import best_row
 from xpmlp.plots import require_matplotlib, save_curves
 from xpmlp.runs import BEST, CHECKPOINT, CURVES, RunFolder, host_versions, refuse_existing
 from xpmlp.training import TrainingState
-
-
-def batch_size(text: str) -> int | str:
-    """Parse --batch-size: a number of examples, or "full"."""
-    return text if text == "full" else int(positive(int)(text))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from scripts_at_work import run_script
 
 def test_comparison_of_the_same_training(tmp_path: Path) -> None:
     flags = ("--data", "digits", "--hidden", "20", "--batch-sizes", "64,full", "--rounds", "3")
-    only = ("--peers", "scikit-learn", "--out", "figures/peers.json")
+    only = ("--peers", "scikit-learn", "--out", "figures")
     result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -22,8 +22,26 @@ def test_comparison_of_the_same_training(tmp_path: Path) -> None:
         assert ours["ratio"] == 1
         assert abs(theirs["loss"] - ours["loss"]) <= 1e-3 * ours["loss"]
         assert 0 < ours["min_ms"] <= ours["median_ms"] <= ours["max_ms"]
-    assert report["machine"]["threads"] >= 1
+        assert row["products"]["median_ms"] > 0
+    assert report["devices"]["cpu"]["threads"] >= 1
+    assert (tmp_path / "figures" / "peers.png").stat().st_size > 10_000
     assert "numpy" in report["versions"]
+
+
+def test_race_to_an_accuracy(tmp_path: Path) -> None:
+    """Whole processes, from the same weights on the same batches: they arrive together."""
+    flags = ("--data", "digits", "--hidden", "20", "--batch-sizes", "64", "--rounds", "2")
+    only = ("--peers", "scikit-learn", "--to-accuracy", "0.9")
+    result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "to_accuracy.json").read_text())
+    ours, theirs = report["results"]
+    assert (ours["library"], theirs["library"]) == ("xpmlp", "scikit-learn")
+    assert ours["accuracy"] >= 0.9
+    assert theirs["epochs"] == ours["epochs"] > 1
+    assert theirs["accuracy"] == ours["accuracy"]
+    assert ours["from"] <= ours["seconds"] <= ours["to"]
 
 
 def test_unknown_peer_lists_those_there(tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ class MLP:
         by default as an array. The activations live in that closure and nowhere else.
         """
         h, inputs, outputs, factors = x, [x], [], []
-        for layer, f in enumerate(self.activations, start=1):
+        activations = self.activations
+        for layer, f in enumerate(activations, start=1):
             a = f.function(_affine(params, layer, h, xp), xp=xp)
             factor = masks(layer, a) if masks is not None else None
             h = a if factor is None else a * factor
@@ -123,17 +124,19 @@ class MLP:
             multiply = multiply or partial(transposed_product, xp=xp)
             gradients: dict[str, Gradient] = {}
             delta = doutputs
+            # Σ_n δ_n = 1ᵀ δ: a product reads δ twice as fast as a sum over rows does.
+            ones = xp.ones((1, x.shape[-2]), dtype=delta.dtype, device=delta.device)
             for layer in range(self.layers, 0, -1):
                 h = inputs[layer - 1]
                 gradients[f"layer{layer}.weight"] = multiply(h, delta)
-                gradients[f"layer{layer}.bias"] = xp.sum(delta, axis=-2)
+                gradients[f"layer{layer}.bias"] = xp.matmul(ones, delta)[..., 0, :]
                 if layer == 1:
                     break  # nobody asks for the gradient with respect to x
                 below = layer - 2  # the hidden layer that feeds this one, from 0
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
-                delta *= self.activations[below].derivative(outputs[below], xp=xp)
+                delta *= activations[below].derivative(outputs[below], xp=xp)
             return gradients
 
         return logits, backprop

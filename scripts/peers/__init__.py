@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 
-from xpmlp.initializers import HostParams
+# Weights by our names: "layer1.weight" (fan_in, fan_out), "layer1.bias", ...
+HostParams: TypeAlias = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What every library is given: the network, its first weights, data, rate and threads."""
+    """What every library is given: the network, its first weights, data, rate and threads.
+
+    `activation` of the hidden layers is "sigmoid", "tanh" or "relu".
+    """
 
     sizes: tuple[int, ...]
+    activation: str
     params: HostParams
     x: np.ndarray
     y: np.ndarray
@@ -25,15 +31,28 @@ class Problem:
     threads: int
 
 
-class Peer(Protocol):
+class Peer(ABC):
     """A library at work on a problem."""
 
+    @abstractmethod
     def step(self, rows: np.ndarray) -> None:
-        """Train on the examples of some row numbers; returns when the step is done."""
+        """Train on the examples of some row numbers; all of them are not gathered."""
 
+    @abstractmethod
     def params(self) -> HostParams:
-        """Return the weights as they are now."""
-        ...
+        """Return a copy of the weights as they are now, under our names."""
+
+    @abstractmethod
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the class of each row."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Wait until all steps are done, where they are not when `step` returns."""
+
+    def epoch(self, order: np.ndarray, batch_size: int) -> None:
+        """Train on all examples in an order, cut into batches."""
+        for start in range(0, len(order), batch_size):
+            self.step(order[start : start + batch_size])
 
 
 # Name -> the module that must be installed, and the maker's module and name here.

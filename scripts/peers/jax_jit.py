@@ -9,26 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from peers import Problem
-from xpmlp.initializers import HostParams
+from peers import HostParams, Peer, Problem
+
+_ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-class Jitted:
+class Jitted(Peer):
     """value_and_grad and the update in one jitted function."""
 
     def __init__(self, problem: Problem) -> None:
         self._layers = len(problem.sizes) - 1
         self._params: Any = {k: jnp.asarray(v) for k, v in problem.params.items()}
         self._x, self._y = jnp.asarray(problem.x), jnp.asarray(problem.y)
-        rate, layers = problem.learning_rate, self._layers
+        rate, layers, f = problem.learning_rate, self._layers, _ACTIVATIONS[problem.activation]
 
-        def loss(params: Any, x: Any, y: Any) -> Any:
+        def forward(params: Any, x: Any) -> Any:
             h = x
             for number in range(1, layers):
-                h = jax.nn.sigmoid(
-                    h @ params[f"layer{number}.weight"] + params[f"layer{number}.bias"]
-                )
-            logits = h @ params[f"layer{layers}.weight"] + params[f"layer{layers}.bias"]
+                h = f(h @ params[f"layer{number}.weight"] + params[f"layer{number}.bias"])
+            return h @ params[f"layer{layers}.weight"] + params[f"layer{layers}.bias"]
+
+        def loss(params: Any, x: Any, y: Any) -> Any:
+            logits = forward(params, x)
             of_target = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1)
             return -jnp.mean(of_target)
 
@@ -41,16 +43,19 @@ class Jitted:
             return update(params, x[rows], y[rows])
 
         self._on_rows, self._on_all = on_rows, partial(jax.jit, donate_argnums=0)(update)
+        self._classes = jax.jit(lambda params, x: jnp.argmax(forward(params, x), axis=1))
 
     def step(self, rows: np.ndarray) -> None:
-        """Train on some rows; all of them are not gathered."""
         if len(rows) < len(self._x):
             self._params = self._on_rows(self._params, self._x, self._y, rows)
         else:
             self._params = self._on_all(self._params, self._x, self._y)
-        for array in self._params.values():
-            array.block_until_ready()
+
+    def finish(self) -> None:
+        jax.block_until_ready(self._params)
 
     def params(self) -> HostParams:
-        """Return a copy of the weights."""
         return {name: np.array(w) for name, w in self._params.items()}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._classes(self._params, x))

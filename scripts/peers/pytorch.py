@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from peers import Problem
-from xpmlp.initializers import HostParams
+from peers import HostParams, Peer, Problem
+
+_ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-class Eager:
+class Eager(Peer):
     """nn.Sequential with torch.optim.SGD and gradients set to None."""
 
     def __init__(self, problem: Problem) -> None:
@@ -24,7 +25,7 @@ class Eager:
             with torch.no_grad():
                 linear.weight.copy_(torch.from_numpy(problem.params[f"layer{number}.weight"].T))
                 linear.bias.copy_(torch.from_numpy(problem.params[f"layer{number}.bias"]))
-            layers += [linear, nn.Sigmoid()]
+            layers += [linear, _ACTIVATIONS[problem.activation]()]
         self._model = nn.Sequential(*layers[:-1])
         self._x, self._y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=problem.learning_rate)
@@ -35,7 +36,6 @@ class Eager:
         return lambda x, y: self._criterion(self._model(x), y)
 
     def step(self, rows: np.ndarray) -> None:
-        """Train on some rows; all of them are not gathered."""
         x, y = self._x, self._y
         if len(rows) < len(x):
             index = torch.from_numpy(rows)
@@ -45,13 +45,16 @@ class Eager:
         self._optimizer.step()
 
     def params(self) -> HostParams:
-        """Return a copy of the weights, under our names."""
         linears = [layer for layer in self._model if isinstance(layer, nn.Linear)]
         found = {}
         for number, linear in enumerate(linears, start=1):
             found[f"layer{number}.weight"] = linear.weight.detach().numpy().T.copy()
             found[f"layer{number}.bias"] = linear.bias.detach().numpy().copy()
         return found
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(self._model(torch.from_numpy(x)).argmax(dim=1))
 
 
 class Compiled(Eager):

@@ -6,11 +6,12 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from peers import Problem
-from xpmlp.initializers import HostParams
+from peers import HostParams, Peer, Problem
+
+_ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 
 
-class AsItIs:
+class AsItIs(Peer):
     """`partial_fit` on a batch: one step of plain SGD without its penalty."""
 
     def __init__(self, problem: Problem) -> None:
@@ -19,7 +20,7 @@ class AsItIs:
         self._classes = np.arange(problem.sizes[-1])
         self._model = MLPClassifier(
             hidden_layer_sizes=problem.sizes[1:-1],
-            activation="logistic",
+            activation=_ACTIVATIONS[problem.activation],
             solver="sgd",
             alpha=0.0,
             learning_rate_init=problem.learning_rate,
@@ -35,18 +36,24 @@ class AsItIs:
             self._model.intercepts_[number - 1][...] = problem.params[f"layer{number}.bias"]
 
     def step(self, rows: np.ndarray) -> None:
-        """Train on some rows; all of them are not gathered."""
         x, y = self._x, self._y
         if len(rows) < len(x):
             x, y = x[rows], y[rows]
         self._model.set_params(batch_size=len(rows))
         self._model.partial_fit(x, y)
 
+    def epoch(self, order: np.ndarray, batch_size: int) -> None:
+        """One call, which cuts the batches itself."""
+        self._model.set_params(batch_size=batch_size)
+        self._model.partial_fit(self._x[order], self._y[order])
+
     def params(self) -> HostParams:
-        """Return a copy of the weights, under our names."""
         found = {}
         for number, (w, b) in enumerate(
             zip(self._model.coefs_, self._model.intercepts_, strict=True), start=1
         ):
             found[f"layer{number}.weight"], found[f"layer{number}.bias"] = w.copy(), b.copy()
         return found
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._model.predict(x))

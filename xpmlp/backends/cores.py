@@ -1,13 +1,14 @@
-"""How many cores this process may use, and one pool of threads for all of them."""
+"""The cores that this process may use: one pool of threads for them, and BLAS's share."""
 
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 
 def usable_cores() -> int:
@@ -45,3 +46,40 @@ def _container_quota() -> float | None:
 def shared_pool(threads: int) -> ThreadPoolExecutor:
     """Return the process's pool of so many threads: several trainings share it."""
     return ThreadPoolExecutor(threads, thread_name_prefix="xpmlp")
+
+
+class SingleThreadedBlas:
+    """Holds BLAS to one thread while anybody is inside, and gives it back what it had before.
+
+    The setting is the process's own: of several trainings at once the first in changes it and
+    the last out restores it.
+    """
+
+    def __init__(self) -> None:
+        controller = ThreadpoolController().select(user_api="blas")
+        self._libraries = controller.lib_controllers
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = [library.num_threads for library in self._libraries]
+                self._set([1] * len(self._before))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._set(self._before)
+
+    def _set(self, numbers: list[int]) -> None:
+        for library, number in zip(self._libraries, numbers, strict=True):
+            library.set_num_threads(number)
+
+
+@cache
+def single_threaded_blas() -> SingleThreadedBlas:
+    """Return the one for this process."""
+    return SingleThreadedBlas()

@@ -1,17 +1,16 @@
-"""History and results to pictures; matplotlib is imported here alone."""
+"""Histories: loss and accuracy of a run, and of several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.errors import UsageError
 from xpmlp.history import LogRow, best_row
+from xpmlp.plots.figures import DPI, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,21 +22,6 @@ _X_LABELS = {
     "epoch": "epoch",
     "seconds": "seconds of training",
 }
-_DPI = 120
-
-
-def require_matplotlib() -> None:
-    """Raise `UsageError` where there is none: before the work, not after it."""
-    if find_spec("matplotlib") is None:
-        raise UsageError('pictures need matplotlib: pip install "xpmlp[scripts]"')
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure; raises `UsageError` where matplotlib is not installed."""
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
@@ -66,13 +50,18 @@ def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
         _finish(axes, "step", quantity)
     if title:
         figure.suptitle(title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def save_overlay(
-    groups: Mapping[str, Sequence[Sequence[LogRow]]], path: Path, x: str = "step", of: str = "val"
+    groups: Mapping[str, Sequence[Sequence[LogRow]]],
+    path: Path,
+    x: str = "step",
+    of: str = "val",
+    *,
+    logarithmic: bool = False,
 ) -> None:
-    """Draw several runs in one picture, a colour a group.
+    """Draw several runs in one picture, a colour a group; `logarithmic` spreads a long x axis.
 
     A group with several runs is one configuration with several seeds: its mean is a line, and
     mean ± standard deviation a band, where the runs have log points in common.
@@ -94,82 +83,37 @@ def save_overlay(
             if len(tables) > 1:
                 deviation = values.std(axis=0, ddof=1)
                 axes.fill_between(at, mean - deviation, mean + deviation, color=color, alpha=0.2)
+        if logarithmic:
+            axes.set_xscale("log")
         _finish(axes, x, f"{_SETS[of][0]} {quantity}")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
-def save_confusion(matrix: np.ndarray, path: Path) -> None:
-    """Draw a confusion matrix: a row a true class, its share of the row as colour."""
-    count = len(matrix)
-    size = min(12.0, max(4.5, 0.55 * count + 1.5))
-    figure = new_figure(size, size)
-    axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if count <= 20:
-        for row, column in np.ndindex(matrix.shape):
-            if matrix[row, column]:
-                dark = share[row, column] > 0.5
-                text = f"{matrix[row, column]:,}"
-                axes.text(
-                    column, row, text, ha="center", va="center", color="w" if dark else "k", size=9
-                )
-        axes.set_xticks(range(count))
-        axes.set_yticks(range(count))
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} right")
-    figure.savefig(path, dpi=_DPI)
-
-
-def save_mistakes(
-    images: np.ndarray,
-    targets: Sequence[int],
-    predicted: Sequence[int],
-    confidence: Sequence[float],
-    path: Path,
+def save_accuracy_panels(
+    runs: Mapping[str, Sequence[LogRow]], path: Path, marks: Sequence[int] = (), columns: int = 3
 ) -> None:
-    """Draw images (n, H, W) with what they are and what they were taken for, worst first."""
-    columns = min(5, max(1, len(images)))
-    lines = -(-len(images) // columns) or 1
-    figure = new_figure(1.9 * columns, 2.2 * lines)
-    grid = np.atleast_1d(figure.subplots(lines, columns)).reshape(-1)
-    for axes in grid:
+    """Draw training and validation accuracy against epochs, a panel a run; `marks` are epochs."""
+    lines = -(-len(runs) // columns)
+    figure = new_figure(4 * columns, 3 * lines)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).reshape(-1)
+    for axes, (label, rows) in zip(grid, runs.items(), strict=False):
+        for prefix in ("train", "val"):
+            values = [getattr(row, f"{prefix}_accuracy") for row in rows]
+            name, color = _SETS[prefix]
+            axes.plot([row.epoch for row in rows], values, color=color, label=name)
+        for mark in marks:
+            axes.axvline(mark, color="C3", linestyle="--", linewidth=1)
+        axes.set_title(label, size=10)
+        axes.grid(alpha=0.3)
+    for axes in grid[len(runs) :]:
         axes.axis("off")
-    for axes, image, target, guess, share in zip(
-        grid, images, targets, predicted, confidence, strict=False
-    ):
-        axes.imshow(image, cmap="gray_r")
-        axes.set_title(f"{target}, taken for {guess}\n({share:.1%})", size=9)
-    if not len(images):
-        grid[0].text(0.5, 0.5, "no mistakes", ha="center")
-    figure.savefig(path, dpi=_DPI)
-
-
-def save_first_layer(
-    weights: np.ndarray, image_shape: tuple[int, int], path: Path, most: int = 100
-) -> None:
-    """Draw the weights (features, units) into each unit of the first layer as an image.
-
-    Red is positive and blue negative, each unit scaled by its largest weight; the `most`
-    units whose weights are largest are shown.
-    """
-    pixels = image_shape[0] * image_shape[1]
-    norms = np.linalg.norm(weights[:pixels], axis=0)
-    units = np.sort(np.argsort(-norms, kind="stable")[:most])
-    columns = min(10, max(1, len(units)))
-    lines = -(-len(units) // columns) or 1
-    figure = new_figure(1.1 * columns, 1.25 * lines + 0.3)
-    grid = np.atleast_1d(figure.subplots(lines, columns)).reshape(-1)
-    for axes in grid:
-        axes.axis("off")
-    for axes, unit in zip(grid, units, strict=False):
-        image = weights[:pixels, unit].reshape(image_shape)
-        limit = float(np.abs(image).max()) or 1.0
-        axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_title(f"{unit}", size=7, pad=2)
-    figure.suptitle(f"weights into {len(units)} of {weights.shape[1]} first-layer units", size=10)
-    figure.savefig(path, dpi=_DPI)
+    grid[0].legend(loc="lower right")
+    # The first epochs would press all that is of interest against the upper edge.
+    last = [getattr(rows[-1], f"{p}_accuracy") for rows in runs.values() for p in ("train", "val")]
+    grid[0].set_ylim(1 - 3 * (1 - min(last)), 1 + 0.2 * (1 - min(last)))
+    figure.supxlabel("epoch")
+    figure.supylabel("accuracy")
+    figure.savefig(path, dpi=DPI)
 
 
 def _panels(figure: Figure) -> list[tuple[Axes, str]]:

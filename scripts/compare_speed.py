@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Compare full-batch and minibatch training of one network: time a step, and what it brings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from command_line import message, new_parser, positive, print_table, run
+from data_flags import add_data_flags, load_source, normalization_of
+from hyperparameters import add_network_flags, batch_sizes, network_of
+from machine import measured_on
+from timing import Work, peak_bytes, products_of_a_step, spread, time_in_turns
+
+import xpmlp
+from xpmlp.backends import Backend
+from xpmlp.data.source import Source, batches_of
+from xpmlp.errors import UsageError
+from xpmlp.plots import require_matplotlib, save_speed
+from xpmlp.training import train_step
+
+# Each point of a curve is so many times as many steps as the one before.
+_CURVE_FACTOR = 1.35
+# Training loss and accuracy of a point are of so many training examples.
+_TRAIN_SAMPLE = 10_000
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    add_data_flags(parser)
+    add_network_flags(parser)
+    parser.set_defaults(data="mnist", hidden="400,400")
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--batch-sizes",
+        type=batch_sizes,
+        default="64,256,1000,full",
+        metavar="N,...|full",
+        help="examples an update",
+    )
+    group.add_argument(
+        "--lr",
+        type=rates,
+        default="0.5",
+        metavar="RATE[,RATE,...]",
+        help="learning rate of SGD, for all batch sizes or for each",
+    )
+    group.add_argument(
+        "--seconds",
+        type=positive(float),
+        default=10.0,
+        metavar="S",
+        help="of training at each batch size, evaluations not counted",
+    )
+    group.add_argument(
+        "--rounds",
+        type=positive(int),
+        default=5,
+        metavar="N",
+        help="blocks of steps that are timed at each batch size, taking turns",
+    )
+    group.add_argument(
+        "--examples",
+        type=positive(int),
+        metavar="N",
+        help="use the first N training examples, or repeat them until there are N (default: as "
+        "many as there are)",
+    )
+    group.add_argument(
+        "--devices",
+        default="cpu",
+        metavar="cpu,gpu",
+        help="numpy on cpu, CuPy on gpu; several, separated by commas, share the table",
+    )
+    group.add_argument(
+        "--threads", type=positive(int), metavar="N", help="of a CPU (default: all at hand)"
+    )
+    group.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="of all computation"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    group.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for speed.json and speed.png (default: here)",
+    )
+    return parser
+
+
+def rates(text: str) -> list[float]:
+    """Parse "0.5,0.1"."""
+    return [positive(float)(part) for part in text.split(",")]
+
+
+def main(arguments: argparse.Namespace) -> int:
+    require_matplotlib()
+    if len(arguments.lr) not in (1, len(arguments.batch_sizes)):
+        raise UsageError(
+            f"--lr has {len(arguments.lr)} rates for {len(arguments.batch_sizes)} batch sizes: "
+            "give one for all, or one for each"
+        )
+    backends = [
+        xpmlp.select_backend(device, arguments.dtype, threads=arguments.threads)
+        for device in arguments.devices.split(",")
+    ]
+    dataset = load_source(arguments)
+    normalization = normalization_of(arguments, dataset, dataset.train)
+    train = repeated(dataset.train, arguments.examples).normalized(normalization)
+    test = (dataset.test or train.first(_TRAIN_SAMPLE)).normalized(normalization)
+    mlp = network_of(arguments, train.features, dataset.classes)
+    results = []
+    for backend in backends:
+        cases = cases_of(arguments, mlp, train.to_device(backend), backend)
+        message(f"{backend.device_name}: timing steps of {', '.join(c.name for c in cases)}")
+        results += measure(cases, arguments.rounds)
+        moved = test.to_device(backend)
+        for case, result in zip(cases, results[-len(cases) :], strict=True):
+            message(f"{backend.device_name}: training {case.name} for {arguments.seconds:g} s")
+            result["curve"] = list(case.curve(arguments.seconds, moved))
+            last = result["curve"][-1]
+            names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+            result |= {"steps": last["step"], "epochs": last["epoch"]}
+            result |= {name: last[name] for name in names}
+    report = {
+        "network": f"{mlp}, SGD, {arguments.dtype}",
+        "data": f"{dataset.name}, {len(train):,} training examples",
+        "seconds": arguments.seconds,
+        **measured_on(*backends),
+        "results": results,
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "speed.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save_speed(report, arguments.out / "speed.png")
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        print_table([table_row(result) for result in results])
+        print(f"{path}, {arguments.out / 'speed.png'}")
+    return 0
+
+
+def repeated(examples: Source, count: int | None) -> Source:
+    """Return the first `count` examples, or those there are again and again up to `count`."""
+    if count is None or count <= len(examples):
+        return examples.first(count)
+    if not isinstance(examples, xpmlp.Examples):
+        raise UsageError("--examples repeats examples in memory only: leave it out with --stream")
+    rows = np.arange(count) % len(examples)
+    return replace(examples, x=examples.x[rows], y=examples.y[rows])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, device, batch size and learning rate."""
+
+    mlp: xpmlp.MLP
+    train: Source
+    backend: Backend
+    batch_size: int
+    learning_rate: float
+    seed: int
+    initializer: str
+
+    @property
+    def name(self) -> str:
+        """The batch size as a reader sees it."""
+        return "full batch" if self.full else f"{self.batch_size:,}"
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch is all there is."""
+        return self.batch_size == len(self.train)
+
+    def first_state(self) -> xpmlp.TrainingState:
+        """Return the state that training begins with."""
+        return xpmlp.initial_state(
+            self.mlp,
+            xpmlp.SGD(),
+            seed=self.seed,
+            backend=self.backend,
+            initializer=self.initializer,
+        )
+
+    def work(self) -> Work:
+        """Return a training step with all that belongs to it."""
+        state, optimizer = self.first_state(), xpmlp.SGD()
+        size = None if self.full else self.batch_size
+        batches = batches_of(self.train, size, seed=self.seed, backend=self.backend)
+
+        def step() -> None:
+            batch = batches.batch(state.step)
+            rate, backend = self.learning_rate, self.backend
+            train_step(self.mlp, optimizer, state, batch, learning_rate=rate, backend=backend)
+
+        return Work(step, self.backend.synchronize)
+
+    def curve(self, seconds: float, test: Source) -> Iterator[dict[str, Any]]:
+        """Train for so long, and yield what was reached on the way."""
+        state, sample = self.first_state(), self.train.first(_TRAIN_SAMPLE)
+        steps_per_epoch, target = -(-len(self.train) // self.batch_size), 0
+        while state.seconds < seconds:
+            target = max(target + 1, round(_CURVE_FACTOR * target))
+            for _ in xpmlp.fit(
+                self.mlp,
+                state,
+                self.train,
+                optimizer=xpmlp.SGD(),
+                learning_rate=self.learning_rate,
+                batch_size=None if self.full else self.batch_size,
+                steps=target,
+                log_every=target,
+                backend=self.backend,
+                on_step=lambda _: state.seconds >= seconds,
+            ):
+                pass
+            train_loss, train_accuracy = self.evaluate(state, sample)
+            test_loss, test_accuracy = self.evaluate(state, test)
+            yield {
+                "step": state.step,
+                "epoch": state.step / steps_per_epoch,
+                "seconds": state.seconds,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+            }
+
+    def evaluate(self, state: xpmlp.TrainingState, examples: Source) -> tuple[float, float | None]:
+        """Return loss and accuracy of a state."""
+        return xpmlp.evaluate(self.mlp, state.params, examples, backend=self.backend)
+
+
+def cases_of(
+    arguments: argparse.Namespace, mlp: xpmlp.MLP, train: Source, backend: Backend
+) -> list[Case]:
+    """Return a case for each batch size."""
+    lr, wanted = arguments.lr, arguments.batch_sizes
+    return [
+        Case(
+            mlp,
+            train,
+            backend,
+            len(train) if size == "full" else min(int(size), len(train)),
+            rate,
+            arguments.seed,
+            arguments.init,
+        )
+        for size, rate in zip(wanted, lr * len(wanted) if len(lr) == 1 else lr, strict=True)
+    ]
+
+
+def measure(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
+    """Time a step of each case, and the products of one, in turns."""
+    works = {}
+    for number, case in enumerate(cases):
+        products = products_of_a_step(case.mlp.sizes, case.batch_size, case.backend)
+        works[f"step {number}"] = case.work().seconds_a_step
+        works[f"products {number}"] = products.seconds_a_step
+    times = time_in_turns(works, rounds)
+    results = []
+    for number, case in enumerate(cases):
+        step, alone = times[f"step {number}"], times[f"products {number}"]
+        results.append(
+            {
+                "device": case.backend.device_name,
+                "batch_size": case.batch_size,
+                "full": case.full,
+                "learning_rate": case.learning_rate,
+                "step": spread(step),
+                "products": spread(alone),
+                "over_products": median(s / p for s, p in zip(step, alone, strict=True)),
+                "microseconds_per_example": 1e6 * median(step) / case.batch_size,
+                "examples_per_second": case.batch_size / median(step),
+                "epoch_seconds": median(step) * len(case.train) / case.batch_size,
+                "peak_mb": peak_bytes(case.work().step) / 1e6,
+            }
+        )
+    return results
+
+
+def table_row(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what the table shows of a result."""
+    return {
+        "device": result["device"],
+        "batch": result["batch_size"],
+        "ms a step": result["step"]["median_ms"],
+        "products ms": result["products"]["median_ms"],
+        "over products": result["over_products"],
+        "µs an example": result["microseconds_per_example"],
+        "examples/s": round(result["examples_per_second"]),
+        "s an epoch": result["epoch_seconds"],
+        "peak MB": result["peak_mb"],
+        "steps": result["steps"],
+        "epochs": result["epochs"],
+        "train loss": result["train_loss"],
+        "test accuracy": result["test_accuracy"],
+    }
+
+
+if __name__ == "__main__":
+    run(main, build_parser())

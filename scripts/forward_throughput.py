@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Time a forward pass over the whole training set for mini-batches of 1 to all examples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from command_line import add_device_flags, message, new_parser, positive, print_table, run
+from data_flags import add_data_flags, load_source, normalization_of
+from hyperparameters import add_network_flags, batch_sizes, network_of
+from machine import measured_on
+from timing import forward_seconds
+
+import xpmlp
+from xpmlp.plots import require_matplotlib, save_throughput
+from xpmlp.randomness import random_stream
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    add_device_flags(parser)
+    add_data_flags(parser)
+    add_network_flags(parser)
+    parser.set_defaults(data="mnist", hidden="400,400")
+    group = parser.add_argument_group("measurement")
+    group.add_argument(
+        "--batch-sizes",
+        type=batch_sizes,
+        default="1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,20000,full",
+        metavar="N,...|full",
+        help="examples a mini-batch; those larger than the training set are left out",
+    )
+    group.add_argument(
+        "--rounds", type=positive(int), default=3, metavar="N", help="passes at each size, in turns"
+    )
+    group.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for throughput.json and throughput.png (default: here)",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    require_matplotlib()
+    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    dataset = load_source(arguments)
+    normalization = normalization_of(arguments, dataset, dataset.train)
+    train = dataset.train.normalized(normalization).to_device(backend)
+    mlp = network_of(arguments, train.features, dataset.classes)
+    drawn = mlp.init(random_stream(0, "weights"), arguments.init)
+    params = {name: backend.to_device(array) for name, array in drawn.items()}
+    wanted = [len(train) if size == "full" else int(size) for size in arguments.batch_sizes]
+    sizes = sorted({size for size in wanted if size <= len(train)})
+    seconds: dict[int, list[float]] = {size: [] for size in sizes}
+    for number in range(arguments.rounds):
+        message(f"round {number + 1} of {arguments.rounds}: {len(sizes)} sizes of mini-batches")
+        for size in sizes:
+            seconds[size].append(forward_seconds(mlp, params, train, size, backend))
+    rows = [throughput_row(size, values, len(train)) for size, values in seconds.items()]
+    report = {
+        "network": f"{mlp}, {arguments.dtype}",
+        "data": f"{dataset.name}, {len(train):,} examples",
+        "rounds": arguments.rounds,
+        **measured_on(backend),
+        "results": rows,
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path, picture = arguments.out / "throughput.json", arguments.out / "throughput.png"
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_throughput(rows, picture, f"forward pass of {mlp} on {backend.device_name}")
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        print_table(rows)
+        print(f"{path}, {picture}")
+    return 0
+
+
+def throughput_row(size: int, seconds: list[float], examples: int) -> dict[str, Any]:
+    """Return the figures of one mini-batch size."""
+    return {
+        "batch_size": size,
+        "seconds": median(seconds),
+        "min_seconds": min(seconds),
+        "max_seconds": max(seconds),
+        "examples_per_second": examples / median(seconds),
+        "microseconds_per_batch": 1e6 * median(seconds) / -(-examples // size),
+    }
+
+
+if __name__ == "__main__":
+    run(main, build_parser())
