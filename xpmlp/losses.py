@@ -43,8 +43,19 @@ def softmax_cross_entropy(
     shifted -= xp.log(total)
     shifted *= y
     a /= total
-    a -= y
-    return _weighted(shifted, a, -scale, scale, weights, xp)
+    return _weighted(shifted, _error(a, y), -scale, scale, weights, xp)
+
+
+def output_error(a: Array, targets: Array, *, xp: Namespace) -> Array:
+    """δ = a − y: ∂C/∂z of each example's cross-entropy with a = softmax(z) (..., N, C).
+
+    targets class ids (..., N) of an integer dtype, or rows of probabilities (..., N, C).
+    """
+    return _error(a, one_hot(targets, a.shape[-1], like=a, xp=xp))
+
+
+def _error(a: Array, y: Array) -> Array:
+    return a - y
 
 
 def mean_squared_error(

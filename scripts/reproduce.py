@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Reproduce the experiment of a university course: figures, pictures, and a report of answers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from data_flags import add_source_flags, load_source
+from machine import measured_on
+from recipes import RECIPES, recipe
+from recipes.laboratory import Laboratory
+from recipes.report import Report
+
+import xpmlp
+from xpmlp.data import Examples
+from xpmlp.errors import DataError, UsageError
+from xpmlp.plots import require_matplotlib
+
+# Flag -> the recipes that know it.
+_OPTIONS = {"steps": ("augsburg-04",), "course_split": ("tdt4265-02",)}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    add_device_flags(parser)
+    group = parser.add_argument_group("data")
+    add_source_flags(group)
+    parser.set_defaults(data=None)
+    group = parser.add_argument_group("experiment")
+    group.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small version in under a minute, with the same files (on digits unless --data "
+        "says otherwise; the full version is on mnist)",
+    )
+    group.add_argument(
+        "--steps",
+        type=positive(int),
+        metavar="N",
+        help="of augsburg-04: full-batch updates (default: 1000)",
+    )
+    group.add_argument(
+        "--course-split",
+        action="store_true",
+        help="of tdt4265-02: validate on the test images, as the course does, instead of on "
+        "training images held out",
+    )
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for results.json, report.md and the pictures (default: reproductions/RECIPE)",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    require_matplotlib()
+    for option, recipes in _OPTIONS.items():
+        if getattr(arguments, option) and arguments.recipe not in recipes:
+            flag = "--" + option.replace("_", "-")
+            raise UsageError(f"{flag} means nothing to {arguments.recipe}: leave it out")
+    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    arguments.data = arguments.data or ("digits" if arguments.quick else "mnist")
+    dataset = load_source(arguments)
+    if dataset.test is None or not isinstance(dataset.train, Examples):
+        raise DataError(
+            f"{arguments.data}: a recipe needs a test set, and data that fit into memory"
+        )
+    out = arguments.out or Path("reproductions", arguments.recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = recipe(arguments.recipe)
+    report = Report(out, chosen.TITLE)
+    options = {name: getattr(arguments, name) for name in _OPTIONS}
+    report.results |= {
+        "recipe": arguments.recipe,
+        "data": dataset.name,
+        "quick": arguments.quick,
+        "dtype": arguments.dtype,
+        "training_examples": len(dataset.train),
+        "test_examples": len(dataset.test),
+        **measured_on(backend),
+    }
+    try:
+        chosen.run(Laboratory(backend, dataset, report, arguments.quick, options))
+    finally:
+        # What was found before something went wrong is not lost.
+        report.write()
+    message(f"{out / 'report.md'}, {out / 'results.json'}")
+    print_result(report.results, arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, build_parser())
