@@ -92,8 +92,14 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, result))
     for name, value in result.items():
-        shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
+        shown = _result(value)
         print(f"{name:<{width}}  {shown}", flush=True)
+
+
+def _result(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:,.4f}"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

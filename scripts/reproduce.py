@@ -90,7 +90,8 @@ def main(arguments: argparse.Namespace) -> int:
         # What was found before something went wrong is not lost.
         report.write()
     message(f"{out / 'report.md'}, {out / 'results.json'}")
-    print_result(report.results, arguments.json)
+    plain = {k: v for k, v in report.results.items() if not isinstance(v, dict | list)}
+    print_result(report.results if arguments.json else plain, arguments.json)
     return 0
 
 

@@ -139,7 +139,8 @@ def difference(function: Callable[[np.ndarray], float], at: np.ndarray) -> np.nd
 def report_full_batch(lab: Laboratory, full: Trained) -> None:
     """Write what the full batch reached."""
     report, last = lab.report, full.rows[-1]
-    above = full.first_above(0.55, "test")
+    both = (min(row.train_accuracy or 0.0, row.test_accuracy or 0.0) for row in full.rows)
+    above = next((row for row, low in zip(full.rows, both, strict=True) if low > 0.55), None)
     best = max(full.rows, key=lambda row: row.test_accuracy or 0.0)
     report.results["full_batch"] = {
         "steps": last.step,

@@ -69,6 +69,6 @@ def shown(value: object) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
+    if value != 0 and abs(value) < 1e-3:
         return f"{value:.2g}"
-    return f"{value:.4g}"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -83,9 +83,10 @@ def normalization(lab: Laboratory) -> None:
         "The validation set is the course's own: the test images. What is chosen by it has been "
         "chosen with the test set's help, and its accuracy flatters."
         if lab.options.get("course_split")
-        else "Validation images are held out from the training images; the test images are used "
-        "for the last column of each table alone. The option `--course-split` validates on the "
-        "test images instead, as the course does."
+        else "Validation images are held out from the training images, a sixth of them where all "
+        "are used; the test images are for the last two columns of each table alone. The option "
+        "`--course-split` validates on the test images instead, as the course does, and then "
+        "trains on all."
     )
     report.text(where)
 
@@ -147,7 +148,7 @@ def report_tricks(
         report.text(f"### {images}")
         report.table([{"": name} | row for name, row in found[size].items()])
         picture = report.picture(name, f"Validation while training, {images}.")
-        save_overlay({label: [t.rows] for label, t in group.items()}, picture)
+        save_overlay({label: [t.rows] for label, t in group.items()}, picture, zoomed=True)
     report.results["tricks"] = found
     first = next(iter(found.values()))
     names = list(first)
@@ -158,6 +159,8 @@ def report_tricks(
     )
     losses = [first[name]["best validation loss"] for name in names]
     accuracies = [first[name]["test accuracy"] for name in names]
+    sooner = (steps[-1] or 0) < (steps[-2] or 0)
+    lower = losses[-1] < losses[-2]
     gap = [
         first[name]["best validation loss"] - first[name]["training loss at the end"]
         for name in names
@@ -167,8 +170,10 @@ def report_tricks(
         f"*Speed.* A validation accuracy above 95 % comes at: {said}. Uniform weights in (−1, 1) "
         "drive most hidden units far into the flat parts of the sigmoid, where next to nothing of "
         "a gradient passes; with deviation 1/√fan_in their inputs are about 1 in size. The scaled "
-        "tanh has its mean at 0 and a steeper slope, and momentum adds up what successive "
-        "gradients agree on.",
+        "tanh has its mean at 0 and a steeper slope. Momentum adds up what successive gradients "
+        "agree on: along a lasting direction the rate 0.02 comes to 0.02 / (1 − 0.9) = 0.2, twice "
+        f"the rate before. Here that is {'sooner' if sooner else 'no sooner'} above 95 % than "
+        f"without it, and the lowest validation loss is {'lower' if lower else 'no lower'}.",
         f"*Loss and accuracy.* The lowest validation loss goes from {losses[0]:.3f} to "
         f"{', '.join(f'{loss:.3f}' for loss in losses[1:])}; the test accuracy from "
         f"{accuracies[0]:.2%} to {', '.join(f'{a:.2%}' for a in accuracies[1:])}.",
@@ -200,8 +205,11 @@ def report_shapes(lab: Laboratory, split: Split, final: Setting, reference: Trai
     save_overlay(
         {name: [trained[name].rows] for name in widths},
         report.picture("widths.png", "One hidden layer of 32, 64 and 128 units: validation."),
+        zoomed=True,
     )
     small, middle, large = (rows[name] for name in widths)
+    gains = large["test accuracy"] > middle["test accuracy"]
+    gain = "still gain" if gains else "gain nothing any more"
     report.question(
         "What happens with too few hidden units, and with too many?",
         f"32 units reach {small['test accuracy']:.2%} of the test images, 64 reach "
@@ -210,7 +218,7 @@ def report_shapes(lab: Laboratory, split: Split, final: Setting, reference: Trai
         f"{small['training loss at the end']:.4f} at the end, against "
         f"{large['training loss at the end']:.4f} with 128). More units cost more time a step and "
         "learn the training images by heart sooner, so that they depend on early stopping; here "
-        "they still gain.",
+        f"they {gain}.",
     )
     two = f"two layers of {equal}"
     for of, name in (("train", "training"), ("val", "validation")):
@@ -218,6 +226,7 @@ def report_shapes(lab: Laboratory, split: Split, final: Setting, reference: Trai
             {label: [trained[label].rows] for label in ("64 units", two)},
             report.picture(f"two_layers_{name}.png", f"One layer and two: {name}."),
             of=of,
+            zoomed=True,
         )
     report.question(
         "How do two hidden layers compare, with about as many parameters?",

@@ -60,8 +60,12 @@ def save_overlay(
     of: str = "val",
     *,
     logarithmic: bool = False,
+    zoomed: bool = False,
 ) -> None:
-    """Draw several runs in one picture, a colour a group; `logarithmic` spreads a long x axis.
+    """Draw several runs in one picture, a colour a group.
+
+    `logarithmic` spreads a long x axis; `zoomed` cuts off the first epochs' values, which would
+    press where the runs end against the edge.
 
     A group with several runs is one configuration with several seeds: its mean is a line, and
     mean ± standard deviation a band, where the runs have log points in common.
@@ -85,7 +89,11 @@ def save_overlay(
                 axes.fill_between(at, mean - deviation, mean + deviation, color=color, alpha=0.2)
         if logarithmic:
             axes.set_xscale("log")
+        ends = [rows[-1] for runs in groups.values() for rows in runs]
+        limits = _around([getattr(row, f"{of}_{quantity}") for row in ends], quantity)
         _finish(axes, x, f"{_SETS[of][0]} {quantity}")
+        if zoomed and limits:
+            axes.set_ylim(*limits)
     figure.savefig(path, dpi=DPI)
 
 
@@ -108,9 +116,10 @@ def save_accuracy_panels(
     for axes in grid[len(runs) :]:
         axes.axis("off")
     grid[0].legend(loc="lower right")
-    # The first epochs would press all that is of interest against the upper edge.
-    last = [getattr(rows[-1], f"{p}_accuracy") for rows in runs.values() for p in ("train", "val")]
-    grid[0].set_ylim(1 - 3 * (1 - min(last)), 1 + 0.2 * (1 - min(last)))
+    ends = [getattr(rows[-1], f"{p}_accuracy") for rows in runs.values() for p in ("train", "val")]
+    limits = _around(ends, "accuracy")
+    if limits:
+        grid[0].set_ylim(*limits)
     figure.supxlabel("epoch")
     figure.supylabel("accuracy")
     figure.savefig(path, dpi=DPI)
@@ -126,11 +135,20 @@ def _finish(axes: Axes, x: str, label: str) -> None:
     axes.set_ylabel(label)
     axes.grid(alpha=0.3)
     if axes.has_data():
-        axes.legend(loc="upper right" if label.endswith("loss") else "lower right")
+        axes.legend()
     else:
         axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
     if label.endswith("loss"):
         axes.set_ylim(bottom=0)
+
+
+def _around(ends: Sequence[float | None], quantity: str) -> tuple[float, float] | None:
+    """Return limits of an axis on which the runs' ends fill the third of it that is best."""
+    known = [value if quantity == "loss" else 1 - value for value in ends if value is not None]
+    if not known or not max(known) > 0:
+        return None
+    worst = max(known)
+    return (0.0, 3 * worst) if quantity == "loss" else (1 - 3 * worst, 1 + 0.2 * worst)
 
 
 def _rate_changes(rows: Sequence[LogRow]) -> list[tuple[int, float]]:

@@ -36,7 +36,7 @@ def save_speed(report: Mapping[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1)
     all_axes[0].set_ylabel("test accuracy")
-    all_axes[0].legend(title="examples an update", loc="upper left")
+    all_axes[1].legend(title="examples an update", loc="lower right")
     figure.suptitle(f"{report['data']}; network {report['network']}", size=11)
     figure.savefig(path, dpi=DPI)
 
