@@ -26,9 +26,11 @@ FLOORS = {
     "history": 1,
     "mlp": 2,
     "optimizers": 2,
+    "stacking": 3,
     "data": 2,
     "training": 3,
     "loop": 4,
+    "stack_loop": 4,
     "checkpoint": 4,
     "gradcheck": 4,
     "diagnostics": 4,
@@ -43,7 +45,7 @@ NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
 NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots"}
 # Formulas and steps: only functions of the namespace that they are handed.
 MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
-MATHEMATICS += ["mlp", "optimizers", "training", "diagnostics", "loop"]
+MATHEMATICS += ["mlp", "optimizers", "training", "diagnostics", "loop", "stacking", "stack_loop"]
 ARRAY_METHODS = {"sum", "mean", "max", "min", "dot", "reshape", "astype", "T", "take", "argmax"}
 
 MODULES = sorted((REPOSITORY / "xpmlp").rglob("*.py"))

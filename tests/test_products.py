@@ -73,6 +73,22 @@ def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
             np.testing.assert_allclose(c, expected, rtol=tolerance, atol=tolerance)
 
 
+@needs_blas
+@pytest.mark.parametrize("shared", [False, True])
+def test_blas_on_stacks(shared: bool) -> None:
+    product, rng = accumulating_product(), np.random.default_rng(0)
+    assert product is not None
+    xp = select_backend("cpu").xp
+    a, b = rng.normal(size=(5, 4) if shared else (3, 5, 4)), rng.normal(size=(3, 5, 2))
+    alpha, beta = rng.normal(size=(3, 1, 1)), np.array([1.0, 0.5, 0.0]).reshape(3, 1, 1)
+    pairs: list[tuple[Any, Any]] = [(alpha, beta), (alpha, 1.0), (-0.5, 1.0)]
+    for by, keep in pairs:
+        c = rng.normal(size=(3, 4, 2))
+        expected = accumulate_plainly(c.copy(), Product(a, b), by, keep, xp)
+        assert product(c, a, b, by, keep)
+        np.testing.assert_allclose(c, expected, rtol=1e-13, atol=1e-13)
+
+
 def refused_products() -> Iterator[tuple[str, list[Any]]]:
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(5, 4)), rng.normal(size=(5, 3)), rng.normal(size=(4, 3))
@@ -89,7 +105,9 @@ def refused_products() -> Iterator[tuple[str, list[Any]]]:
     yield "other rows", [c, a[:3], b, 1.0, 1.0]
     yield "other result", [c[:2], a, b, 1.0, 1.0]
     yield "no rows", [c, a[:0], b[:0], 1.0, 1.0]
-    yield "stack", [c[None], a[None], b[None], 1.0, 1.0]
+    yield "stacks of stacks", [c[None, None], a[None, None], b[None, None], 1.0, 1.0]
+    yield "other number of models", [np.stack([c, c]), a, b[None], 1.0, 1.0]
+    yield "a stack's factors of one model", [c[None], a, b[None], np.ones(1), 1.0]
     yield "factor that is an array", [c, a, b, np.array(1.0), 1.0]
 
 

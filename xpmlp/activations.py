@@ -6,7 +6,8 @@ kept for the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from xpmlp.arrays import Array, Namespace
@@ -114,3 +115,26 @@ ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, kinked=True),
     "identity": Activation(identity, identity_derivative),
 }
+
+
+def of_models(names: Sequence[str]) -> Activation:
+    """f of a stack whose model k has the activation names[k]; models alike should be neighbours.
+
+    Each run of neighbours with the same activation is a slice of the leading axis.
+    """
+    slices, start = [], 0
+    for name, run in groupby(names):
+        stop = start + len(list(run))
+        slices.append((ACTIVATIONS[name], slice(start, stop)))
+        start = stop
+    if len(slices) == 1:
+        return slices[0][0]
+
+    def function(z: Array, *, xp: Namespace) -> Array:
+        return xp.concat([f.function(z[part, ...], xp=xp) for f, part in slices], axis=0)
+
+    def derivative(a: Array, *, xp: Namespace) -> Array:
+        return xp.concat([f.derivative(a[part, ...], xp=xp) for f, part in slices], axis=0)
+
+    kinked = any(f.kinked for f, _ in slices)
+    return Activation(function, derivative, max(f.steepest for f, _ in slices), kinked)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from xpmlp.activations import ACTIVATIONS, Activation
+from xpmlp.activations import ACTIVATIONS, Activation, of_models
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.errors import UsageError
 from xpmlp.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
@@ -31,17 +31,19 @@ class MLP:
     layers, or of each in turn. `loss` names what the outputs are trained on: "cross_entropy"
     makes them logits of a softmax, "mean_squared_error" leaves them linear.
     Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
-    (fan_out,), counted from 1. Leading axes of the parameters are independent models.
+    (fan_out,), counted from 1. Leading axes of the parameters are independent models;
+    `model_activations` names the f of each model of a stack, where they differ.
     """
 
     sizes: tuple[int, ...]
     activation: str | tuple[str, ...] = "sigmoid"
     loss: str = "cross_entropy"
+    model_activations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
-        for name in self.activation_names:
+        for name in (*self.activation_names, *self.model_activations):
             _known("activation", name, ACTIVATIONS)
         _known("loss", self.loss, LOSSES)
         if len(self.activation_names) != self.layers - 1:
@@ -52,6 +54,8 @@ class MLP:
 
     def __str__(self) -> str:
         names = self.activation_names
+        if self.model_activations:
+            names = tuple(dict.fromkeys(self.model_activations))
         shown = ", ".join(names if len(set(names)) > 1 else names[:1]) or "linear"
         return f"{'-'.join(map(str, self.sizes))}, {shown}"
 
@@ -70,6 +74,8 @@ class MLP:
     @property
     def activations(self) -> tuple[Activation, ...]:
         """f and f′ of each hidden layer."""
+        if self.model_activations:
+            return (of_models(self.model_activations),) * (self.layers - 1)
         return tuple(ACTIVATIONS[name] for name in self.activation_names)
 
     @property

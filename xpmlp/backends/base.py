@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
@@ -32,6 +32,7 @@ class Summable(ABC):
 
 
 Sums = TypeVar("Sums", bound=Summable)
+Result = TypeVar("Result")
 
 
 class Backend(ABC):
@@ -88,6 +89,14 @@ class Backend(ABC):
         `flop` says about how many floating-point operations an example costs.
         """
         return self._sum_between(sums_of, 0, examples, self.piece_size)
+
+    def shares(self, models: int) -> int:  # noqa: ARG002
+        """Return into how many stacks so many independent models are best split."""
+        return 1
+
+    def run_apart(self, works: Sequence[Callable[[Backend], Result]]) -> list[Result]:
+        """Return what independent works return; each is handed the backend that it computes on."""
+        return [work(self) for work in works]
 
     @staticmethod
     def _sum_between(sums_of: Callable[[slice], Sums], start: int, stop: int, size: int) -> Sums:

@@ -28,8 +28,9 @@ AccumulateProduct = Callable[[Any, Any, Any, Any, Any], bool]
 def accumulating_product() -> AccumulateProduct | None:
     """Return `accumulate_product(c, a, b, alpha, beta)`, or None without a BLAS that passes.
 
-    It computes C ← β C + α Aᵀ B for matrices and plain numbers and returns True, or leaves C
-    alone and returns False: the caller then does it another way.
+    It computes C ← β C + α Aᵀ B for matrices and plain numbers, or for stacks C (models, m, n)
+    with a number or an array of one a model, and returns True; or it leaves C alone and returns
+    False: the caller then does it another way.
     """
     for library in _libraries():
         routines = {
@@ -38,7 +39,7 @@ def accumulating_product() -> AccumulateProduct | None:
             if (routine := _routine(library, letter)) is not None
         }
         if len(routines) == 2:
-            product = _product_of(routines)
+            product = _of_stacks(_product_of(routines))
             if _passes(product):
                 return product
     return None
@@ -128,6 +129,36 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
         return True
 
     return accumulate_product
+
+
+def _of_stacks(product: AccumulateProduct) -> AccumulateProduct:
+    """Extend a product of matrices to stacks of them, a call a model."""
+
+    def accumulate_product(c: Any, a: Any, b: Any, alpha: Any, beta: Any) -> bool:
+        if c.ndim != 3:
+            return product(c, a, b, alpha, beta)
+        models = len(c)
+        if a.ndim == 2:  # the same examples for all
+            a = [a] * models
+        if len(a) != models or b.ndim != 3 or len(b) != models:
+            return False
+        alphas, betas = _numbers(alpha, models), _numbers(beta, models)
+        if alphas is None or betas is None:
+            return False
+        # All matrices of a stack lie alike: if the first can be done, so can the others.
+        return all(map(product, c, a, b, alphas, betas))
+
+    return accumulate_product
+
+
+def _numbers(factor: Any, models: int) -> list[float] | None:
+    """Return a number a model, None for an array of another shape."""
+    if type(factor) is float:
+        return [factor] * models
+    if getattr(factor, "shape", None) != (models, 1, 1):
+        return None
+    numbers: list[float] = factor.reshape(-1).tolist()
+    return numbers
 
 
 def _lies(matrix: Any) -> tuple[bool, int] | None:

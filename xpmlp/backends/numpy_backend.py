@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from xpmlp.arrays import Array
-from xpmlp.backends.base import Backend, Sums
+from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.blas import accumulating_product
 from xpmlp.backends.cores import shared_pool, single_threaded_blas, usable_cores
 from xpmlp.errors import UsageError
@@ -96,6 +97,22 @@ class NumpyBackend(Backend):
             for other in others:
                 total.add(other.result())
         return total
+
+    def shares(self, models: int) -> int:
+        """Return one stack a thread: independent models need nothing of each other."""
+        return min(self.threads, models)
+
+    def run_apart(self, works: Sequence[Callable[[Backend], Result]]) -> list[Result]:
+        """Return what works return, each on a thread of its own."""
+        if len(works) < 2:
+            return super().run_apart(works)
+        alone = copy(self)
+        alone.threads = 1
+        with single_threaded_blas():
+            pool = shared_pool(self.threads)
+            others = [pool.submit(work, alone) for work in works[1:]]
+            first = works[0](alone)
+            return [first, *(other.result() for other in others)]
 
 
 def _keep_freed_memory() -> None:

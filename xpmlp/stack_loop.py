@@ -1,0 +1,267 @@
+"""Many models of one shape trained together, each with its own settings, history and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from math import fsum, isfinite
+from operator import mul
+from time import perf_counter
+from typing import Any
+
+from xpmlp.arrays import Array, Params
+from xpmlp.backends import Backend
+from xpmlp.data.batches import DropoutKeys
+from xpmlp.data.source import Source, batches_of
+from xpmlp.errors import UsageError
+from xpmlp.history import LogRow, best_row, rows_since_best
+from xpmlp.mlp import MLP
+from xpmlp.optimizers import SGD, Optimizer
+from xpmlp.penalties import Penalty
+from xpmlp.randomness import random_stream
+from xpmlp.schedules import Constant, Schedule
+from xpmlp.stacking import check_alike, kept, model_of, optimizer_of, stacked, together
+from xpmlp.training import TrainingState, check_fit, evaluate_unchecked, train_step
+
+# A stack is rid of its stopped models when fewer than this share of them still train: to
+# gather the others costs about a step.
+_WORTH_KEEPING = 0.8
+
+
+@dataclass(frozen=True)
+class ModelSetting:
+    """What may differ from model to model in a stack; the optimisers are of one kind."""
+
+    activation: str = "sigmoid"
+    initializer: str = "xavier"
+    seed: int = 0
+    learning_rate: float = 0.1
+    optimizer: Optimizer = field(default_factory=SGD)
+    l2: float = 0.0
+    l1: float = 0.0
+
+
+@dataclass
+class StackModel:
+    """One model of a stack: its setting, what it has come to, and how it ended.
+
+    `params` are the last parameters and `best_params` those of the lowest validation loss, on
+    the device; both are set when the model has ended, with `status` "completed",
+    "early_stopped" or "diverged".
+    """
+
+    setting: ModelSetting
+    mlp: MLP
+    status: str = "running"
+    history: list[LogRow] = field(default_factory=list)
+    params: Params | None = None
+    best_params: Params | None = None
+
+    @property
+    def result(self) -> Params:
+        """The best parameters, or without validation the last."""
+        found = self.params if self.best_params is None else self.best_params
+        if found is None:
+            raise UsageError("the model has not been trained to its end")
+        return found
+
+
+def fit_stack(
+    sizes: tuple[int, ...],
+    settings: Sequence[ModelSetting],
+    train: Source,
+    *,
+    steps: int,
+    backend: Backend,
+    batch_size: int | None = None,
+    loss: str = "cross_entropy",
+    schedule: Schedule | None = None,
+    dropout: float = 0.0,
+    log_every: int | None = None,
+    validation: Source | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+) -> Iterator[list[StackModel]]:
+    """Train a model a setting, all on the same batches; yield them at every log point.
+
+    Each is trained as `fit` would train it alone with `seed` for its batches and the setting's
+    seed for its weights. `patience` ends a model by itself; the others go on. The models are
+    shared out over the backend's threads. Arguments are those of `fit`.
+    Raises `UsageError` for settings that make no stack, `DataError` for data that do not fit.
+    """
+    if not settings:
+        raise UsageError("there are no settings to train: give one or more")
+    if patience is not None and validation is None:
+        raise UsageError(f"a patience of {patience} needs a validation set to wait for")
+    check_alike([setting.optimizer for setting in settings])
+    models = [StackModel(s, MLP(sizes, s.activation, loss)) for s in settings]
+    for examples in (train, validation):
+        if examples is not None:
+            check_fit(models[0].mlp, examples, backend)
+    # Neighbours of the same activation are worked on together.
+    order = sorted(range(len(models)), key=lambda k: settings[k].activation)
+    count = backend.shares(len(models))
+    ends = [len(models) * share // count for share in range(count + 1)]
+    course = _Course(train, validation, batch_size, schedule or Constant(), dropout, patience, seed)
+    groups = [
+        _Group([models[k] for k in order[start:stop]], course, backend)
+        for start, stop in pairwise(ends)
+    ]
+    every = log_every or batches_of(train, batch_size, seed=seed, backend=backend).steps_per_epoch
+
+    def rounds() -> Iterator[list[StackModel]]:
+        step = 0
+        while step < steps and any(group.alive for group in groups):
+            step = min(step + every - step % every, steps)
+            at_work = [group for group in groups if group.alive]
+            backend.run_apart([partial(group.advance, step, step == steps) for group in at_work])
+            yield models
+
+    return rounds()
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What all models have in common."""
+
+    train: Source
+    validation: Source | None
+    batch_size: int | None
+    schedule: Schedule
+    dropout: float
+    patience: int | None
+    seed: int
+
+
+class _Group:
+    """A stack in training: neighbours on one thread, or all models on a GPU."""
+
+    def __init__(self, models: list[StackModel], course: _Course, backend: Backend) -> None:
+        self.alive = models
+        self._course, self._backend = course, backend
+        xp = backend.xp
+        drawn = [
+            m.mlp.init(random_stream(m.setting.seed, "weights"), m.setting.initializer)
+            for m in models
+        ]
+        params = stacked(
+            [{name: backend.to_device(a) for name, a in single.items()} for single in drawn], xp=xp
+        )
+        self._stack = list(models)
+        self._configure(params["layer1.weight"])
+        with backend.computing():
+            state = self._optimizer.init(params, xp=xp)
+        self._state = TrainingState(params, state, course.seed)
+        self._batches = batches_of(
+            course.train, course.batch_size, seed=course.seed, backend=backend
+        )
+        mlp = models[0].mlp
+        keys = DropoutKeys(
+            mlp.layers - 1, self._batches.steps_per_epoch, seed=course.seed, backend=backend
+        )
+        self._keys = keys if course.dropout else None
+        self._seen: list[tuple[Array, Array, int]] = []
+
+    def _configure(self, like: Array) -> None:
+        """Put the hyperparameters of the stack's models together; a stopped one has rate 0."""
+        settings, xp = [m.setting for m in self._stack], self._backend.xp
+        self._mlp = replace(
+            self._stack[0].mlp, model_activations=tuple(s.activation for s in settings)
+        )
+        self._optimizer = optimizer_of([s.optimizer for s in settings], like=like, xp=xp)
+        rates = [m.setting.learning_rate if m.status == "running" else 0.0 for m in self._stack]
+        self._rates = together(rates, like=like, xp=xp)
+        strengths = [
+            together([getattr(s, n) for s in settings], like=like, xp=xp) for n in ("l2", "l1")
+        ]
+        self._penalty = Penalty(*strengths) if any(s.l2 or s.l1 for s in settings) else None
+
+    def advance(self, step: int, last: bool, backend: Backend) -> None:
+        """Train up to a step, on a backend, and log it."""
+        state, course = self._state, self._course
+        start = perf_counter()
+        while state.step < step:
+            batch = self._batches.batch(state.step)
+            factor = course.schedule(state.step, self._batches.steps_per_epoch)
+            sums = train_step(
+                self._mlp,
+                self._optimizer,
+                state,
+                batch,
+                learning_rate=self._rates if factor == 1 else factor * self._rates,
+                backend=backend,
+                penalty=self._penalty,
+                dropout=course.dropout,
+                dropout_keys=self._keys and self._keys.of(state.step),
+            )
+            self._seen.append((sums.loss, sums.correct, batch.size))
+        backend.synchronize()
+        state.seconds += perf_counter() - start
+        self._log(factor, backend)
+        self._end(last, backend)
+
+    def _log(self, factor: float, backend: Backend) -> None:
+        """Add a row to the history of each model that trains, and keep its best parameters."""
+        state, course, xp = self._state, self._course, backend.xp
+        losses, counts, sizes = zip(*self._seen, strict=True)
+        self._seen = []
+        with backend.computing():
+            read = backend.to_host(xp.stack(losses, axis=-1)).tolist()
+            right = None
+            if counts[0] is not None:
+                right = backend.to_host(xp.sum(xp.stack(counts), axis=0)).tolist()
+        total = sum(sizes)
+        found: tuple[Any, Any] = (None, None)
+        if course.validation is not None:
+            found = evaluate_unchecked(self._mlp, state.params, course.validation, backend)
+        for place, model in enumerate(self._stack):
+            if model.status != "running":
+                continue
+            row = LogRow(
+                step=state.step,
+                epoch=state.step / self._batches.steps_per_epoch,
+                learning_rate=factor * model.setting.learning_rate,
+                train_loss=fsum(map(mul, read[place], sizes)) / total,
+                train_accuracy=right and right[place] / total,
+                val_loss=found[0] and found[0][place],
+                val_accuracy=found[1] and found[1][place],
+                seconds=state.seconds,
+            )
+            if not (isfinite(row.train_loss) and isfinite(row.val_loss or 0.0)):
+                model.status = "diverged"
+                continue
+            model.history.append(row)
+            if best_row(model.history) is row:
+                with backend.computing():
+                    model.best_params = model_of(state.params, place, xp=xp)
+
+    def _end(self, last: bool, backend: Backend) -> None:
+        """End the models whose time has come; rid the stack of them where that pays."""
+        patience, xp = self._course.patience, backend.xp
+        for place, model in enumerate(self._stack):
+            if model.status == "running":
+                if patience is not None and rows_since_best(model.history) >= patience:
+                    model.status = "early_stopped"
+                elif last:
+                    model.status = "completed"
+            if model.status != "running" and model.params is None:
+                with backend.computing():
+                    model.params = model_of(self._state.params, place, xp=xp)
+        before, self.alive = len(self.alive), [m for m in self.alive if m.status == "running"]
+        if len(self.alive) == before or not self.alive:
+            return
+        state = self._state
+        if len(self.alive) < _WORTH_KEEPING * len(self._stack):
+            places = [place for place, m in enumerate(self._stack) if m.status == "running"]
+            like = state.params["layer1.weight"]
+            numbers = xp.asarray(places, dtype=xp.int64, device=like.device)
+            with backend.computing():
+                state.params = kept(state.params, numbers, xp=xp)
+                state.optimizer_state = {
+                    name: kept(arrays, numbers, xp=xp)
+                    for name, arrays in state.optimizer_state.items()
+                }
+            self._stack = list(self.alive)
+        self._configure(state.params["layer1.weight"])
