@@ -31,6 +31,7 @@ FLOORS = {
     "training": 3,
     "loop": 4,
     "stack_loop": 4,
+    "ensemble": 4,
     "checkpoint": 4,
     "gradcheck": 4,
     "diagnostics": 4,
@@ -45,7 +46,16 @@ NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
 NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots"}
 # Formulas and steps: only functions of the namespace that they are handed.
 MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
-MATHEMATICS += ["mlp", "optimizers", "training", "diagnostics", "loop", "stacking", "stack_loop"]
+MATHEMATICS += [
+    "mlp",
+    "optimizers",
+    "training",
+    "diagnostics",
+    "loop",
+    "stacking",
+    "stack_loop",
+    "ensemble",
+]
 ARRAY_METHODS = {"sum", "mean", "max", "min", "dot", "reshape", "astype", "T", "take", "argmax"}
 
 MODULES = sorted((REPOSITORY / "xpmlp").rglob("*.py"))
