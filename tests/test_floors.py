@@ -38,6 +38,7 @@ FLOORS = {
     "predictions": 4,
     "summary": 4,
     "runs": 5,
+    "sweep": 5,
     "plots": 5,
 }
 

@@ -2,6 +2,7 @@
 
 from xpmlp.plots.curves import save_accuracy_panels, save_curves, save_overlay
 from xpmlp.plots.figures import new_figure, require_matplotlib
+from xpmlp.plots.heat_map import save_heat_map
 from xpmlp.plots.images import save_confusion, save_first_layer, save_mistakes
 from xpmlp.plots.layers import save_layer_norms
 from xpmlp.plots.speed import save_peers, save_speed, save_throughput
@@ -13,6 +14,7 @@ __all__ = [
     "save_confusion",
     "save_curves",
     "save_first_layer",
+    "save_heat_map",
     "save_layer_norms",
     "save_mistakes",
     "save_overlay",

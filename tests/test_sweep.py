@@ -1,0 +1,173 @@
+"""scripts/sweep.py as a user runs it, and its stacks on several processes and on Dask."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scripts_at_work import run_script
+
+from xpmlp import Examples
+from xpmlp.stack_loop import ModelSetting
+from xpmlp.sweep import Candidate, Fold, StackJob, model_bytes, run_stacks, stacks_of
+
+SMALL = ("--data", "digits", "--hidden", "16", "12", "--epochs", "3", "--batch-size", "64")
+
+
+def sweep(folder: Path, *flags: str | Path) -> dict[str, Any]:
+    result = run_script("sweep.py", *SMALL, *flags, "--out", folder, "--json", cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report == json.loads((folder / "sweep.json").read_text())
+    return report
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_combination_is_trained(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = sweep(out, "--activation", "tanh,relu", "--lr", "0.1,0.3", "--seeds", "2")
+    rows = table(out)
+    assert len({(r["hidden"], r["activation"], r["lr"], r["seed"]) for r in rows}) == 16
+    assert len(rows) == 16
+    assert len(report["configurations"]) == 8
+    for row in report["configurations"]:
+        single = [
+            float(r["best_val_loss"])
+            for r in rows
+            if all(r[name] == row[name] for name in ("hidden", "activation", "lr"))
+        ]
+        assert row["models"] == len(single) == 2
+        assert row["val loss"] == pytest.approx(np.mean(single))
+        assert row["± loss"] == pytest.approx(np.std(single, ddof=1))
+    best = min(rows, key=lambda row: float(row["best_val_loss"]))
+    assert report["best"]["val_loss"] == float(best["best_val_loss"])
+    assert report["best"]["lr"] == best["lr"]
+    assert report["best"]["test_accuracy"] > 0.8
+    assert (out / "curves.png").stat().st_size > 10_000
+    found = run_script("evaluate.py", "--checkpoint", out / "best.h5", "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)["accuracy"] == report["best"]["test_accuracy"]
+
+
+def test_two_axes_make_a_heat_map(tmp_path: Path) -> None:
+    flags = ("--hidden", "16", "--lr", "0.1,0.3", "--momentum", "0.5,0.9")
+    sweep(tmp_path / "out", *flags, "--optimizer", "momentum")
+    assert (tmp_path / "out" / "heat_map.png").stat().st_size > 10_000
+
+
+def test_resumed_sweep_and_processes_find_the_same(tmp_path: Path) -> None:
+    flags = ("--lr", "0.1,0.3", "--memory", "0.00005")
+    whole = sweep(tmp_path / "a", *flags)
+    stacks = sorted((tmp_path / "a").glob("stack-*.json"))
+    assert len(stacks) == 4  # two shapes, and a memory for one model at a time
+    written = [path.stat().st_mtime_ns for path in stacks]
+    stacks[2].unlink()
+    again = sweep(tmp_path / "a", *flags, "--resume")
+    assert [p.stat().st_mtime_ns == t for p, t in zip(stacks, written, strict=True)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    spread = sweep(tmp_path / "b", *flags, "--jobs", "2")
+    for other in (again, spread):
+        assert other["configurations"] == whole["configurations"]
+        assert other["best"] == whole["best"]
+
+
+def test_folds_hold_out_every_example_once(tmp_path: Path) -> None:
+    report = sweep(tmp_path / "out", "--hidden", "16", "--folds", "3", "--lr", "0.1,0.3")
+    rows = table(tmp_path / "out")
+    assert sorted(row["fold"] for row in rows) == ["0", "0", "1", "1", "2", "2"]
+    assert [row["models"] for row in report["configurations"]] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--momentum", "0.9"), "--momentum means nothing to --optimizer sgd"),
+        (("--lr", "0,0.1"), "rates above 0"),
+        (("--lr", "fast"), "--lr"),
+        (("--val-size", "0"), "decided by validation"),
+        (("--folds", "1"), "--folds 1: choose 2 to 1437"),
+    ],
+)
+def test_wrong_flags(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    result = run_script("sweep.py", *SMALL, *flags, "--out", tmp_path / "out", cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_a_sweep_is_refused(tmp_path: Path) -> None:
+    sweep(tmp_path / "out", "--hidden", "16")
+    result = run_script("sweep.py", *SMALL, "--hidden", "16", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "already holds a sweep" in result.stderr
+    flags = ("--hidden", "16", "--lr", "0.7", "--out", "out", "--resume")
+    other = run_script("sweep.py", *SMALL, *flags, cwd=tmp_path)
+    assert other.returncode == 2
+    assert "another sweep (--lr)" in other.stderr
+
+
+def test_models_that_make_no_stack_or_too_large_a_one_are_split() -> None:
+    wide, narrow = ModelSetting(), ModelSetting(seed=1)
+    candidates = [Candidate((8,), wide), Candidate((9,), wide), Candidate((8,), narrow)] * 5
+    sizes: dict[str, Any] = {"features": 6, "outputs": 3, "batch_size": 10, "value_bytes": 4}
+    together = stacks_of(candidates, memory=1e9, **sizes)
+    assert [len(stack) for stack in together] == [10, 5]
+    one = model_bytes(candidates[0], 6, 3, 10, 4)
+    split = stacks_of(candidates, memory=4 * one, **sizes)
+    assert sorted(k for stack in split for k in stack) == list(range(15))
+    for stack in split:
+        assert len({candidates[k].hidden for k in stack}) == 1
+        assert len(stack) <= 4
+
+
+def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
+    """A cluster that a user already has serves through joblib's own backend."""
+    distributed = pytest.importorskip("distributed")
+    joblib = pytest.importorskip("joblib")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 5)), rng.integers(3, size=60)
+    fold = Fold(Examples(x[:40], y[:40]), Examples(x[40:], y[40:]))
+    found = []
+    for name in ("alone", "cluster"):
+        folder = tmp_path / name
+        folder.mkdir()
+        jobs = [
+            StackJob(
+                number=number,
+                numbers=(number,),
+                candidates=(Candidate((7,), ModelSetting(seed=number)),),
+                fold_number=0,
+                fold=fold,
+                outputs=3,
+                course={"steps": 20, "batch_size": 8},
+                device="cpu",
+                dtype="float64",
+                threads=1,
+                folder=folder,
+            )
+            for number in range(3)
+        ]
+        if name == "alone":
+            found.append(run_stacks(jobs))
+            continue
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None, processes=False
+            ) as cluster,
+            distributed.Client(cluster),
+            joblib.parallel_config(backend="dask"),
+        ):
+            found.append(run_stacks(jobs, processes=2))
+    for ours, theirs in zip(*found, strict=True):
+        assert [row.val_loss for row in ours.rows] == [row.val_loss for row in theirs.rows]
