@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scripts_at_work import run_script
 from stacks import to_device
 
 from xpmlp import MLP, Examples, evaluate
@@ -55,3 +59,18 @@ def test_what_makes_no_ensemble(backend: Backend) -> None:
     other = to_device(backend, MLP((6, 9, 4)).init(np.random.default_rng(0)))
     with pytest.raises(UsageError, match="model 1 has other layers"):
         stacked([single, other], xp=backend.xp)
+
+
+def test_script(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "16", "--members", "4", "--epochs", "6", "--json")
+    result = run_script("ensemble.py", *flags, "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "out" / "ensemble.json").read_text())
+    accuracies = report["member_accuracies"]
+    assert len(accuracies) == len(report["accuracy_of_the_first_n"]) == 4
+    assert len(set(accuracies)) > 1
+    assert report["accuracy_of_the_first_n"][0] == accuracies[0]
+    assert report["accuracy_of_the_first_n"][-1] == report["ensemble_accuracy"]
+    assert report["mean_accuracy_of_members"] == pytest.approx(np.mean(accuracies))
+    assert (tmp_path / "out" / "ensemble.png").stat().st_size > 10_000

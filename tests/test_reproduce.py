@@ -112,12 +112,16 @@ def test_test_set_is_opened_once_when_all_is_decided(
 ) -> None:
     """The laboratory that the experiment works in has no other way to the test images."""
     events: list[str] = []
-    digits, train = load_data("digits"), Laboratory.train
+    digits, train, train_all = load_data("digits"), Laboratory.train, Laboratory.train_all
 
     def noted(self: Laboratory, name: str, *args: Any, **keywords: Any) -> Trained:
         assert keywords.get("test") is None
         events.append(name)
         return train(self, name, *args, **keywords)
+
+    def all_noted(self: Laboratory, settings: Any, split: Any) -> dict[str, Trained]:
+        events.extend(settings)
+        return train_all(self, settings, split)
 
     def open_test() -> Source:
         events.append("the test set")
@@ -125,6 +129,7 @@ def test_test_set_is_opened_once_when_all_is_decided(
         return digits.test
 
     monkeypatch.setattr(Laboratory, "train", noted)
+    monkeypatch.setattr(Laboratory, "train_all", all_noted)
     monkeypatch.setattr(Laboratory, "test", property(lambda _: pytest.fail("opened too early")))
     report = Report(tmp_path, "")
     lab = Laboratory(select_backend("cpu"), digits, report, quick=True)

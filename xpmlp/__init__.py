@@ -11,6 +11,7 @@ from xpmlp.data import (
     load_data,
 )
 from xpmlp.diagnostics import LayerDiagnostics, diagnose
+from xpmlp.ensemble import EnsembleScore, ensemble_probabilities, evaluate_ensemble
 from xpmlp.gradcheck import GradientRow, check_gradients
 from xpmlp.history import LogRow, history_arrays
 from xpmlp.loop import fit
@@ -18,6 +19,8 @@ from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpmlp.penalties import Penalty
 from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
+from xpmlp.stack_loop import ModelSetting, StackModel, fit_stack
+from xpmlp.stacking import model_of, stacked
 from xpmlp.summary import summarize
 from xpmlp.training import TrainingState, evaluate, initial_state
 
@@ -32,16 +35,19 @@ __all__ = [
     "Constant",
     "Cosine",
     "Dataset",
+    "EnsembleScore",
     "Examples",
     "Exponential",
     "GradientRow",
     "LayerDiagnostics",
     "LogRow",
+    "ModelSetting",
     "Momentum",
     "Nesterov",
     "Normalization",
     "Penalty",
     "RMSprop",
+    "StackModel",
     "StepDecay",
     "StreamedExamples",
     "TrainingState",
@@ -50,12 +56,17 @@ __all__ = [
     "check_gradients",
     "dataset_of_arrays",
     "diagnose",
+    "ensemble_probabilities",
     "evaluate",
+    "evaluate_ensemble",
     "fit",
     "fit_normalization",
+    "fit_stack",
     "history_arrays",
     "initial_state",
     "load_data",
+    "model_of",
     "select_backend",
+    "stacked",
     "summarize",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from command_line import message
@@ -26,7 +26,7 @@ class Setting:
     """A network and how it is trained.
 
     `steps` counts instead of `epochs` where it is given. `validations` is how often an epoch is
-    logged. The rate is halved at each of the `halved_at` epochs. `seconds` ends a training early.
+    logged. The rate is halved at each of the `halved_at` epochs.
     """
 
     hidden: tuple[int, ...]
@@ -171,6 +171,58 @@ class Laboratory:
         )
         return trained
 
+    def train_all(self, settings: Mapping[str, Setting], split: Split) -> dict[str, Trained]:
+        """Train as several settings say; those of one shape and course as one stack."""
+        groups: dict[Any, list[str]] = {}
+        for name, setting in settings.items():
+            groups.setdefault(self._course(setting), []).append(name)
+        trained: dict[str, Trained] = {}
+        for names in groups.values():
+            trained |= self._train_stack({name: settings[name] for name in names}, split)
+        return {name: trained[name] for name in settings}
+
+    @staticmethod
+    def _course(setting: Setting) -> tuple[Setting, type[Optimizer]]:
+        """Return what models of one stack have in common."""
+        common = Setting(setting.hidden)
+        same = {"learning_rate", "activation", "initializer", "optimizer"}
+        kept = {k: v for k, v in vars(setting).items() if k not in same}
+        return replace(common, **kept), type(setting.optimizer)
+
+    def _train_stack(self, settings: dict[str, Setting], split: Split) -> dict[str, Trained]:
+        common, start = next(iter(settings.values())), time.perf_counter()
+        an_epoch = steps_per_epoch(len(split.train), common.batch_size or len(split.train))
+        *_, models = xpmlp.fit_stack(
+            self.mlp(common).sizes,
+            [
+                xpmlp.ModelSetting(
+                    activation=s.activation,
+                    initializer=s.initializer,
+                    seed=s.seed,
+                    learning_rate=s.learning_rate,
+                    optimizer=s.optimizer,
+                )
+                for s in settings.values()
+            ],
+            split.train,
+            batch_size=common.batch_size,
+            steps=common.steps or common.epochs * an_epoch,
+            log_every=max(1, round(an_epoch / common.validations)),
+            schedule=xpmlp.StepDecay(common.halved_at) if common.halved_at else None,
+            validation=split.validation,
+            patience=common.patience,
+            seed=common.seed,
+            backend=self.backend,
+        )
+        message(
+            f"{', '.join(settings)}: {self.mlp(common)}, a stack of {len(settings)}, "
+            f"{time.perf_counter() - start:.1f} s"
+        )
+        return {
+            name: Trained(setting, model.mlp, _state_of(model))
+            for (name, setting), model in zip(settings.items(), models, strict=True)
+        }
+
     def evaluate(self, trained: Trained, examples: Source) -> tuple[float, float]:
         """Return loss and accuracy of the result of a training."""
         loss, accuracy = xpmlp.evaluate(
@@ -178,3 +230,19 @@ class Laboratory:
         )
         assert accuracy is not None
         return loss, accuracy
+
+
+def _state_of(model: xpmlp.StackModel) -> xpmlp.TrainingState:
+    """Return the state of a model of a stack, as if it had been trained alone."""
+    assert model.params is not None
+    last = model.history[-1]
+    return xpmlp.TrainingState(
+        model.params,
+        {},
+        model.setting.seed,
+        step=last.step,
+        seconds=last.seconds,
+        history=model.history,
+        best_params=model.best_params,
+        status=model.status,
+    )

@@ -36,10 +36,7 @@ def run(lab: Laboratory) -> None:
         tricks["+ scaled tanh"], optimizer=xpmlp.Momentum(momentum=0.9), learning_rate=0.02
     )
     tricks["+ momentum 0.9, rate 0.02"] = final
-    trained = {
-        size: {name: lab.train(f"{size}, {name}", s, split) for name, s in tricks.items()}
-        for size, split in splits.items()
-    }
+    trained = {size: lab.train_all(tricks, split) for size, split in splits.items()}
     size, split = next(iter(splits.items()))
     report_base(lab, split, trained[size]["base"])
     report_tricks(lab, splits, trained)
@@ -194,8 +191,7 @@ def report_shapes(lab: Laboratory, split: Split, final: Setting, reference: Trai
         f"two layers of {equal}": replace(final, hidden=(equal, equal)),
         "ten layers of 64": replace(final, hidden=(64,) * 10),
     }
-    trained = {name: lab.train(name, s, split) for name, s in settings.items()}
-    trained = {"64 units": reference} | trained
+    trained = {"64 units": reference} | lab.train_all(settings, split)
     rows = {name: figures(lab, t, split) for name, t in trained.items()}
     report.results["shapes"] = rows
     report.section("The shape of the network")

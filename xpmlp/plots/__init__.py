@@ -1,6 +1,7 @@
 """History and results to pictures; matplotlib is imported here alone."""
 
 from xpmlp.plots.curves import save_accuracy_panels, save_curves, save_overlay
+from xpmlp.plots.ensemble import save_ensemble
 from xpmlp.plots.figures import new_figure, require_matplotlib
 from xpmlp.plots.heat_map import save_heat_map
 from xpmlp.plots.images import save_confusion, save_first_layer, save_mistakes
@@ -13,6 +14,7 @@ __all__ = [
     "save_accuracy_panels",
     "save_confusion",
     "save_curves",
+    "save_ensemble",
     "save_first_layer",
     "save_heat_map",
     "save_layer_norms",
