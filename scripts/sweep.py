@@ -27,7 +27,7 @@ from sweep_results import best_outcome, report_of, write_results
 import xpmlp
 from xpmlp.checkpoint import load_checkpoint
 from xpmlp.data import Examples
-from xpmlp.errors import DataError, UsageError
+from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.optimizers import OPTIMIZERS
 from xpmlp.plots import require_matplotlib
 from xpmlp.randomness import random_stream
@@ -115,7 +115,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     message(
         f"{len(candidates)} models ({len(points)} combinations, {arguments.seeds} seeds) in "
-        f"{len(stacks)} stacks on {len(folds)} splits; a stack's models occupy {need / 1e6:,.0f} MB"
+        f"{len(stacks)} stacks on {len(folds)} splits; a stack's models occupy {need / 1e6:,.1f} MB"
     )
     steps_an_epoch = -(-len(folds[0].train) // size)
     schedule = xpmlp.StepDecay(arguments.lr_milestones) if arguments.lr_milestones else None
@@ -153,12 +153,13 @@ def main(arguments: argparse.Namespace) -> int:
         shutil.copy(arguments.out / f"stack-{best.stack}.h5", arguments.out / "best.h5")
         report["best"] |= test_of(arguments, dataset, normalization, backend)
     write_results(arguments.out, report, points, varied, outcomes, arguments.seeds)
+    if best is None:
+        raise DivergedError(f"all {len(outcomes)} models diverged: choose smaller rates (--lr)")
     if arguments.json:
         print(json.dumps(report))
     else:
         print_table(report["configurations"])
-        if best is not None:
-            print("best by validation: " + ", ".join(f"{k} {v}" for k, v in report["best"].items()))
+        print("best by validation: " + ", ".join(f"{k} {v}" for k, v in report["best"].items()))
     return 0
 
 

@@ -61,6 +61,18 @@ def test_what_makes_no_ensemble(backend: Backend) -> None:
         stacked([single, other], xp=backend.xp)
 
 
+def test_stack_against_single_models(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "8", "--models", "3", "--steps", "20")
+    more = ("--rounds", "2", "--optimizer", "momentum", "--json")
+    result = run_script("compare_stacks.py", *flags, *more, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "stacks.json").read_text())
+    (row,) = report["results"]
+    assert row["from"] <= row["singly / stack"] <= row["to"]
+    assert row["models"] == 3
+
+
 def test_script(tmp_path: Path) -> None:
     flags = ("--data", "digits", "--hidden", "16", "--members", "4", "--epochs", "6", "--json")
     result = run_script("ensemble.py", *flags, "--out", "out", cwd=tmp_path)

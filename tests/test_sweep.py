@@ -106,6 +106,14 @@ def test_wrong_flags(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_only_diverged_models(tmp_path: Path) -> None:
+    flags = ("--hidden", "16", "--lr", "1e300", "--out", tmp_path / "out")
+    result = run_script("sweep.py", *SMALL, *flags, cwd=tmp_path)
+    assert result.returncode == 5
+    assert "all 1 models diverged" in result.stderr
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["configurations"]
+
+
 def test_a_folder_with_a_sweep_is_refused(tmp_path: Path) -> None:
     sweep(tmp_path / "out", "--hidden", "16")
     result = run_script("sweep.py", *SMALL, "--hidden", "16", "--out", "out", cwd=tmp_path)
