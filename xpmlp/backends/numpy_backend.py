@@ -20,9 +20,11 @@ from xpmlp.backends.cores import shared_pool, single_threaded_blas, usable_cores
 from xpmlp.errors import UsageError
 
 # Below so many floating-point operations a step is no slower in one piece, its products on
-# all threads of BLAS. Measured for 784-400-400-10 on two cores: 512 examples (1.1e9) take the
-# same either way, 1,000 (2.2e9) a tenth less on threads, 60,000 a quarter less.
-_FLOP_FOR_THREADS = 2e9
+# all threads of BLAS. Measured for 784-400-400-10 on two cores: 384 examples (0.9e9) take the
+# same either way, 512 (1.1e9) a twentieth less on threads, 60,000 a quarter less.
+_FLOP_FOR_THREADS = 1e9
+# A thread that is given fewer examples spends its time on handing over and on fetching weights.
+_LEAST_SHARE = 250
 # Examples of a piece: the activations of a few hundred units stay in cache between passes.
 _THREAD_PIECE = 500
 _LARGEST_LESSON = 32 * 2**20 - 2**16
@@ -79,7 +81,7 @@ class NumpyBackend(Backend):
         self, sums_of: Callable[[slice], Sums], examples: int, flop: float = 0.0
     ) -> Sums:
         """Return Σ sums_of(piece), on several threads where that is quicker."""
-        shares = min(self.threads, examples // _THREAD_PIECE)
+        shares = min(self.threads, examples // _LEAST_SHARE)
         if shares < 2 or flop * examples < _FLOP_FOR_THREADS:
             return super().sum_over_examples(sums_of, examples, flop)
         ends = [examples * share // shares for share in range(shares + 1)]
