@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     dataset = load_source(arguments)
     if not isinstance(dataset.train, Examples):
         raise DataError("a sweep trains on data in memory: leave out --stream")
-    folds, normalization = folds_of(arguments, dataset)
+    folds = folds_of(arguments, dataset)
     prepare_folder(arguments)
     size = len(folds[0].train) if arguments.batch_size == "full" else arguments.batch_size
     value_bytes = 4 if arguments.dtype == "float32" else 8
@@ -119,7 +119,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     steps_an_epoch = -(-len(folds[0].train) // size)
     schedule = xpmlp.StepDecay(arguments.lr_milestones) if arguments.lr_milestones else None
-    record = {"settings": record_of(arguments) | {"normalization": normalization.as_record()}}
+    settings = record_of(arguments)
     jobs = [
         StackJob(
             number=number,
@@ -139,7 +139,7 @@ def main(arguments: argparse.Namespace) -> int:
             dtype=arguments.dtype,
             threads=arguments.threads,
             folder=arguments.out,
-            record=record,
+            record={"settings": settings | {"normalization": scaling_of(fold)}},
         )
         for number, (fold_number, fold, stack) in enumerate(
             (f, fold, stack) for f, fold in enumerate(folds) for stack in stacks
@@ -151,7 +151,7 @@ def main(arguments: argparse.Namespace) -> int:
     best = best_outcome(outcomes)
     if best is not None:
         shutil.copy(arguments.out / f"stack-{best.stack}.h5", arguments.out / "best.h5")
-        report["best"] |= test_of(arguments, dataset, normalization, backend)
+        report["best"] |= test_of(arguments, dataset, backend)
     write_results(arguments.out, report, points, varied, outcomes, arguments.seeds)
     if best is None:
         raise DivergedError(f"all {len(outcomes)} models diverged: choose smaller rates (--lr)")
@@ -163,10 +163,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def folds_of(
-    arguments: argparse.Namespace, dataset: xpmlp.Dataset
-) -> tuple[list[Fold], xpmlp.Normalization]:
-    """Return the splits that are trained on, scaled by numbers of the first training part."""
+def folds_of(arguments: argparse.Namespace, dataset: xpmlp.Dataset) -> list[Fold]:
+    """Return the splits that are trained on, each scaled by numbers of its own training part."""
     source = dataset.train.first(arguments.train_size)
     assert isinstance(source, Examples)
     if arguments.folds is None:
@@ -177,14 +175,19 @@ def folds_of(
             raise UsageError("a sweep is decided by validation: give --val-size above 0")
         splits = [source.hold_out(val_size, arguments.seed)]
     else:
+        if arguments.val_size is not None:
+            raise UsageError("--val-size and --folds exclude each other: give one of them")
         if not 2 <= arguments.folds <= len(source):
             raise UsageError(f"--folds {arguments.folds}: choose 2 to {len(source)}")
         order = random_stream(arguments.seed, "folds").permutation(len(source))
         parts = [np.sort(part) for part in np.array_split(order, arguments.folds)]
         rest = [np.setdiff1d(order, part) for part in parts]
         splits = [(taken(source, r), taken(source, p)) for r, p in zip(rest, parts, strict=True)]
-    scale = normalization_of(arguments, dataset, splits[0][0])
-    return [Fold(a.normalized(scale), b.normalized(scale)) for a, b in splits], scale
+    scales = [normalization_of(arguments, dataset, train) for train, _ in splits]
+    return [
+        Fold(train.normalized(scale), held.normalized(scale))
+        for (train, held), scale in zip(splits, scales, strict=True)
+    ]
 
 
 def taken(source: Examples, rows: np.ndarray) -> Examples:
@@ -222,17 +225,22 @@ def prepare_folder(arguments: argparse.Namespace) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+def scaling_of(fold: Fold) -> dict[str, Any]:
+    """Return how a fold's features are scaled, for a record."""
+    assert isinstance(fold.train, Examples)
+    assert fold.train.normalization is not None
+    return fold.train.normalization.as_record()
+
+
 def test_of(
-    arguments: argparse.Namespace,
-    dataset: xpmlp.Dataset,
-    normalization: xpmlp.Normalization,
-    backend: xpmlp.Backend,
+    arguments: argparse.Namespace, dataset: xpmlp.Dataset, backend: xpmlp.Backend
 ) -> dict[str, Any]:
     """Return loss and accuracy of the best model on the test set, if there is one."""
     if dataset.test is None:
         return {}
     checkpoint = load_checkpoint(arguments.out / "best.h5")
     params = checkpoint.restore(backend).params
+    normalization = xpmlp.Normalization.from_record(checkpoint.record["settings"]["normalization"])
     test = dataset.test.normalized(normalization).to_device(backend)
     loss, accuracy = xpmlp.evaluate(checkpoint.mlp, params, test, backend=backend)
     return {"test_loss": loss, "test_accuracy": accuracy}

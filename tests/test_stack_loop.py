@@ -172,7 +172,14 @@ def test_what_makes_no_stack(backend: Backend) -> None:
         fit_stack(SIZES, other, train, **common)
     with pytest.raises(UsageError, match="no settings"):
         fit_stack(SIZES, [], train, **common)
-    with pytest.raises(UsageError, match="patience of 2"):
-        fit_stack(SIZES, [ModelSetting()], train, patience=2, **common)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"patience": 2}, "patience of 2 needs a validation set"),
+        ({"steps": 0}, "steps is 0"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"dropout": 1.0}, "dropout of 1.0"),
+    ]
+    for changed, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            fit_stack(SIZES, [ModelSetting()], train, **common | changed)
     with pytest.raises(DataError, match="5 features"):
         fit_stack((5, 4), [ModelSetting()], train, **common)

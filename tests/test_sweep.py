@@ -12,6 +12,7 @@ import pytest
 from scripts_at_work import run_script
 
 from xpmlp import Examples
+from xpmlp.checkpoint import load_checkpoint
 from xpmlp.stack_loop import ModelSetting
 from xpmlp.sweep import Candidate, Fold, StackJob, model_bytes, run_stacks, stacks_of
 
@@ -87,6 +88,10 @@ def test_folds_hold_out_every_example_once(tmp_path: Path) -> None:
     rows = table(tmp_path / "out")
     assert sorted(row["fold"] for row in rows) == ["0", "0", "1", "1", "2", "2"]
     assert [row["models"] for row in report["configurations"]] == [3, 3]
+    # Each is scaled by its own training part: nothing held out has a say in it.
+    files = sorted((tmp_path / "out").glob("stack-*.h5"))
+    scales = [load_checkpoint(path).record["settings"]["normalization"] for path in files]
+    assert len({scale["shift"] for scale in scales}) == 3
 
 
 @pytest.mark.parametrize(

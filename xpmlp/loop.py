@@ -21,6 +21,7 @@ from xpmlp.training import (
     Interval,
     Sums,
     TrainingState,
+    check_course,
     check_fit,
     evaluate_unchecked,
     train_step,
@@ -71,15 +72,9 @@ def fit(
             check_fit(mlp, examples, backend)
     batches = batches_of(train, batch_size, seed=state.seed, backend=backend)
     log_every = log_every or batches.steps_per_epoch
-    for name, value in (("steps", steps), ("log_every", log_every), ("patience", patience)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}: choose 1 or more")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
+    check_course(steps, log_every, patience, dropout, validation)
     if state.params["layer1.weight"].ndim != 2:
         raise UsageError("fit trains one model: a stack is trained with train_step")
-    if patience is not None and validation is None:
-        raise UsageError(f"a patience of {patience} needs a validation set to wait for")
     keys = DropoutKeys(mlp.layers - 1, batches.steps_per_epoch, seed=state.seed, backend=backend)
     stepper = _Stepper(
         mlp,

@@ -23,7 +23,7 @@ from xpmlp.penalties import Penalty
 from xpmlp.randomness import random_stream
 from xpmlp.schedules import Constant, Schedule
 from xpmlp.stacking import check_alike, kept, model_of, optimizer_of, stacked, together
-from xpmlp.training import TrainingState, check_fit, evaluate_unchecked, train_step
+from xpmlp.training import TrainingState, check_course, check_fit, evaluate_unchecked, train_step
 
 # A stack is rid of its stopped models when fewer than this share of them still train: to
 # gather the others costs about a step.
@@ -93,8 +93,7 @@ def fit_stack(
     """
     if not settings:
         raise UsageError("there are no settings to train: give one or more")
-    if patience is not None and validation is None:
-        raise UsageError(f"a patience of {patience} needs a validation set to wait for")
+    check_course(steps, log_every, patience, dropout, validation)
     check_alike([setting.optimizer for setting in settings])
     models = [StackModel(s, MLP(sizes, s.activation, loss)) for s in settings]
     for examples in (train, validation):

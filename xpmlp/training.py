@@ -121,6 +121,23 @@ def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
         )
 
 
+def check_course(
+    steps: int,
+    log_every: int | None,
+    patience: int | None,
+    dropout: float,
+    validation: Source | None,
+) -> None:
+    """Raise `UsageError` for what no training can be asked to do."""
+    for name, value in (("steps", steps), ("log_every", log_every), ("patience", patience)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}: choose 1 or more")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"a dropout of {dropout} is not a share of units: choose 0 to below 1")
+    if patience is not None and validation is None:
+        raise UsageError(f"a patience of {patience} needs a validation set to wait for")
+
+
 def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | None:
     return count_correct(outputs, y, xp=xp) if xp.isdtype(y.dtype, "integral") else None
 
