@@ -21,7 +21,7 @@ from machine import measured_on
 
 import xpmlp
 from xpmlp.data.batches import steps_per_epoch
-from xpmlp.errors import DataError, UsageError
+from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.plots import require_matplotlib, save_ensemble
 
 
@@ -64,6 +64,8 @@ def main(arguments: argparse.Namespace) -> int:
     if data.test is None:
         raise DataError("an ensemble is judged on a test set: give --test-data")
     mlp = network_of(arguments, data.train.features, data.dataset.classes)
+    if mlp.loss != "cross_entropy":
+        raise UsageError(f"--loss {mlp.loss} has no probabilities to average: leave it out")
     if not isinstance(mlp.activation, str):
         raise UsageError("--activation: give one for all hidden layers")
     optimizer, rate = optimizer_of(arguments), learning_rate_of(arguments)
@@ -92,15 +94,17 @@ def main(arguments: argparse.Namespace) -> int:
         schedule=schedule_of(arguments, steps),
         dropout=arguments.dropout,
         validation=data.validation,
-        patience=arguments.patience if data.validation else None,
+        patience=arguments.patience,
         seed=arguments.seed,
     ):
         training = sum(model.status == "running" for model in models)
-        last = max(models, key=lambda model: len(model.history)).history[-1]
-        message(f"epoch {last.epoch:g}: {training} of {len(models)} train, {last.seconds:.1f} s")
+        rows = max((model.history for model in models), key=len)
+        if rows:
+            done = f"epoch {rows[-1].epoch:g}, {rows[-1].seconds:.1f} s"
+            message(f"{done}: {training} of {len(models)} train")
     results = [model.result for model in models if model.status != "diverged"]
     if not results:
-        raise UsageError(f"all members diverged with learning rate {rate:g}: choose a smaller one")
+        raise DivergedError(f"all members diverged with learning rate {rate:g}: choose a smaller")
     scores = [
         xpmlp.evaluate_ensemble(
             mlp, xpmlp.stacked(results[:count], xp=backend.xp), data.test, backend=backend

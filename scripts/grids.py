@@ -24,8 +24,11 @@ _AXES = ("hidden", "activation", "init", "lr", "momentum", "l2", "l1")
 
 def numbers(text: str) -> list[float]:
     """Parse "0.03,0.1,0.3"."""
-    found = [float(part) for part in text.split(",")]
-    if min(found) < 0 or max(found) == float("inf"):
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= value < float("inf") for value in found):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from 0 up")
     return found
 
@@ -79,11 +82,15 @@ def shown(value: Any) -> str:
 def grid_of(arguments: argparse.Namespace) -> tuple[list[Point], list[str]]:
     """Return every combination, and the axes that have more than one value."""
     axes: dict[str, Sequence[Any]] = {
-        name: getattr(arguments, name) for name in _AXES if getattr(arguments, name) is not None
+        name: list(dict.fromkeys(getattr(arguments, name)))
+        for name in _AXES
+        if getattr(arguments, name) is not None
     }
     kind = OPTIMIZERS[arguments.optimizer]
     if "momentum" in axes and arguments.optimizer not in ("momentum", "nesterov"):
         raise UsageError(f"--momentum means nothing to --optimizer {arguments.optimizer}")
+    if max(axes.get("momentum", [0.0])) >= 1:
+        raise UsageError("--momentum needs numbers from 0 to below 1")
     if min(axes["lr"]) <= 0:
         raise UsageError("--lr needs rates above 0")
     if "velocity" in kind.moments:

@@ -27,11 +27,13 @@ from sweep_results import best_outcome, report_of, write_results
 import xpmlp
 from xpmlp.checkpoint import load_checkpoint
 from xpmlp.data import Examples
+from xpmlp.data.batches import check_batch_size, steps_per_epoch
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.optimizers import OPTIMIZERS
 from xpmlp.plots import require_matplotlib
 from xpmlp.randomness import random_stream
-from xpmlp.sweep import Fold, StackJob, model_bytes, run_stacks, stacks_of
+from xpmlp.runs import CONFIG, METRICS, read_config
+from xpmlp.sweep import Fold, Outcome, StackJob, model_bytes, run_stacks, stacks_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,8 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     work.add_argument(
         "--out", type=Path, default=Path("sweep"), metavar="DIR", help="folder for the results"
     )
-    work.add_argument("--resume", action="store_true", help="train the stacks not finished yet")
-    work.add_argument("--overwrite", action="store_true", help="replace the sweep in the folder")
+    again = work.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="train the stacks not finished yet")
+    again.add_argument("--overwrite", action="store_true", help="replace the sweep in the folder")
     return parser
 
 
@@ -90,6 +93,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not isinstance(dataset.train, Examples):
         raise DataError("a sweep trains on data in memory: leave out --stream")
     folds = folds_of(arguments, dataset)
+    if arguments.batch_size != "full":
+        check_batch_size(arguments.batch_size, min(len(fold.train) for fold in folds))
     prepare_folder(arguments)
     size = len(folds[0].train) if arguments.batch_size == "full" else arguments.batch_size
     value_bytes = 4 if arguments.dtype == "float32" else 8
@@ -117,7 +122,6 @@ def main(arguments: argparse.Namespace) -> int:
         f"{len(candidates)} models ({len(points)} combinations, {arguments.seeds} seeds) in "
         f"{len(stacks)} stacks on {len(folds)} splits; a stack's models occupy {need / 1e6:,.1f} MB"
     )
-    steps_an_epoch = -(-len(folds[0].train) // size)
     schedule = xpmlp.StepDecay(arguments.lr_milestones) if arguments.lr_milestones else None
     settings = record_of(arguments)
     jobs = [
@@ -129,7 +133,7 @@ def main(arguments: argparse.Namespace) -> int:
             fold=fold,
             outputs=dataset.classes,
             course={
-                "steps": arguments.epochs * steps_an_epoch,
+                "steps": arguments.epochs * steps_of_an_epoch(arguments, fold),
                 "batch_size": None if arguments.batch_size == "full" else size,
                 "patience": arguments.patience,
                 "schedule": schedule,
@@ -145,14 +149,22 @@ def main(arguments: argparse.Namespace) -> int:
             (f, fold, stack) for f, fold in enumerate(folds) for stack in stacks
         )
     ]
-    outcomes = run_stacks(jobs, arguments.jobs)
+
+    def on_stack(found: list[Outcome]) -> None:
+        message(f"stack {found[0].stack + 1} of {len(jobs)}: {len(found)} models")
+
+    try:
+        outcomes = run_stacks(jobs, arguments.jobs, on_stack)
+    except KeyboardInterrupt:
+        message(f"finished stacks are kept in {arguments.out}: go on with --resume")
+        raise
     report = report_of(arguments, points, varied, outcomes)
     report = {"data": dataset.name, **measured_on(backend), **report}
     best = best_outcome(outcomes)
     if best is not None:
         shutil.copy(arguments.out / f"stack-{best.stack}.h5", arguments.out / "best.h5")
         report["best"] |= test_of(arguments, dataset, backend)
-    write_results(arguments.out, report, points, varied, outcomes, arguments.seeds)
+    write_results(arguments.out, report, points, varied, outcomes, seeds_of(arguments))
     if best is None:
         raise DivergedError(f"all {len(outcomes)} models diverged: choose smaller rates (--lr)")
     if arguments.json:
@@ -205,10 +217,12 @@ def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def prepare_folder(arguments: argparse.Namespace) -> None:
     """Make the folder ready; refuse one that holds a sweep, or another one to go on with."""
-    path = arguments.out / "config.json"
+    path = arguments.out / CONFIG
     config = record_of(arguments)
+    if (arguments.out / METRICS).exists():
+        raise UsageError(f"{arguments.out} holds a training run: choose another --out")
     if path.exists() and arguments.resume:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_config(arguments.out)
         other = [name for name in config if before.get(name) != config[name]]
         if other:
             flags = ", ".join("--" + name.replace("_", "-") for name in other)
@@ -219,10 +233,19 @@ def prepare_folder(arguments: argparse.Namespace) -> None:
             "replace it with --overwrite"
         )
     elif path.exists():
-        for old in arguments.out.glob("stack-*"):
-            old.unlink()
+        results = ("sweep.json", "sweep.csv", "best.h5", "curves.png", "heat_map.png")
+        for old in (*arguments.out.glob("stack-*"), *(arguments.out / name for name in results)):
+            old.unlink(missing_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def steps_of_an_epoch(arguments: argparse.Namespace, fold: Fold) -> int:
+    """Return the number of updates in a pass over a fold's training part."""
+    full = arguments.batch_size == "full"
+    return 1 if full else steps_per_epoch(len(fold.train), arguments.batch_size)
 
 
 def scaling_of(fold: Fold) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def report_of(
                 "best epoch": mean(row.epoch for row in best) if best else None,
             }
         )
+    rows.sort(key=lambda row: float("inf") if row["val loss"] is None else float(row["val loss"]))
     report: dict[str, Any] = {"configurations": rows}
     seconds = {
         outcome.stack: max((r.seconds for r in outcome.rows), default=0) for outcome in outcomes
@@ -79,7 +80,7 @@ def write_results(
     points: list[Point],
     varied: list[str],
     outcomes: list[Outcome],
-    seeds: int,
+    seeds: range,
 ) -> None:
     """Write sweep.json, sweep.csv with a row a model, curves.png, and heat_map.png for two axes."""
     (out / "sweep.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -89,12 +90,12 @@ def write_results(
         measured = ("val_loss", "val_accuracy", "train_loss", "step")
         writer.writerow([*names, "seed", "fold", "status", *(f"best_{name}" for name in measured)])
         for outcome in outcomes:
-            axes = points[outcome.number // seeds].values.values()
+            axes = points[outcome.number // len(seeds)].values.values()
             cells = [getattr(outcome.best, name, "") for name in measured]
-            seed = outcome.number % seeds
+            seed = seeds[outcome.number % len(seeds)]
             writer.writerow([*map(shown, axes), seed, outcome.fold, outcome.status, *cells])
     groups: dict[str, list[list[LogRow]]] = {
-        point.label(varied): [o.rows for o in of_point(outcomes, place, seeds) if o.rows]
+        point.label(varied): [o.rows for o in of_point(outcomes, place, len(seeds)) if o.rows]
         for place, point in enumerate(points)
     }
     save_overlay(groups, out / "curves.png", x="epoch", zoomed=True)

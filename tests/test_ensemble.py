@@ -14,7 +14,7 @@ from xpmlp import MLP, Examples, evaluate
 from xpmlp.backends import Backend
 from xpmlp.ensemble import ensemble_probabilities, evaluate_ensemble
 from xpmlp.errors import UsageError
-from xpmlp.stacking import model_of, stacked
+from xpmlp.stacking import mlp_of, model_of, stacked
 
 MLP_ = MLP((6, 8, 4), "tanh")
 
@@ -56,9 +56,43 @@ def test_what_makes_no_ensemble(backend: Backend) -> None:
     single = members(backend, 1)[0]
     with pytest.raises(UsageError, match="a stack of classifiers"):
         evaluate_ensemble(MLP_, single, examples, backend=backend)
+    stack = stacked([single], xp=backend.xp)
+    for mlp in (MLP((6, 9, 4)), MLP((6, 8, 8, 4)), MLP((6, 4))):
+        with pytest.raises(UsageError, match="give it its own network"):
+            evaluate_ensemble(mlp, stack, examples, backend=backend)
+    for wrong, number in ((stack, 1), (stack, -1), (single, 0)):
+        with pytest.raises(UsageError, match="has no model number"):
+            model_of(wrong, number, xp=backend.xp)
+    with pytest.raises(UsageError, match="no models make no stack"):
+        stacked([], xp=backend.xp)
     other = to_device(backend, MLP((6, 9, 4)).init(np.random.default_rng(0)))
     with pytest.raises(UsageError, match="model 1 has other layers"):
         stacked([single, other], xp=backend.xp)
+
+
+def test_members_of_different_activation(backend: Backend) -> None:
+    rng, names = np.random.default_rng(0), ("tanh", "relu", "sigmoid")
+    examples = Examples(rng.normal(size=(200, 6)), rng.integers(4, size=200)).to_device(backend)
+    mlps, models = [MLP((6, 8, 4), name) for name in names], members(backend)
+    stack = stacked(models, xp=backend.xp)
+    score = evaluate_ensemble(mlp_of(mlps), stack, examples, backend=backend)
+    assert score.member_accuracies == [
+        evaluate(mlp, model, examples, backend=backend)[1]
+        for mlp, model in zip(mlps, models, strict=True)
+    ]
+    with pytest.raises(UsageError, match="make no stack"):
+        mlp_of([*mlps, MLP((6, 9, 4))])
+
+
+def test_members_that_all_diverge(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "10", "--epochs", "2", "--members", "2")
+    more = ("--lr", "1e38", "--activation", "relu")
+    result = run_script("ensemble.py", *flags, *more, cwd=tmp_path)
+    assert result.returncode == 5
+    assert "all members diverged with learning rate 1e+38" in result.stderr
+    refused = run_script("ensemble.py", *flags, "--loss", "mean_squared_error", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "no probabilities to average" in refused.stderr
 
 
 def test_stack_against_single_models(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from xpmlp import (
     select_backend,
 )
 from xpmlp.backends import Backend
-from xpmlp.errors import DataError, UsageError
+from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.optimizers import Optimizer
 from xpmlp.stack_loop import ModelSetting, StackModel, fit_stack
 from xpmlp.training import TrainingState
@@ -157,6 +157,8 @@ def test_a_model_that_diverges_leaves_the_others_alone(backend: Backend) -> None
     settings[1] = replace(settings[1], learning_rate=1e200)
     *_, models = fit_stack(SIZES, settings, examples(45, 0, backend), **course(backend))
     assert models[1].status == "diverged"
+    with pytest.raises(DivergedError, match="before its first log point"):
+        print(models[1].result)
     for k in (0, 2, 3, 4):
         assert_same(models[k], alone(settings[k], backend), backend)
 
@@ -172,6 +174,11 @@ def test_what_makes_no_stack(backend: Backend) -> None:
         fit_stack(SIZES, other, train, **common)
     with pytest.raises(UsageError, match="no settings"):
         fit_stack(SIZES, [], train, **common)
+    for setting in ({"learning_rate": 0}, {"learning_rate": float("nan")}, {"l2": -1.0}):
+        with pytest.raises(UsageError, match=next(iter(setting))):
+            ModelSetting(**setting)
+    with pytest.raises(UsageError, match="optimizer 'adam' is none"):
+        ModelSetting(optimizer="adam")  # type: ignore[arg-type]
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"patience": 2}, "patience of 2 needs a validation set"),
         ({"steps": 0}, "steps is 0"),

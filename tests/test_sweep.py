@@ -48,6 +48,8 @@ def test_every_combination_is_trained(tmp_path: Path) -> None:
         assert row["models"] == len(single) == 2
         assert row["val loss"] == pytest.approx(np.mean(single))
         assert row["± loss"] == pytest.approx(np.std(single, ddof=1))
+    means = [row["val loss"] for row in report["configurations"]]
+    assert means == sorted(means)
     best = min(rows, key=lambda row: float(row["best_val_loss"]))
     assert report["best"]["val_loss"] == float(best["best_val_loss"])
     assert report["best"]["lr"] == best["lr"]
@@ -55,6 +57,14 @@ def test_every_combination_is_trained(tmp_path: Path) -> None:
     assert (out / "curves.png").stat().st_size > 10_000
     found = run_script("evaluate.py", "--checkpoint", out / "best.h5", "--json", cwd=tmp_path)
     assert json.loads(found.stdout)["accuracy"] == report["best"]["test_accuracy"]
+
+
+def test_seeds_are_those_asked_for(tmp_path: Path) -> None:
+    report = sweep(tmp_path / "out", "--hidden", "16", "--seed", "5", "--seeds", "2")
+    rows = table(tmp_path / "out")
+    assert [row["seed"] for row in rows] == ["5", "6"]
+    best = min(rows, key=lambda row: float(row["best_val_loss"]))
+    assert report["best"]["seed"] == int(best["seed"])
 
 
 def test_two_axes_make_a_heat_map(tmp_path: Path) -> None:
@@ -83,6 +93,46 @@ def test_resumed_sweep_and_processes_find_the_same(tmp_path: Path) -> None:
         assert other["best"] == whole["best"]
 
 
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    whole = sweep(out)
+
+    def resumed() -> tuple[int, str]:
+        result = run_script("sweep.py", *SMALL, "--out", out, "--resume", cwd=tmp_path)
+        return result.returncode, result.stderr
+
+    first, second = (out / f"stack-{number}.json" for number in (0, 1))
+    kept = first.read_text()
+    for text, said in (
+        (second.read_text(), "the outcome of another stack"),
+        ("[]", "the outcome of another stack"),
+        ("{", "not the outcome of a stack"),
+    ):
+        first.write_text(text)
+        code, said_here = resumed()
+        assert code == 6
+        assert said in said_here
+    first.write_text(kept)
+    # A best model that is gone is trained again.
+    (out / "stack-0.h5").unlink()
+    assert sweep(out, "--resume")["best"] == whole["best"]
+    (out / "config.json").write_text("{")
+    code, said_here = resumed()
+    assert code == 6
+    assert "not the settings of a run" in said_here
+
+
+def test_a_training_run_is_left_alone(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "8", "--epochs", "1", "--quiet", "--out", "run")
+    assert run_script("train.py", *flags, cwd=tmp_path).returncode == 0
+    before = (tmp_path / "run" / "config.json").read_text()
+    for more in ((), ("--overwrite",), ("--resume",)):
+        result = run_script("sweep.py", *SMALL, "--out", "run", *more, cwd=tmp_path)
+        assert result.returncode == 2
+        assert "holds a training run" in result.stderr
+    assert (tmp_path / "run" / "config.json").read_text() == before
+
+
 def test_folds_hold_out_every_example_once(tmp_path: Path) -> None:
     report = sweep(tmp_path / "out", "--hidden", "16", "--folds", "3", "--lr", "0.1,0.3")
     rows = table(tmp_path / "out")
@@ -102,12 +152,24 @@ def test_folds_hold_out_every_example_once(tmp_path: Path) -> None:
         (("--lr", "fast"), "--lr"),
         (("--val-size", "0"), "decided by validation"),
         (("--folds", "1"), "--folds 1: choose 2 to 1437"),
+        (("--folds", "3", "--val-size", "10"), "exclude each other"),
+        (("--resume", "--overwrite"), "not allowed with"),
+        (("--lr", "nan"), "numbers from 0 up"),
+        (("--lr", ","), "numbers from 0 up"),
+        (("--optimizer", "momentum", "--momentum", "1.5"), "from 0 to below 1"),
     ],
 )
 def test_wrong_flags(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
     result = run_script("sweep.py", *SMALL, *flags, "--out", tmp_path / "out", cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_does_not_fit_leaves_no_folder(tmp_path: Path) -> None:
+    flags = ("--batch-size", "5000", "--out", tmp_path / "out")
+    result = run_script("sweep.py", *SMALL, *flags, cwd=tmp_path)
+    assert result.returncode == 3
     assert not (tmp_path / "out").exists()
 
 

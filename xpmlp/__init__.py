@@ -20,7 +20,7 @@ from xpmlp.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpmlp.penalties import Penalty
 from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
 from xpmlp.stack_loop import ModelSetting, StackModel, fit_stack
-from xpmlp.stacking import model_of, stacked
+from xpmlp.stacking import mlp_of, model_of, stacked
 from xpmlp.summary import summarize
 from xpmlp.training import TrainingState, evaluate, initial_state
 
@@ -65,6 +65,7 @@ __all__ = [
     "history_arrays",
     "initial_state",
     "load_data",
+    "mlp_of",
     "model_of",
     "select_backend",
     "stacked",

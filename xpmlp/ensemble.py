@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from xpmlp.arrays import Array, Namespace, Params
@@ -34,9 +35,16 @@ def evaluate_ensemble(
 ) -> EnsembleScore:
     """Return how good a stack of classifiers is together, and each of them alone.
 
-    Raises `UsageError` for a single model or a regression, `DataError` for data that do not fit.
+    `mlp` is the network of the stack (`mlp_of` where activations differ). Raises `UsageError` for
+    a single model, a regression, or another network's stack, `DataError` for data that do not fit.
     """
-    if stack["layer1.weight"].ndim != 3 or mlp.loss != "cross_entropy":
+    if mlp.loss != "cross_entropy":
+        raise UsageError(f"an ensemble averages probabilities, and {mlp.loss} has none")
+    weights = [stack.get(f"layer{layer}.weight") for layer in range(1, mlp.layers + 1)]
+    shapes = [None if w is None else tuple(w.shape[-2:]) for w in weights]
+    if shapes != list(pairwise(mlp.sizes)) or len(stack) != 2 * mlp.layers:
+        raise UsageError(f"the stack's weights are not those of {mlp}: give it its own network")
+    if stack["layer1.weight"].ndim != 3:
         raise UsageError("an ensemble is a stack of classifiers: stack single models first")
     check_fit(mlp, examples, backend)
     batch, xp = examples.whole(backend), backend.xp

@@ -118,6 +118,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no settings by name")
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: there is no run in it (no {CONFIG})") from error
     except (OSError, ValueError) as error:

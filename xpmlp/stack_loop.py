@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from math import fsum, isfinite
+from numbers import Real
 from operator import mul
 from time import perf_counter
 from typing import Any
@@ -15,14 +16,14 @@ from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.data.batches import DropoutKeys
 from xpmlp.data.source import Source, batches_of
-from xpmlp.errors import UsageError
+from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow, best_row, rows_since_best
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Optimizer
 from xpmlp.penalties import Penalty
 from xpmlp.randomness import random_stream
 from xpmlp.schedules import Constant, Schedule
-from xpmlp.stacking import check_alike, kept, model_of, optimizer_of, stacked, together
+from xpmlp.stacking import check_alike, kept, mlp_of, model_of, optimizer_of, stacked, together
 from xpmlp.training import TrainingState, check_course, check_fit, evaluate_unchecked, train_step
 
 # A stack is rid of its stopped models when fewer than this share of them still train: to
@@ -41,6 +42,15 @@ class ModelSetting:
     optimizer: Optimizer = field(default_factory=SGD)
     l2: float = 0.0
     l1: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, Optimizer):
+            raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
+        for name, lowest in (("learning_rate", "above 0"), ("l2", "from 0"), ("l1", "from 0")):
+            value = getattr(self, name)
+            number = isinstance(value, Real) and isfinite(value)
+            if not number or value < 0 or (value == 0 and name == "learning_rate"):
+                raise UsageError(f"{name} is {value!r}: choose a number {lowest} up")
 
 
 @dataclass
@@ -61,7 +71,15 @@ class StackModel:
 
     @property
     def result(self) -> Params:
-        """The best parameters, or without validation the last."""
+        """The best parameters, or without validation the last.
+
+        Raises `DivergedError` for a model that has diverged before it was any good.
+        """
+        if self.status == "diverged" and self.best_params is None:
+            raise DivergedError(
+                f"the model with learning rate {self.setting.learning_rate:g} diverged before its "
+                "first log point: choose a smaller one"
+            )
         found = self.params if self.best_params is None else self.best_params
         if found is None:
             raise UsageError("the model has not been trained to its end")
@@ -91,6 +109,7 @@ def fit_stack(
     shared out over the backend's threads. Arguments are those of `fit`.
     Raises `UsageError` for settings that make no stack, `DataError` for data that do not fit.
     """
+    settings = list(settings)
     if not settings:
         raise UsageError("there are no settings to train: give one or more")
     check_course(steps, log_every, patience, dropout, validation)
@@ -149,8 +168,8 @@ class _Group:
             [{name: backend.to_device(a) for name, a in single.items()} for single in drawn], xp=xp
         )
         self._stack = list(models)
-        self._configure(params["layer1.weight"])
         with backend.computing():
+            self._configure(params["layer1.weight"])
             state = self._optimizer.init(params, xp=xp)
         self._state = TrainingState(params, state, course.seed)
         self._batches = batches_of(
@@ -166,9 +185,7 @@ class _Group:
     def _configure(self, like: Array) -> None:
         """Put the hyperparameters of the stack's models together; a stopped one has rate 0."""
         settings, xp = [m.setting for m in self._stack], self._backend.xp
-        self._mlp = replace(
-            self._stack[0].mlp, model_activations=tuple(s.activation for s in settings)
-        )
+        self._mlp = mlp_of([model.mlp for model in self._stack])
         self._optimizer = optimizer_of([s.optimizer for s in settings], like=like, xp=xp)
         rates = [m.setting.learning_rate if m.status == "running" else 0.0 for m in self._stack]
         self._rates = together(rates, like=like, xp=xp)
@@ -263,4 +280,5 @@ class _Group:
                     for name, arrays in state.optimizer_state.items()
                 }
             self._stack = list(self.alive)
-        self._configure(state.params["layer1.weight"])
+        with backend.computing():
+            self._configure(state.params["layer1.weight"])

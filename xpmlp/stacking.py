@@ -7,14 +7,17 @@ from dataclasses import fields, replace
 
 from xpmlp.arrays import Array, Namespace, Params, plain
 from xpmlp.errors import UsageError
+from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
 
 
 def stacked(models: Sequence[Params], *, xp: Namespace) -> Params:
     """Return the stack of models: each array with a leading axis, a model each.
 
-    Raises `UsageError` for models of different shapes.
+    Raises `UsageError` for no models, or models of different shapes.
     """
+    if not models:
+        raise UsageError("no models make no stack: give one or more")
     for number, model in enumerate(models):
         shapes = {name: tuple(array.shape) for name, array in model.items()}
         if shapes != {name: tuple(array.shape) for name, array in models[0].items()}:
@@ -23,7 +26,14 @@ def stacked(models: Sequence[Params], *, xp: Namespace) -> Params:
 
 
 def model_of(stack: Params, number: int, *, xp: Namespace) -> Params:
-    """Return a copy of one model of a stack, counted from 0."""
+    """Return a copy of one model of a stack, counted from 0.
+
+    Raises `UsageError` where there is no such model.
+    """
+    first = stack["layer1.weight"]
+    if first.ndim != 3 or not 0 <= number < first.shape[0]:
+        held = f"a stack of {first.shape[0]}" if first.ndim == 3 else "a single model"
+        raise UsageError(f"{held} has no model number {number}: they are counted from 0")
     return {name: xp.asarray(array[number, ...], copy=True) for name, array in stack.items()}
 
 
@@ -33,6 +43,21 @@ def kept(stack: Params, models: Array, *, xp: Namespace) -> Params:
         name: xp.take(array, models, axis=0) if array.ndim else array
         for name, array in stack.items()
     }
+
+
+def mlp_of(mlps: Sequence[MLP]) -> MLP:
+    """Return the network of a stack of models with these, which may differ in activation.
+
+    Raises `UsageError` for networks of different layers or losses.
+    """
+    names = []
+    for mlp in mlps:
+        if (mlp.sizes, mlp.loss) != (mlps[0].sizes, mlps[0].loss):
+            raise UsageError(f"{mlp} and {mlps[0]} make no stack: their layers or losses differ")
+        if not isinstance(mlp.activation, str):
+            raise UsageError(f"{mlp} makes no stack: give all its hidden layers one activation")
+        names.append(mlp.activation)
+    return replace(mlps[0], model_activations=tuple(names) if len(set(names)) > 1 else ())
 
 
 def together(values: Sequence[float], *, like: Array, xp: Namespace) -> float | Array:

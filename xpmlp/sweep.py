@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -120,8 +120,14 @@ def run_stack(job: StackJob) -> list[Outcome]:
     Raises `CheckpointError` for a file that is not such an outcome.
     """
     path = job.folder / f"stack-{job.number}.json"
+    best_path = job.folder / f"stack-{job.number}.h5"
     if path.exists():
-        return read_outcomes(path)
+        outcomes = read_outcomes(path)
+        expected = [(number, job.fold_number, job.number) for number in job.numbers]
+        if [(o.number, o.fold, o.stack) for o in outcomes] != expected:
+            raise CheckpointError(f"{path}: the outcome of another stack: remove it to train anew")
+        if best_path.exists() or all(outcome.best is None for outcome in outcomes):
+            return outcomes
     backend = select_backend(job.device, job.dtype, threads=job.threads)
     train, validation = (part.to_device(backend) for part in (job.fold.train, job.fold.validation))
     sizes = (train.features, *job.candidates[0].hidden, job.outputs)
@@ -135,11 +141,11 @@ def run_stack(job: StackJob) -> list[Outcome]:
     found = [model for model in models if model.best_params is not None]
     if found:
         best = min(found, key=lambda model: _lowest_loss(model.history))
-        state = TrainingState(
-            best.result, {}, best.setting.seed, best.history[-1].step, history=best.history
-        )
-        path_of_best = job.folder / f"stack-{job.number}.h5"
-        save_checkpoint(path_of_best, best.mlp, state, job.record, backend=backend)
+        last = best_row(best.history)
+        rows = best.history if last is None else best.history[: best.history.index(last) + 1]
+        seed, step = best.setting.seed, rows[-1].step
+        state = TrainingState(best.result, {}, seed, step, rows[-1].seconds, rows)
+        save_checkpoint(best_path, best.mlp, state, job.record, backend=backend)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps([asdict(outcome) for outcome in outcomes]), encoding="utf-8")
     part.replace(path)
@@ -163,15 +169,24 @@ def read_outcomes(path: Path) -> list[Outcome]:
         raise CheckpointError(f"{path}: not the outcome of a stack ({error}): remove it") from error
 
 
-def run_stacks(jobs: Sequence[StackJob], processes: int = 1) -> list[Outcome]:
+def run_stacks(
+    jobs: Sequence[StackJob],
+    processes: int = 1,
+    on_stack: Callable[[list[Outcome]], None] = lambda _: None,
+) -> list[Outcome]:
     """Train stacks one after another, or in several processes or a cluster through joblib.
 
     With one process nothing else is started. Otherwise joblib decides where the work goes: its
     own processes, or what `joblib.parallel_config` names, such as a Dask or Ray cluster.
     """
     if processes == 1:
-        return [outcome for job in jobs for outcome in run_stack(job)]
+        outcomes = []
+        for job in jobs:
+            found = run_stack(job)
+            on_stack(found)
+            outcomes += found
+        return outcomes
     from joblib import Parallel, delayed
 
-    found = Parallel(n_jobs=processes)(delayed(run_stack)(job) for job in jobs)
-    return [outcome for outcomes in found for outcome in outcomes]
+    together = Parallel(n_jobs=processes)(delayed(run_stack)(job) for job in jobs)
+    return [outcome for found in together for outcome in found]
