@@ -29,7 +29,7 @@ class StrictBackend(Backend):
         # The library refuses to copy from its second device; a GPU's library has a function.
         return np.array(array._array) if hasattr(array, "_array") else np.array(array)
 
-    def computing(self) -> AbstractContextManager[Any]:
+    def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:  # noqa: ARG002
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
     def synchronize(self) -> None:

@@ -118,6 +118,15 @@ def test_blas_gets_its_threads_back() -> None:
         assert blas_threads() == {2}
 
 
+def test_small_steps_have_their_products_on_one_thread() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        backend = select_backend("cpu", threads=2)
+        for flop, threads in ((1e7, 1), (1e9, 2), (None, 2)):
+            with backend.computing(flop):
+                assert blas_threads() == {threads}
+        assert blas_threads() == {2}
+
+
 def blas_threads() -> set[int]:
     return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
 

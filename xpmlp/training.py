@@ -228,8 +228,9 @@ def train_step(
             multiply=Product,
         )
 
-    with backend.computing():
-        sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop())
+    flop = mlp.step_flop()
+    with backend.computing(flop * batch.size):
+        sums = backend.sum_over_examples(sums_of, batch.size, flop)
         if penalty is not None:
             sums.complete()
             penalty.add_gradients(sums.gradients, state.params, xp=xp)

@@ -73,8 +73,11 @@ class Backend(ABC):
         """Wait until the device has done all work handed to it."""
 
     @abstractmethod
-    def computing(self) -> AbstractContextManager[Any]:
-        """Return the context that computation on this backend's arrays runs in."""
+    def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:
+        """Return the context that computation on this backend's arrays runs in.
+
+        `flop` says about how many floating-point operations it is, where that is known.
+        """
 
     def sum_over_examples(
         self,

@@ -40,7 +40,7 @@ class CupyBackend(Backend):
         """Copy to the host, which waits for the work on this array."""
         return np.asarray(self._cupy.asnumpy(array))
 
-    def computing(self) -> AbstractContextManager[Any]:
+    def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:  # noqa: ARG002
         """Make this backend's device the current one, whichever another backend chose."""
         device: AbstractContextManager[Any] = self.device
         return device
