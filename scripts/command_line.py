@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from xpmlp.errors import UsageError, XpmlpError
@@ -100,6 +101,12 @@ def _result(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:,.4f}"
+
+
+def save_json(report: dict[str, Any], path: Path) -> None:
+    """Write a result, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

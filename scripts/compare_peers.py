@@ -24,6 +24,7 @@ from command_line import (
     positive,
     print_table,
     run,
+    save_json,
 )
 from data_flags import add_data_flags, load_source, normalization_of
 from hyperparameters import batch_sizes, layer_sizes
@@ -108,10 +109,9 @@ def main(arguments: argparse.Namespace) -> int:
         rows = [row for result in report["results"] for row in table_rows(result)]
     else:
         report["results"] = rows = run_race(arguments, names, sizes, data, threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     stem = "peers" if arguments.to_accuracy is None else "to_accuracy"
     path = arguments.out / f"{stem}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_json(report, path)
     if arguments.to_accuracy is None:
         save_peers(report, arguments.out / "peers.png")
     if arguments.json:

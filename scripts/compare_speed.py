@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from command_line import message, new_parser, positive, print_table, run
+from command_line import message, new_parser, positive, print_table, run, save_json
 from data_flags import add_data_flags, load_source, normalization_of
 from hyperparameters import add_network_flags, batch_sizes, network_of
 from machine import measured_on
@@ -136,9 +136,8 @@ def main(arguments: argparse.Namespace) -> int:
         **measured_on(*backends),
         "results": results,
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "speed.json"
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save_json(report, path)
     save_speed(report, arguments.out / "speed.png")
     if arguments.json:
         print(json.dumps(report))

@@ -10,14 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from command_line import add_device_flags, message, new_parser, positive, print_table, run
+from command_line import (
+    add_device_flags,
+    message,
+    new_parser,
+    positive,
+    print_table,
+    run,
+    save_json,
+)
 from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import add_network_flags, network_of
+from hyperparameters import activation_of_all, add_network_flags, network_of
 from machine import measured_on
 
 import xpmlp
 from xpmlp.data import Source
-from xpmlp.errors import UsageError
 from xpmlp.optimizers import Optimizer
 
 
@@ -63,15 +70,14 @@ def main(arguments: argparse.Namespace) -> int:
     scale = normalization_of(arguments, dataset, dataset.train)
     train = dataset.train.normalized(scale).to_device(backend)
     mlp = network_of(arguments, train.features, dataset.classes)
-    if not isinstance(mlp.activation, str):
-        raise UsageError("--activation: give one for all hidden layers")
+    activation = activation_of_all(arguments)
     kind: Optimizer = {"sgd": xpmlp.SGD, "momentum": xpmlp.Momentum, "adam": xpmlp.Adam}[
         arguments.optimizer
     ]()
     base = 0.001 if arguments.optimizer == "adam" else 0.05
     settings = [
         xpmlp.ModelSetting(
-            activation=mlp.activation,
+            activation=activation,
             initializer=arguments.init,
             seed=number,
             learning_rate=base * (1 + number / arguments.models),
@@ -111,9 +117,7 @@ def main(arguments: argparse.Namespace) -> int:
     }
     report = {"data": dataset.name, "rounds": arguments.rounds, **measured_on(backend)}
     report["results"] = [row]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=2) + "\n"
-    (arguments.out / "stacks.json").write_text(text, encoding="utf-8")
+    save_json(report, arguments.out / "stacks.json")
     if arguments.json:
         print(json.dumps(report))
     else:

@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from command_line import (
+    add_device_flags,
+    message,
+    new_parser,
+    positive,
+    print_result,
+    run,
+    save_json,
+)
 from data_flags import add_data_flags, add_split_flags, prepare_data
 from hyperparameters import (
+    activation_of_all,
     add_network_flags,
     add_optimizer_flags,
     learning_rate_of,
@@ -66,12 +74,11 @@ def main(arguments: argparse.Namespace) -> int:
     mlp = network_of(arguments, data.train.features, data.dataset.classes)
     if mlp.loss != "cross_entropy":
         raise UsageError(f"--loss {mlp.loss} has no probabilities to average: leave it out")
-    if not isinstance(mlp.activation, str):
-        raise UsageError("--activation: give one for all hidden layers")
+    activation = activation_of_all(arguments)
     optimizer, rate = optimizer_of(arguments), learning_rate_of(arguments)
     settings = [
         xpmlp.ModelSetting(
-            activation=mlp.activation,
+            activation=activation,
             initializer=arguments.init,
             seed=arguments.seed + member,
             learning_rate=rate,
@@ -125,9 +132,8 @@ def main(arguments: argparse.Namespace) -> int:
         "accuracy_of_the_first_n": [score.accuracy for score in scores],
         **measured_on(backend),
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "ensemble.json"
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_json(report, path)
     together = [score.accuracy for score in scores]
     save_ensemble(whole.member_accuracies, together, arguments.out / "ensemble.png")
     plain = {k: v for k, v in report.items() if not isinstance(v, list | dict)}

@@ -9,7 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from command_line import add_device_flags, message, new_parser, positive, print_table, run
+from command_line import (
+    add_device_flags,
+    message,
+    new_parser,
+    positive,
+    print_table,
+    run,
+    save_json,
+)
 from data_flags import add_data_flags, load_source, normalization_of
 from hyperparameters import add_network_flags, batch_sizes, network_of
 from machine import measured_on
@@ -71,9 +79,8 @@ def main(arguments: argparse.Namespace) -> int:
         **measured_on(backend),
         "results": rows,
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path, picture = arguments.out / "throughput.json", arguments.out / "throughput.png"
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_json(report, path)
     save_throughput(rows, picture, f"forward pass of {mlp} on {backend.device_name}")
     if arguments.json:
         print(json.dumps(report))

@@ -141,6 +141,14 @@ def network_of(arguments: argparse.Namespace, features: int, outputs: int) -> ML
     return MLP((features, *arguments.hidden, outputs), activation, arguments.loss)
 
 
+def activation_of_all(arguments: argparse.Namespace) -> str:
+    """Return the one activation of all hidden layers; raises `UsageError` for several."""
+    names: tuple[str, ...] = arguments.activation
+    if len(names) > 1:
+        raise UsageError("--activation: give one for all hidden layers")
+    return names[0]
+
+
 def penalty_of(arguments: argparse.Namespace) -> Penalty | None:
     """Return the penalty that the flags describe, if there is one."""
     if arguments.l2 or arguments.l1:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from command_line import save_json
 from grids import Point, shown
 
 from xpmlp.history import LogRow
@@ -83,7 +83,7 @@ def write_results(
     seeds: range,
 ) -> None:
     """Write sweep.json, sweep.csv with a row a model, curves.png, and heat_map.png for two axes."""
-    (out / "sweep.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    save_json(report, out / "sweep.json")
     with (out / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = list(points[0].values)

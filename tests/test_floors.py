@@ -13,6 +13,7 @@ from conftest import REPOSITORY
 FLOORS = {
     "errors": 0,
     "arrays": 0,
+    "parts": 0,
     "backends": 1,
     "randomness": 1,
     "activations": 1,

@@ -14,6 +14,11 @@ Namespace: TypeAlias = Any
 Params: TypeAlias = dict[str, Array]
 
 
+def copied(arrays: Params, *, xp: Namespace) -> Params:
+    """Return copies, which updates in place of the originals do not reach."""
+    return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}
+
+
 def plain(value: float | Array) -> float | Array:
     """Return a number as a Python float, which never widens float32 as numpy's float64 would."""
     # The usual case first: asking for a Real costs more than some of a small step's sums.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from xpmlp.arrays import Array, Namespace, Params, is_weight
+from xpmlp.arrays import Array, Namespace, copied, is_weight
 from xpmlp.backends import Backend, Summable
 from xpmlp.data.source import Source
 from xpmlp.mlp import MLP
@@ -72,9 +72,9 @@ def diagnose(
             penalty.add_gradients(gradients, state.params, xp=xp)
         norms = {name: _norm(g, xp) for name, g in gradients.items() if is_weight(name)}
         moved, _ = optimizer.update(
-            _copies(state.params, xp),
+            copied(state.params, xp=xp),
             gradients,
-            {kind: _copies(arrays, xp) for kind, arrays in state.optimizer_state.items()},
+            {kind: copied(arrays, xp=xp) for kind, arrays in state.optimizer_state.items()},
             learning_rate=learning_rate,
             xp=xp,
         )
@@ -112,7 +112,3 @@ class _FlatCounts(Summable):
 def _norm(array: Array, xp: Namespace) -> Array:
     """‖W‖ of the last two axes."""
     return xp.sqrt(xp.sum(array * array, axis=(-2, -1)))
-
-
-def _copies(arrays: Params, xp: Namespace) -> Params:
-    return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}

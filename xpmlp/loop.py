@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, isfinite
 from time import perf_counter
 
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, DropoutKeys
 from xpmlp.data.source import Source, batches_of
@@ -231,7 +231,7 @@ class _Run:
         state.interval = Interval()
         self._good.interval = Interval()
         if best_row(state.history) is row:
-            state.best_params = _copies(state.params, self._backend.xp)
+            state.best_params = copied(state.params, xp=self._backend.xp)
         return row
 
     def _evaluate(self, name: str, examples: Source) -> tuple[float, float | None]:
@@ -294,8 +294,8 @@ class _Run:
         interval = state.interval
         return replace(
             state,
-            params=_copies(state.params, xp),
-            optimizer_state={k: _copies(v, xp) for k, v in state.optimizer_state.items()},
+            params=copied(state.params, xp=xp),
+            optimizer_state={k: copied(v, xp=xp) for k, v in state.optimizer_state.items()},
             interval=replace(interval, losses=list(interval.losses)),
         )
 
@@ -305,7 +305,3 @@ class _Run:
         state.params = good.params
         state.optimizer_state = good.optimizer_state
         self._good = self._copy()
-
-
-def _copies(arrays: Params, xp: Namespace) -> Params:
-    return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}

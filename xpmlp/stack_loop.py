@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from math import fsum, isfinite
 from numbers import Real
 from operator import mul
@@ -20,6 +19,7 @@ from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow, best_row, rows_since_best
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Optimizer
+from xpmlp.parts import even_parts
 from xpmlp.penalties import Penalty
 from xpmlp.randomness import random_stream
 from xpmlp.schedules import Constant, Schedule
@@ -120,12 +120,10 @@ def fit_stack(
             check_fit(models[0].mlp, examples, backend)
     # Neighbours of the same activation are worked on together.
     order = sorted(range(len(models)), key=lambda k: settings[k].activation)
-    count = backend.shares(len(models))
-    ends = [len(models) * share // count for share in range(count + 1)]
     course = _Course(train, validation, batch_size, schedule or Constant(), dropout, patience, seed)
     groups = [
-        _Group([models[k] for k in order[start:stop]], course, backend)
-        for start, stop in pairwise(ends)
+        _Group([models[k] for k in order[part]], course, backend)
+        for part in even_parts(len(models), backend.shares(len(models)))
     ]
     every = log_every or batches_of(train, batch_size, seed=seed, backend=backend).steps_per_epoch
 

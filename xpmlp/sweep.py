@@ -14,6 +14,7 @@ from xpmlp.checkpoint import save_checkpoint
 from xpmlp.data.source import Source
 from xpmlp.errors import CheckpointError
 from xpmlp.history import LogRow, best_row
+from xpmlp.parts import even_parts
 from xpmlp.stack_loop import ModelSetting, fit_stack
 from xpmlp.training import TrainingState
 
@@ -95,8 +96,7 @@ def stacks_of(
         one = model_bytes(candidates[numbers[0]], features, outputs, batch_size, value_bytes)
         most = max(1, int(memory // one))
         parts = -(-len(numbers) // most)
-        ends = [len(numbers) * part // parts for part in range(parts + 1)]
-        stacks += [numbers[start:stop] for start, stop in pairwise(ends)]
+        stacks += [numbers[part] for part in even_parts(len(numbers), parts)]
     return stacks
 
 

@@ -145,22 +145,15 @@ class Laboratory:
             backend=self.backend,
             initializer=setting.initializer,
         )
-        an_epoch = steps_per_epoch(len(split.train), setting.batch_size or len(split.train))
         for row in xpmlp.fit(
             mlp,
             state,
             split.train,
             optimizer=setting.optimizer,
             learning_rate=setting.learning_rate,
-            schedule=xpmlp.StepDecay(setting.halved_at) if setting.halved_at else None,
-            batch_size=setting.batch_size,
-            steps=setting.steps or setting.epochs * an_epoch,
-            log_every=max(1, round(an_epoch / setting.validations)),
             train_exact=setting.train_exact,
-            validation=split.validation,
             test=test,
-            patience=setting.patience,
-            backend=self.backend,
+            **self._course(setting, split),
         ):
             if on_row is not None:
                 on_row(row)
@@ -175,23 +168,32 @@ class Laboratory:
         """Train as several settings say; those of one shape and course as one stack."""
         groups: dict[Any, list[str]] = {}
         for name, setting in settings.items():
-            groups.setdefault(self._course(setting), []).append(name)
+            # Models of one stack differ in these at most.
+            shape = replace(
+                setting, learning_rate=0.0, activation="", initializer="", optimizer=xpmlp.SGD()
+            )
+            groups.setdefault((shape, type(setting.optimizer)), []).append(name)
         trained: dict[str, Trained] = {}
         for names in groups.values():
             trained |= self._train_stack({name: settings[name] for name in names}, split)
         return {name: trained[name] for name in settings}
 
-    @staticmethod
-    def _course(setting: Setting) -> tuple[Setting, type[Optimizer]]:
-        """Return what models of one stack have in common."""
-        common = Setting(setting.hidden)
-        same = {"learning_rate", "activation", "initializer", "optimizer"}
-        kept = {k: v for k, v in vars(setting).items() if k not in same}
-        return replace(common, **kept), type(setting.optimizer)
+    def _course(self, setting: Setting, split: Split) -> dict[str, Any]:
+        """Return what `fit` and `fit_stack` are both told of a training."""
+        size = setting.batch_size
+        an_epoch = steps_per_epoch(len(split.train), size or len(split.train))
+        return {
+            "batch_size": size,
+            "steps": setting.steps or setting.epochs * an_epoch,
+            "log_every": max(1, round(an_epoch / setting.validations)),
+            "schedule": xpmlp.StepDecay(setting.halved_at) if setting.halved_at else None,
+            "validation": split.validation,
+            "patience": setting.patience,
+            "backend": self.backend,
+        }
 
     def _train_stack(self, settings: dict[str, Setting], split: Split) -> dict[str, Trained]:
         common, start = next(iter(settings.values())), time.perf_counter()
-        an_epoch = steps_per_epoch(len(split.train), common.batch_size or len(split.train))
         *_, models = xpmlp.fit_stack(
             self.mlp(common).sizes,
             [
@@ -205,14 +207,8 @@ class Laboratory:
                 for s in settings.values()
             ],
             split.train,
-            batch_size=common.batch_size,
-            steps=common.steps or common.epochs * an_epoch,
-            log_every=max(1, round(an_epoch / common.validations)),
-            schedule=xpmlp.StepDecay(common.halved_at) if common.halved_at else None,
-            validation=split.validation,
-            patience=common.patience,
             seed=common.seed,
-            backend=self.backend,
+            **self._course(common, split),
         )
         message(
             f"{', '.join(settings)}: {self.mlp(common)}, a stack of {len(settings)}, "
