@@ -25,7 +25,7 @@ from timing import forward_seconds
 
 import xpmlp
 from xpmlp.plots import require_matplotlib, save_throughput
-from xpmlp.randomness import random_stream
+from xpmlp.training import initial_params
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,8 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     normalization = normalization_of(arguments, dataset, dataset.train)
     train = dataset.train.normalized(normalization).to_device(backend)
     mlp = network_of(arguments, train.features, dataset.classes)
-    drawn = mlp.init(random_stream(0, "weights"), arguments.init)
-    params = {name: backend.to_device(array) for name, array in drawn.items()}
+    params = initial_params(mlp, seed=0, backend=backend, initializer=arguments.init)
     wanted = [len(train) if size == "full" else int(size) for size in arguments.batch_sizes]
     sizes = sorted({size for size in wanted if size <= len(train)})
     seconds: dict[int, list[float]] = {size: [] for size in sizes}

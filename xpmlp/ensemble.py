@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend, Summable
@@ -79,5 +79,5 @@ class _Sums(Summable):
         self.correct += other.correct
         self.members += other.members
 
-    def complete(self) -> Any:
+    def complete(self) -> None:
         """Nothing is put off."""

@@ -74,7 +74,7 @@ def fit(
     log_every = log_every or batches.steps_per_epoch
     check_course(steps, log_every, patience, dropout, validation)
     if state.params["layer1.weight"].ndim != 2:
-        raise UsageError("fit trains one model: a stack is trained with train_step")
+        raise UsageError("fit trains one model: a stack is trained with fit_stack")
     keys = DropoutKeys(mlp.layers - 1, batches.steps_per_epoch, seed=state.seed, backend=backend)
     stepper = _Stepper(
         mlp,

@@ -43,7 +43,7 @@ def softmax_cross_entropy(
     shifted -= xp.log(total)
     shifted *= y
     a /= total
-    return _weighted(shifted, _error(a, y), -scale, scale, weights, xp)
+    return _weighted(shifted, output_error(a, y, xp=xp), -scale, scale, weights, xp)
 
 
 def output_error(a: Array, targets: Array, *, xp: Namespace) -> Array:
@@ -51,11 +51,7 @@ def output_error(a: Array, targets: Array, *, xp: Namespace) -> Array:
 
     targets class ids (..., N) of an integer dtype, or rows of probabilities (..., N, C).
     """
-    return _error(a, one_hot(targets, a.shape[-1], like=a, xp=xp))
-
-
-def _error(a: Array, y: Array) -> Array:
-    return a - y
+    return a - one_hot(targets, a.shape[-1], like=a, xp=xp)
 
 
 def mean_squared_error(

@@ -21,10 +21,16 @@ from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Optimizer
 from xpmlp.parts import even_parts
 from xpmlp.penalties import Penalty
-from xpmlp.randomness import random_stream
 from xpmlp.schedules import Constant, Schedule
 from xpmlp.stacking import check_alike, kept, mlp_of, model_of, optimizer_of, stacked, together
-from xpmlp.training import TrainingState, check_course, check_fit, evaluate_unchecked, train_step
+from xpmlp.training import (
+    TrainingState,
+    check_course,
+    check_fit,
+    evaluate_unchecked,
+    initial_params,
+    train_step,
+)
 
 # A stack is rid of its stopped models when fewer than this share of them still train: to
 # gather the others costs about a step.
@@ -46,19 +52,20 @@ class ModelSetting:
     def __post_init__(self) -> None:
         if not isinstance(self.optimizer, Optimizer):
             raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
-        for name, lowest in (("learning_rate", "above 0"), ("l2", "from 0"), ("l1", "from 0")):
+        for name, zero in (("learning_rate", False), ("l2", True), ("l1", True)):
             value = getattr(self, name)
             number = isinstance(value, Real) and isfinite(value)
-            if not number or value < 0 or (value == 0 and name == "learning_rate"):
-                raise UsageError(f"{name} is {value!r}: choose a number {lowest} up")
+            if not number or value < 0 or (value == 0 and not zero):
+                allowed = "from 0 up" if zero else "above 0"
+                raise UsageError(f"{name} is {value!r}: choose a number {allowed}")
 
 
 @dataclass
 class StackModel:
     """One model of a stack: its setting, what it has come to, and how it ended.
 
-    `params` are the last parameters and `best_params` those of the lowest validation loss, on
-    the device; both are set when the model has ended, with `status` "completed",
+    `params` are the last parameters, set when the model has ended, and `best_params` those of
+    the lowest validation loss so far, on the device; `status` is "running", or then "completed",
     "early_stopped" or "diverged".
     """
 
@@ -158,13 +165,13 @@ class _Group:
         self.alive = models
         self._course, self._backend = course, backend
         xp = backend.xp
-        drawn = [
-            m.mlp.init(random_stream(m.setting.seed, "weights"), m.setting.initializer)
+        singles = [
+            initial_params(
+                m.mlp, seed=m.setting.seed, backend=backend, initializer=m.setting.initializer
+            )
             for m in models
         ]
-        params = stacked(
-            [{name: backend.to_device(a) for name, a in single.items()} for single in drawn], xp=xp
-        )
+        params = stacked(singles, xp=xp)
         self._stack = list(models)
         with backend.computing():
             self._configure(params["layer1.weight"])

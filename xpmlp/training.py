@@ -179,12 +179,17 @@ class TrainingState:
         return self.params if self.best_params is None else self.best_params
 
 
+def initial_params(mlp: MLP, *, seed: int, backend: Backend, initializer: str = "xavier") -> Params:
+    """Draw the initial weights of a seed and move them to the backend's device."""
+    drawn = mlp.init(random_stream(seed, "weights"), initializer)
+    return {name: backend.to_device(array) for name, array in drawn.items()}
+
+
 def initial_state(
     mlp: MLP, optimizer: Optimizer, *, seed: int, backend: Backend, initializer: str = "xavier"
 ) -> TrainingState:
-    """Draw the initial weights of a seed and move them to the backend's device."""
-    drawn = mlp.init(random_stream(seed, "weights"), initializer)
-    params = {name: backend.to_device(array) for name, array in drawn.items()}
+    """Return the state before the first step, with the initial weights of a seed."""
+    params = initial_params(mlp, seed=seed, backend=backend, initializer=initializer)
     with backend.computing():
         return TrainingState(params, optimizer.init(params, xp=backend.xp), seed)
 

@@ -10,6 +10,7 @@ import xpmlp
 from recipes.laboratory import Laboratory, Setting, Split, Trained
 from xpmlp.plots import save_overlay, save_throughput
 from xpmlp.randomness import random_stream
+from xpmlp.training import initial_params
 
 TITLE = "A shallow and a deep network: throughput, gradients, a study of settings"
 SHALLOW, DEEP, REVIEW = (150,), (150, 200, 150, 50), (100, 200, 50)
@@ -41,8 +42,7 @@ def throughput(lab: Laboratory) -> None:
     split = lab.split("standard")
     setting = Setting(SHALLOW)
     mlp, backend, count = lab.mlp(setting), lab.backend, len(split.train)
-    drawn = mlp.init(random_stream(0, "weights"))
-    params = {name: backend.to_device(array) for name, array in drawn.items()}
+    params = initial_params(mlp, seed=0, backend=backend)
     rows: list[dict[str, Any]] = []
     for size in sorted({min(size, count) for size in SIZES}):
         seconds = min(forward_seconds(mlp, params, split.train, size, backend) for _ in range(3))

@@ -8,7 +8,7 @@ import xpmlp
 from recipes.laboratory import Laboratory, Setting
 from xpmlp.plots import save_curves
 from xpmlp.randomness import random_stream
-from xpmlp.training import loss_and_gradients
+from xpmlp.training import initial_params, loss_and_gradients
 
 TITLE = "Backpropagation through one hidden layer"
 
@@ -98,8 +98,7 @@ def average(lab: Laboratory, mlp: xpmlp.MLP) -> None:
     exact = xpmlp.select_backend(lab.backend.device_name, "float64")
     scale = lab.split("standard", train_size=64).normalization
     few = lab.dataset.train.first(64).normalized(scale).to_device(exact)
-    drawn = mlp.init(random_stream(0, "weights"))
-    params = {name: exact.to_device(array) for name, array in drawn.items()}
+    params = initial_params(mlp, seed=0, backend=exact)
 
     def gradients(rows: slice) -> dict[str, np.ndarray]:
         x, y = few.whole(exact).read(rows)
