@@ -25,7 +25,6 @@ from xpmlp import (
 from xpmlp.activations import ACTIVATIONS
 from xpmlp.errors import UsageError
 from xpmlp.initializers import INITIALIZERS
-from xpmlp.losses import LOSSES
 from xpmlp.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.schedules import Schedule
 
@@ -59,7 +58,7 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--loss",
         default="cross_entropy",
-        choices=LOSSES,
+        choices=("cross_entropy", "mean_squared_error"),
         help="cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
     )
     group.add_argument(

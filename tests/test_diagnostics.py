@@ -53,7 +53,7 @@ def test_norms_are_those_of_the_next_step(backend: Backend) -> None:
         np.testing.assert_array_equal(backend.to_host(w), before[name])
         assert not backend.to_host(state.optimizer_state["velocity"][name]).any()
     gradients = loss_and_gradients(
-        mlp, state.params, examples.x, examples.y, examples=40, xp=backend.xp
+        mlp, state.params, examples.x, examples.y, scale=1 / 40, xp=backend.xp
     ).gradients
     for layer in layers:
         w = before[f"layer{layer.layer}.weight"]

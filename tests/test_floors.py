@@ -40,12 +40,13 @@ FLOORS = {
     "summary": 4,
     "runs": 5,
     "sweep": 5,
+    "estimators": 5,
     "plots": 5,
 }
 
 # Everything else receives a namespace and knows no library.
 NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
-NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots"}
+NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots", "estimators"}
 # Formulas and steps: only functions of the namespace that they are handed.
 MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
 MATHEMATICS += [
@@ -103,6 +104,8 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert not libraries & {"cupy", "array_api_compat"}
     if room(path) != "plots":
         assert "matplotlib" not in libraries
+    if room(path) != "estimators":
+        assert "sklearn" not in libraries
 
 
 @pytest.mark.parametrize("name", MATHEMATICS)

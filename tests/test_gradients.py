@@ -41,7 +41,7 @@ def loss_and_gradients_of(
     x, y = backend.to_device(x), backend.to_device(y)
     sums = backend.sum_over_examples(
         lambda piece: loss_and_gradients(
-            mlp, device, x[piece, ...], y[piece, ...], examples=n, xp=backend.xp
+            mlp, device, x[piece, ...], y[piece, ...], scale=1 / n, xp=backend.xp
         ),
         n,
     )

@@ -8,8 +8,10 @@ import pytest
 from xpmlp.backends import Backend
 from xpmlp.losses import (
     LOSSES,
+    binary_cross_entropy,
     cross_entropy,
     mean_squared_error,
+    poisson_deviance,
     softmax,
     softmax_backward,
     softmax_cross_entropy,
@@ -78,3 +80,24 @@ def test_weights_scale_each_example(backend: Backend, name: str) -> None:
     assert float(backend.to_host(weighted)) == pytest.approx(float(expected), rel=1e-13)
     rows = np.concatenate([w[i] * backend.to_host(each[i][1]) for i in range(3)])
     np.testing.assert_allclose(backend.to_host(gradient), rows, rtol=1e-13)
+
+
+def test_sigmoid_cross_entropy_is_exact_for_large_logits(backend: Backend) -> None:
+    # −ln σ(800) = e^−800 ≈ 0, −ln σ(−800) = 800; a − y to the last digit of e^−30.
+    z = backend.to_device(np.array([[800.0, -800.0, -30.0]]))
+    y = backend.to_device(np.array([[1.0, 1.0, 0.0]]))
+    loss, gradient = binary_cross_entropy(z, y, xp=backend.xp)
+    assert float(backend.to_host(loss)) == pytest.approx(800 + np.log1p(np.exp(-30)), rel=1e-15)
+    expected = [[0.0, -1.0, np.exp(-30) / (1 + np.exp(-30))]]
+    np.testing.assert_allclose(backend.to_host(gradient), expected, rtol=1e-15)
+
+
+def test_poisson_deviance_of_exact_counts_is_zero(backend: Backend) -> None:
+    counts = np.array([[1.0, 7.0]])
+    z = backend.to_device(np.log(counts))
+    loss, gradient = poisson_deviance(z, backend.to_device(counts), xp=backend.xp)
+    assert float(backend.to_host(loss)) == pytest.approx(0, abs=1e-14)
+    np.testing.assert_allclose(backend.to_host(gradient), [[0, 0]], atol=1e-14)
+    z = backend.to_device(np.array([[-2.0]]))  # of the count 0 the deviance is a = e^z
+    loss, _ = poisson_deviance(z, backend.to_device(np.array([[0.0]])), xp=backend.xp)
+    assert float(backend.to_host(loss)) == pytest.approx(np.exp(-2.0), rel=1e-15)

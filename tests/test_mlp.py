@@ -37,7 +37,7 @@ def test_gradients_equal_central_differences(backend: Backend, sizes: tuple[int,
 
     def sums(host: HostParams) -> tuple[float, Params]:
         result = loss_and_gradients(
-            mlp, to_device(backend, host), x_device, y_device, examples=len(x), xp=backend.xp
+            mlp, to_device(backend, host), x_device, y_device, scale=1 / len(x), xp=backend.xp
         )
         return float(backend.to_host(result.loss)), result.gradients
 
@@ -60,7 +60,7 @@ def test_slices_add_up_to_the_batch(backend: Backend) -> None:
             device_params,
             x_device[start:stop, ...],
             y_device[start:stop],
-            examples=40,
+            scale=1 / 40,
             xp=backend.xp,
         )
 
@@ -88,7 +88,7 @@ def test_stack_equals_its_models(backend: Backend) -> None:
 
     def sums(params: HostParams) -> Sums:
         return loss_and_gradients(
-            mlp, to_device(backend, params), x_device, y_device, examples=len(x), xp=backend.xp
+            mlp, to_device(backend, params), x_device, y_device, scale=1 / len(x), xp=backend.xp
         )
 
     together = sums(stacked)
@@ -119,7 +119,7 @@ def test_caller_keeps_its_arrays_and_its_dtype(make_backend: MakeBackend) -> Non
         {name: given[name] for name in params},
         given["x"],
         given["y"],
-        examples=7,
+        scale=1 / 7,
         xp=backend.xp,
     )
     assert result.loss.dtype == backend.dtype

@@ -66,7 +66,7 @@ def test_splitting_a_batch_anywhere_changes_nothing(
     cut = data.draw(st.integers(1, examples - 1))
 
     def sums(rows: slice) -> Sums:
-        return loss_and_gradients(mlp, params, x[rows], y[rows], examples=examples, xp=XP)
+        return loss_and_gradients(mlp, params, x[rows], y[rows], scale=1 / examples, xp=XP)
 
     parts = sums(slice(0, cut))
     parts += sums(slice(cut, examples))
@@ -110,6 +110,8 @@ def test_activation_keeps_dtype_and_argument(name: str, dtype: str, values: np.n
 @pytest.mark.parametrize("loss", LOSSES)
 @given(logits=LOGITS, dtype=st.sampled_from(["float32", "float64"]))
 def test_loss_keeps_dtype_and_arguments(loss: str, logits: np.ndarray, dtype: str) -> None:
+    if loss == "poisson_deviance":
+        logits = np.minimum(logits, 50)  # a count of e^89 is beyond float32
     outputs = logits.astype(dtype)
     targets = np.zeros(len(outputs), dtype=np.int64)
     weights = np.ones(len(outputs), dtype=dtype)

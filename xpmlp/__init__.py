@@ -1,5 +1,7 @@
 """Multi-layer perceptrons with hand-written backpropagation, on numpy and CuPy arrays."""
 
+from typing import TYPE_CHECKING, Any
+
 from xpmlp.backends import Backend, select_backend
 from xpmlp.data import (
     Dataset,
@@ -24,6 +26,9 @@ from xpmlp.stacking import mlp_of, model_of, stacked
 from xpmlp.summary import summarize
 from xpmlp.training import TrainingState, evaluate, initial_state
 
+if TYPE_CHECKING:
+    from xpmlp.estimators import MLPClassifier, MLPRegressor
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -41,6 +46,8 @@ __all__ = [
     "GradientRow",
     "LayerDiagnostics",
     "LogRow",
+    "MLPClassifier",
+    "MLPRegressor",
     "ModelSetting",
     "Momentum",
     "Nesterov",
@@ -71,3 +78,18 @@ __all__ = [
     "stacked",
     "summarize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimators when they are asked for: scikit-learn is an extra, and slow to load."""
+    if name not in ("MLPClassifier", "MLPRegressor"):
+        raise AttributeError(f"module 'xpmlp' has no attribute {name!r}")
+    try:
+        from xpmlp import estimators
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "sklearn":
+            raise
+        raise ModuleNotFoundError(
+            f'{name} needs scikit-learn: pip install "xpmlp[sklearn]"', name="sklearn"
+        ) from error
+    return getattr(estimators, name)

@@ -55,7 +55,8 @@ def diagnose(
 
     def gradient_sums(piece: slice) -> Sums:
         x, y = batch.read(piece)
-        return loss_and_gradients(mlp, state.params, x, y, examples=n, xp=xp)
+        weights = batch.weights_of(piece)
+        return loss_and_gradients(mlp, state.params, x, y, scale=scale, weights=weights, xp=xp)
 
     def flat_counts(piece: slice) -> _FlatCounts:
         outputs = mlp.hidden_outputs(state.params, batch.read(piece)[0], xp=xp)
@@ -66,6 +67,7 @@ def diagnose(
         return _FlatCounts(counts)
 
     with backend.computing():
+        scale = batch.scale(xp=xp)
         gradients = backend.sum_over_examples(gradient_sums, n).gradients
         counts = backend.sum_over_examples(flat_counts, n).units
         if penalty is not None:

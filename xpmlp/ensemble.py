@@ -56,13 +56,17 @@ def evaluate_ensemble(
         rows = one_hot(y, mean.shape[-1], like=mean, xp=xp)
         # Probabilities of a class may all underflow; what is then meant is not infinite.
         tiny = xp.finfo(mean.dtype).smallest_normal
-        loss = -xp.sum(rows * xp.log(xp.maximum(mean, tiny)))
-        return _Sums(loss, count_correct(mean, y, xp=xp), count_correct(members, y, xp=xp))
+        terms, weights = rows * xp.log(xp.maximum(mean, tiny)), batch.weights_of(piece)
+        if weights is not None:
+            terms *= weights[:, None]
+        correct, each = (count_correct(p, y, xp=xp, weights=weights) for p in (mean, members))
+        return _Sums(-xp.sum(terms), correct, each)
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop() / 3)
+        total = batch.size if batch.weights is None else backend.to_host(xp.sum(batch.weights))
     loss, correct, members = (
-        backend.to_host(total) / batch.size for total in (sums.loss, sums.correct, sums.members)
+        backend.to_host(part) / total for part in (sums.loss, sums.correct, sums.members)
     )
     return EnsembleScore(loss.tolist(), correct.tolist(), members.tolist())
 

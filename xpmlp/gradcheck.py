@@ -104,8 +104,13 @@ def _backpropagated(
     xp, n = backend.xp, len(examples)
     device = {name: backend.to_device(array) for name, array in params.items()}
     with backend.computing():
-        x, y = examples.whole(backend).read(slice(0, n))
-        gradients = loss_and_gradients(mlp, device, x, y, examples=n, xp=xp).gradients
+        batch = examples.whole(backend)
+        x, y = batch.read(slice(0, n))
+        scale = batch.scale(xp=xp)
+        gradients = loss_and_gradients(
+            mlp, device, x, y, scale=scale, weights=batch.weights, xp=xp
+        ).gradients
+        penalty = penalty.in_a_batch(scale)
         penalty.add_gradients(gradients, device, xp=xp)
     return {name: backend.to_host(gradient) for name, gradient in gradients.items()}
 
@@ -122,9 +127,13 @@ class _Check:
         backend: Backend,
         penalty: Penalty,
     ) -> None:
-        self._mlp, self._backend, self._penalty = mlp, backend, penalty
+        self._mlp, self._backend = mlp, backend
         self._n = len(examples)
-        self._x, self._y = examples.whole(backend).read(slice(0, self._n))
+        batch = examples.whole(backend)
+        self._x, self._y = batch.read(slice(0, self._n))
+        with backend.computing():
+            self._scale, self._weights = batch.scale(xp=backend.xp), batch.weights
+            self._penalty = penalty.in_a_batch(self._scale)
         self._host, self._gradients = params, gradients
         self._device: Params = {name: backend.to_device(array) for name, array in params.items()}
         self._kinked = any(f.kinked for f in mlp.activations)
@@ -200,7 +209,9 @@ class _Check:
         xp = self._backend.xp
         with self._backend.computing():
             outputs, _ = self._mlp.forward(params, self._x, xp=xp)
-            loss, _ = self._mlp.loss_function(outputs, self._y, scale=1 / self._n, xp=xp)
+            loss, _ = self._mlp.loss_function(
+                outputs, self._y, scale=self._scale, weights=self._weights, xp=xp
+            )
             return self._backend.to_host(loss + self._penalty.loss(params, xp=xp))
 
     def _crosses_kink(self, params: Params, entries: int) -> np.ndarray:

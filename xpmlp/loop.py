@@ -9,7 +9,7 @@ from time import perf_counter
 
 from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
-from xpmlp.data.batches import Batches, DropoutKeys
+from xpmlp.data.batches import Batches, DropoutKeys, Order
 from xpmlp.data.source import Source, batches_of
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow, best_row, rows_since_best
@@ -44,8 +44,10 @@ def fit(
     steps: int,
     backend: Backend,
     batch_size: int | None = None,
+    order: Order | None = None,
     schedule: Schedule | None = None,
     penalty: Penalty | None = None,
+    penalized_loss: bool = False,
     dropout: float = 0.0,
     log_every: int | None = None,
     train_exact: bool = False,
@@ -59,7 +61,9 @@ def fit(
     """Train `state` up to step `steps`, yielding a row every `log_every` steps and at the end.
 
     Examples are on the backend's device. A `batch_size` of None is the full batch, a
-    `log_every` of None an epoch; `dropout` is the share of hidden units left out of a step.
+    `log_every` of None an epoch; `order(epoch)` gives another order of the examples than the
+    seed's; `dropout` is the share of hidden units left out of a step.
+    `penalized_loss` adds the penalty to the training loss of a row.
     Stops early when `patience` validations in a row have not been better than the best before
     them. `state.result` holds the best weights, whatever ended the run.
     `on_step` gets the number of each step that is done, and may return True to end the run.
@@ -70,7 +74,7 @@ def fit(
     for examples in (train, validation, test):
         if examples is not None:
             check_fit(mlp, examples, backend)
-    batches = batches_of(train, batch_size, seed=state.seed, backend=backend)
+    batches = batches_of(train, batch_size, seed=state.seed, backend=backend, order=order)
     log_every = log_every or batches.steps_per_epoch
     check_course(steps, log_every, patience, dropout, validation)
     if state.params["layer1.weight"].ndim != 2:
@@ -83,6 +87,7 @@ def fit(
         float(learning_rate),
         schedule or Constant(),
         penalty,
+        penalized_loss,
         dropout,
         keys if dropout else None,
         backend,
@@ -126,6 +131,7 @@ class _Stepper:
     learning_rate: float
     schedule: Schedule
     penalty: Penalty | None
+    penalized_loss: bool
     dropout: float
     dropout_keys: DropoutKeys | None
     backend: Backend
@@ -145,6 +151,7 @@ class _Stepper:
             learning_rate=self.rate(state.step),
             backend=self.backend,
             penalty=self.penalty,
+            penalized_loss=self.penalized_loss,
             dropout=self.dropout,
             dropout_keys=self.dropout_keys and self.dropout_keys.of(state.step),
         )

@@ -27,7 +27,7 @@ def softmax_cross_entropy(
     targets: Array,
     *,
     xp: Namespace,
-    scale: float = 1.0,
+    scale: float | Array = 1.0,
     weights: Array | None = None,
 ) -> tuple[Array, Array]:
     """C = −scale Σ_n w_n Σ_i y_ni ln a_ni with a = softmax(z), and ∂C/∂z = scale w (a − y).
@@ -59,7 +59,7 @@ def mean_squared_error(
     targets: Array,
     *,
     xp: Namespace,
-    scale: float = 1.0,
+    scale: float | Array = 1.0,
     weights: Array | None = None,
 ) -> tuple[Array, Array]:
     """C = (scale / K) Σ_n w_n Σ_k (z_nk − y_nk)², and ∂C/∂z = (2 scale / K) w (z − y).
@@ -75,8 +75,8 @@ def mean_squared_error(
 def _weighted(
     terms: Array,
     gradient: Array,
-    scale: float,
-    gradient_scale: float,
+    scale: float | Array,
+    gradient_scale: float | Array,
     weights: Array | None,
     xp: Namespace,
 ) -> tuple[Array, Array]:
@@ -87,6 +87,68 @@ def _weighted(
         gradient *= column
     gradient *= gradient_scale
     return scale * xp.sum(terms, axis=(-2, -1)), gradient
+
+
+def logistic(z: Array, *, xp: Namespace) -> Array:
+    """σ(z) = 1 / (1 + e^−z), as exact for probabilities near 0 as for those near 1."""
+    t = xp.exp(-xp.abs(z))
+    return xp.where(z < 0, t, 1.0) / (1.0 + t)
+
+
+def binary_cross_entropy(
+    logits: Array,
+    targets: Array,
+    *,
+    xp: Namespace,
+    scale: float | Array = 1.0,
+    weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """C = −scale Σ_n w_n Σ_k [y ln a + (1 − y) ln(1 − a)], a = σ(z), and ∂C/∂z = scale w (a − y).
+
+    One yes or no an output: logits (..., N, K); targets of that shape from 0 to 1, or class ids.
+    """
+    y = one_hot(targets, logits.shape[-1], like=logits, xp=xp)
+    # −ln a = ln(1 + e^−z): with max(z, 0) taken out, no exponent is above 0.
+    terms = xp.log1p(xp.exp(-xp.abs(logits)))
+    terms += xp.maximum(logits, 0.0)
+    terms -= y * logits
+    return _weighted(terms, logistic(logits, xp=xp) - y, scale, scale, weights, xp)
+
+
+def squared_error(
+    outputs: Array,
+    targets: Array,
+    *,
+    xp: Namespace,
+    scale: float | Array = 1.0,
+    weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """C = (scale / 2) Σ_n w_n ‖z_n − y_n‖², and ∂C/∂z = scale w (z − y).
+
+    A sum over the outputs, not their mean: each output is trained as it would be alone.
+    """
+    difference = outputs - one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
+    return _weighted(difference * difference, difference, 0.5 * scale, scale, weights, xp)
+
+
+def poisson_deviance(
+    outputs: Array,
+    targets: Array,
+    *,
+    xp: Namespace,
+    scale: float | Array = 1.0,
+    weights: Array | None = None,
+) -> tuple[Array, Array]:
+    """C = scale Σ_n w_n Σ_k [y ln(y / a) − y + a] with a = e^z, and ∂C/∂z = scale w (a − y).
+
+    Half the Poisson deviance, for counts y ≥ 0 (McCullagh and Nelder 1989, section 2.3).
+    """
+    y, a = one_hot(targets, outputs.shape[-1], like=outputs, xp=xp), xp.exp(outputs)
+    # Where y is 0, 0 ln 0 = 0 is meant.
+    terms = y * (xp.log(xp.where(y > 0, y, 1.0)) - outputs)
+    difference = a - y
+    terms += difference
+    return _weighted(terms, difference, scale, scale, weights, xp)
 
 
 def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Array:
@@ -123,4 +185,7 @@ def softmax_backward(a: Array, da: Array, *, xp: Namespace) -> Array:
 LOSSES: dict[str, Loss] = {
     "cross_entropy": softmax_cross_entropy,
     "mean_squared_error": mean_squared_error,
+    "squared_error": squared_error,
+    "binary_cross_entropy": binary_cross_entropy,
+    "poisson_deviance": poisson_deviance,
 }

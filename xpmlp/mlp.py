@@ -11,7 +11,7 @@ from xpmlp.activations import ACTIVATIONS, Activation, of_models
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.errors import UsageError
 from xpmlp.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
-from xpmlp.losses import LOSSES, Loss, softmax
+from xpmlp.losses import LOSSES, Loss, logistic, softmax
 from xpmlp.products import Gradient, transposed_product
 
 # From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
@@ -29,7 +29,8 @@ class MLP:
 
     `sizes` is (features, hidden units ..., outputs). `activation` names the f of all hidden
     layers, or of each in turn. `loss` names what the outputs are trained on: "cross_entropy"
-    makes them logits of a softmax, "mean_squared_error" leaves them linear.
+    makes them logits of a softmax, "binary_cross_entropy" each the logit of a yes or no,
+    "poisson_deviance" logarithms of counts; "mean_squared_error" leaves them linear.
     Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
     (fan_out,), counted from 1. Leading axes of the parameters are independent models;
     `model_activations` names the f of each model of a stack, where they differ.
@@ -156,9 +157,9 @@ class MLP:
         return outputs
 
     def predict(self, params: Params, x: Array, *, xp: Namespace) -> Array:
-        """Return class probabilities (..., N, outputs), or the linear outputs of a regression."""
+        """Return what the outputs (..., N, outputs) stand for: probabilities, counts, values."""
         outputs, _ = self.forward(params, x, xp=xp)
-        return softmax(outputs, xp=xp) if self.loss == "cross_entropy" else outputs
+        return _meaning(self.loss, outputs, xp)
 
 
 def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
@@ -178,6 +179,15 @@ def _outputs(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     z = xp.matmul(w.mT, h.mT)
     z += b[..., None]
     return z.mT
+
+
+def _meaning(loss: str, outputs: Array, xp: Namespace) -> Array:
+    """Apply what a loss takes the outputs through; a squared error takes them as they are."""
+    if loss == "cross_entropy":
+        return softmax(outputs, xp=xp)
+    if loss == "binary_cross_entropy":
+        return logistic(outputs, xp=xp)
+    return xp.exp(outputs) if loss == "poisson_deviance" else outputs
 
 
 def _known(kind: str, name: str, table: Mapping[str, object]) -> None:

@@ -147,12 +147,14 @@ class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − α m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t) undo the start at zero
-    (Kingma and Ba 2015, algorithm 1).
+    (Kingma and Ba 2015, algorithm 1). With `epsilon_hat` ε is added to √v instead of √v̂, the
+    shorter form at the end of their section 2.
     """
 
     beta1: float | Array = 0.9
     beta2: float | Array = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = False
     moments = ("first_moment", "second_moment")
 
     def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
@@ -186,7 +188,9 @@ class Adam(Optimizer):
         v *= beta2
         v += (1.0 - beta2) * (g * g)
         denominator = at.xp.sqrt(v / (1.0 - beta2**t))
-        denominator += self.epsilon
+        # √v̂ + ε / √(1 − β₂^t) is (√v + ε) / √(1 − β₂^t).
+        hat = self.epsilon_hat
+        denominator += self.epsilon / at.xp.sqrt(1.0 - beta2**t) if hat else self.epsilon
         w -= (at.rate / (1.0 - beta1**t)) * m / denominator
         return w, {"first_moment": m, "second_moment": v}
 

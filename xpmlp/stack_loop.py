@@ -197,7 +197,9 @@ class _Group:
         strengths = [
             together([getattr(s, n) for s in settings], like=like, xp=xp) for n in ("l2", "l1")
         ]
-        self._penalty = Penalty(*strengths) if any(s.l2 or s.l1 for s in settings) else None
+        self._penalty = (
+            Penalty(strengths[0], strengths[1]) if any(s.l2 or s.l1 for s in settings) else None
+        )
 
     def advance(self, step: int, last: bool, backend: Backend) -> None:
         """Train up to a step, on a backend, and log it."""

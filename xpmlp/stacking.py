@@ -73,8 +73,9 @@ def check_alike(rules: Sequence[Optimizer]) -> None:
         if type(rule) is not type(rules[0]):
             names = f"{type(rules[0]).__name__} and {type(rule).__name__}"
             raise UsageError(f"{names} make no stack: give all models one kind of optimiser")
-        if getattr(rule, "epsilon", 0) != getattr(rules[0], "epsilon", 0):
-            raise UsageError("an epsilon a model makes no stack: give all models the same")
+        for name in ("epsilon", "epsilon_hat"):
+            if getattr(rule, name, 0) != getattr(rules[0], name, 0):
+                raise UsageError(f"an {name} a model makes no stack: give all models the same")
 
 
 def optimizer_of(rules: Sequence[Optimizer], *, like: Array, xp: Namespace) -> Optimizer:

@@ -23,4 +23,10 @@ def summarize(mlp: MLP, batch_size: int) -> str:
     return "\n".join(lines)
 
 
-_OUTPUTS = {"cross_entropy": "softmax", "mean_squared_error": "linear"}
+_OUTPUTS = {
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "sigmoid",
+    "mean_squared_error": "linear",
+    "squared_error": "linear",
+    "poisson_deviance": "exp",
+}

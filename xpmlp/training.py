@@ -53,19 +53,20 @@ def loss_and_gradients(
     x: Array,
     y: Array,
     *,
-    examples: int,
+    scale: float | Array,
     xp: Namespace,
+    weights: Array | None = None,
     masks: Masks | None = None,
     multiply: Multiply | None = None,
 ) -> Sums:
-    """Return the share of x in the mean loss over `examples`, and in its gradients.
+    """Return `scale` times the sum of the losses of x, and its gradients.
 
-    A pure function of parameters and a slice: the results of slices that cover a batch add
-    up to the batch's mean loss and gradients, however it was cut. Gradients are arrays, unless
-    `multiply` says otherwise.
+    A pure function of parameters and a slice: with 1/N the results of slices that cover a batch
+    of N add up to its mean loss and gradients, however it was cut. `weights` (N,) says how many
+    times each example counts. Gradients are arrays, unless `multiply` says otherwise.
     """
     outputs, backprop = mlp.forward(params, x, xp=xp, masks=masks)
-    loss, doutputs = mlp.loss_function(outputs, y, scale=1 / examples, xp=xp)
+    loss, doutputs = mlp.loss_function(outputs, y, scale=scale, weights=weights, xp=xp)
     gradients = backprop(doutputs, multiply) if multiply else backprop(doutputs)
     return Sums(loss, _correct(outputs, y, xp), gradients, xp)
 
@@ -91,15 +92,22 @@ def evaluate_unchecked(
 
     def sums_of(piece: slice) -> Sums:
         x, y = batch.read(piece)
+        weights = batch.weights_of(piece)
         outputs, _ = mlp.forward(params, x, xp=xp)
-        loss, _ = mlp.loss_function(outputs, y, scale=1 / batch.size, xp=xp)
-        return Sums(loss, _correct(outputs, y, xp))
+        loss, _ = mlp.loss_function(outputs, y, scale=scale, weights=weights, xp=xp)
+        return Sums(loss, _correct(outputs, y, xp, weights))
 
     with backend.computing():
+        scale = batch.scale(xp=xp)
         sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop() / 3)
-    loss, correct = backend.to_host(sums.loss).tolist(), sums.correct
-    accuracy = None if correct is None else (backend.to_host(correct) / batch.size).tolist()
-    return loss, accuracy
+        if sums.correct is None:
+            return backend.to_host(sums.loss).tolist(), None
+        if batch.weights is not None:
+            sums.correct *= scale
+    loss, correct = (backend.to_host(array) for array in (sums.loss, sums.correct))
+    if batch.weights is None:
+        correct = correct / batch.size
+    return loss.tolist(), correct.tolist()
 
 
 def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
@@ -138,8 +146,10 @@ def check_course(
         raise UsageError(f"a patience of {patience} needs a validation set to wait for")
 
 
-def _correct(outputs: Array, y: Array, xp: Namespace) -> Array | None:
-    return count_correct(outputs, y, xp=xp) if xp.isdtype(y.dtype, "integral") else None
+def _correct(outputs: Array, y: Array, xp: Namespace, weights: Array | None = None) -> Array | None:
+    if not xp.isdtype(y.dtype, "integral"):
+        return None
+    return count_correct(outputs, y, xp=xp, weights=weights)
 
 
 @dataclass
@@ -203,13 +213,15 @@ def train_step(
     learning_rate: float | Array,
     backend: Backend,
     penalty: Penalty | None = None,
+    penalized_loss: bool = False,
     dropout: float = 0.0,
     dropout_keys: Array = None,
 ) -> Sums:
     """Train on a batch and return the sums over its examples.
 
-    The mean gradient is put together from slices of the batch, scheduled by the backend.
-    Nothing is read back from the device.
+    The mean gradient is put together from slices of the batch, scheduled by the backend. The
+    loss is that of the data, and with `penalized_loss` of the penalty too. Nothing is read
+    back from the device.
     """
     xp = backend.xp
     if dropout and dropout_keys is None:
@@ -227,7 +239,8 @@ def train_step(
             state.params,
             x,
             y,
-            examples=batch.size,
+            scale=scale,
+            weights=batch.weights_of(piece),
             xp=xp,
             masks=masks if dropout else None,
             multiply=Product,
@@ -235,8 +248,12 @@ def train_step(
 
     flop = mlp.step_flop()
     with backend.computing(flop * batch.size):
+        scale = batch.scale(xp=xp)
         sums = backend.sum_over_examples(sums_of, batch.size, flop)
         if penalty is not None:
+            penalty = penalty.in_a_batch(scale)
+            if penalized_loss:
+                sums.loss += penalty.loss(state.params, xp=xp)
             sums.complete()
             penalty.add_gradients(sums.gradients, state.params, xp=xp)
         state.params, state.optimizer_state = optimizer.update(

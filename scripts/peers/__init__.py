@@ -62,6 +62,7 @@ _MAKERS: Mapping[str, tuple[str, str, str]] = {
     "torch.compile": ("torch", "peers.pytorch", "Compiled"),
     "jax.jit": ("jax", "peers.jax_jit", "Jitted"),
     "scikit-learn": ("sklearn", "peers.scikit_learn", "AsItIs"),
+    "xpmlp.MLPClassifier": ("sklearn", "peers.scikit_learn", "InItsPlace"),
 }
 
 

@@ -1,11 +1,14 @@
-"""scikit-learn's MLPClassifier as it is."""
+"""MLPClassifier, scikit-learn's as it is and ours in its place."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from sklearn.neural_network import MLPClassifier
+from sklearn import neural_network
 from threadpoolctl import threadpool_limits
 
+import xpmlp
 from peers import HostParams, Peer, Problem
 
 _ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
@@ -14,11 +17,13 @@ _ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 class AsItIs(Peer):
     """`partial_fit` on a batch: one step of plain SGD without its penalty."""
 
+    kind: Any = neural_network.MLPClassifier
+
     def __init__(self, problem: Problem) -> None:
         threadpool_limits(problem.threads)
         self._x, self._y = problem.x, problem.y
         self._classes = np.arange(problem.sizes[-1])
-        self._model = MLPClassifier(
+        self._model = self.kind(
             hidden_layer_sizes=problem.sizes[1:-1],
             activation=_ACTIVATIONS[problem.activation],
             solver="sgd",
@@ -57,3 +62,9 @@ class AsItIs(Peer):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self._model.predict(x))
+
+
+class InItsPlace(AsItIs):
+    """The same calls of our estimator."""
+
+    kind = xpmlp.MLPClassifier

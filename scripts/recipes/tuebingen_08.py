@@ -103,7 +103,7 @@ def average(lab: Laboratory, mlp: xpmlp.MLP) -> None:
     def gradients(rows: slice) -> dict[str, np.ndarray]:
         x, y = few.whole(exact).read(rows)
         count = rows.stop - rows.start
-        found = loss_and_gradients(mlp, params, x, y, examples=count, xp=exact.xp).gradients
+        found = loss_and_gradients(mlp, params, x, y, scale=1 / count, xp=exact.xp).gradients
         return {name: exact.to_host(g) for name, g in found.items()}
 
     together = gradients(slice(0, 64))

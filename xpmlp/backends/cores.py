@@ -48,6 +48,11 @@ def shared_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="xpmlp")
 
 
+if hasattr(os, "register_at_fork"):
+    # A forked process has the pool without its threads: it makes one of its own.
+    os.register_at_fork(after_in_child=shared_pool.cache_clear)
+
+
 class SingleThreadedBlas:
     """Holds BLAS to one thread while anybody is inside, and gives it back what it had before.
 

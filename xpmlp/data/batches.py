@@ -7,7 +7,7 @@ on the step's number alone, so a run may start anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from xpmlp.backends import Backend
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.errors import DataError
 from xpmlp.randomness import random_stream
+
+# From an epoch's number, from 0, to the permutation of the examples in it, on the host.
+Order: TypeAlias = Callable[[int], np.ndarray]
 
 
 class Batches(Protocol):
@@ -92,7 +95,7 @@ class ShuffledBatches:
         *,
         seed: int,
         backend: Backend,
-        order: Callable[[int], np.ndarray] | None = None,
+        order: Order | None = None,
     ) -> None:
         n = len(examples)
         check_batch_size(batch_size, n)

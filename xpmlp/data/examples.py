@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import DataError
@@ -19,11 +19,25 @@ from xpmlp.randomness import random_stream
 class Batch:
     """The examples of one step. `read(piece)` returns x and y of some of its rows, ready to use.
 
-    What a gradient is summed over; how the sum is split is the backend's affair.
+    What a gradient is summed over; how the sum is split is the backend's affair. `weights`
+    (size,) says how many times each example counts, once without.
     """
 
     size: int
     read: Callable[[slice], tuple[Array, Array]]
+    weights: Array | None = None
+
+    def scale(self, *, xp: Namespace) -> float | Array:
+        """Return 1/N, or 1/Σ w: what makes of a sum over the examples their mean."""
+        if self.weights is None:
+            return 1 / self.size
+        total = xp.sum(self.weights)
+        # A batch of examples that do not count has the mean 0.
+        return 1.0 / xp.where(total > 0, total, 1.0)
+
+    def weights_of(self, piece: slice) -> Array | None:
+        """Return the weights of some of its rows."""
+        return None if self.weights is None else self.weights[piece]
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,14 @@ class Examples:
 
     Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
     classes, or the values of a regression. x may be stored as bytes: `normalization` makes of
-    them, whenever they are read, what the network is given.
+    them, whenever they are read, what the network is given. `weights` (N,) ≥ 0 says how many
+    times each example counts, once without.
     """
 
     x: Array
     y: Array
     normalization: Normalization | None = None
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -74,7 +90,11 @@ class Examples:
         """Return the first so many of them, or all for None."""
         if count is None or count >= len(self):
             return self
-        return replace(self, x=self.x[:count, ...], y=self.y[:count, ...])
+        return self._map(lambda array: array[:count, ...])
+
+    def take(self, rows: Array, backend: Backend) -> Self:
+        """Return those of some row numbers, all of it on the backend's device."""
+        return self._map(lambda array: backend.xp.take(array, rows, axis=0))
 
     def to_device(self, backend: Backend) -> Self:
         """Copy host arrays to the backend's device, once.
@@ -88,7 +108,10 @@ class Examples:
         integral = np.issubdtype(self.y.dtype, np.integer)
         y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
         moved = scaling and scaling.to_device(backend)
-        return replace(self, x=backend.to_device(x), y=backend.to_device(y), normalization=moved)
+        host = replace(self, x=x, y=y, normalization=moved)
+        if self.weights is not None:
+            host = replace(host, weights=np.asarray(self.weights, dtype=backend.dtype_name))
+        return host._map(backend.to_device)
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
         """Split (training, validation): `size` examples from the end of a seeded shuffle."""
@@ -97,10 +120,12 @@ class Examples:
         order = random_stream(seed, "validation").permutation(n)
         # Both parts keep the order of their file; batches are shuffled anyway.
         kept, held = np.sort(order[: n - size]), np.sort(order[n - size :])
-        return (
-            replace(self, x=self.x[kept], y=self.y[kept]),
-            replace(self, x=self.x[held], y=self.y[held]),
-        )
+        return self._map(lambda array: array[kept]), self._map(lambda array: array[held])
+
+    def _map(self, of: Callable[[Array], Array]) -> Self:
+        """Return them with a function of each array: some rows, or a copy on a device."""
+        weights = None if self.weights is None else of(self.weights)
+        return replace(self, x=of(self.x), y=of(self.y), weights=weights)
 
     def whole(self, backend: Backend) -> Batch:
         """Return all of them as one batch, in order."""
@@ -117,7 +142,10 @@ class Examples:
                 x, y = (xp.take(array, rows[piece], axis=0) for array in (self.x, self.y))
             return prepared(x, self.normalization, backend), y
 
-        return Batch(len(self) if rows is None else int(rows.shape[0]), read)
+        if rows is None:
+            return Batch(len(self), read, self.weights)
+        weights = None if self.weights is None else xp.take(self.weights, rows, axis=0)
+        return Batch(int(rows.shape[0]), read, weights)
 
 
 def narrowed(

@@ -5,19 +5,31 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from xpmlp.backends import Backend
-from xpmlp.data.batches import Batches, ShuffledBatches, WholeBatches
+from xpmlp.data.batches import Batches, Order, ShuffledBatches, WholeBatches
 from xpmlp.data.examples import Examples
 from xpmlp.data.streaming import StreamedBatches, StreamedExamples
+from xpmlp.errors import UsageError
 
 Source: TypeAlias = Examples | StreamedExamples
 
 
-def batches_of(source: Source, batch_size: int | None, *, seed: int, backend: Backend) -> Batches:
+def batches_of(
+    source: Source,
+    batch_size: int | None,
+    *,
+    seed: int,
+    backend: Backend,
+    order: Order | None = None,
+) -> Batches:
     """Return the batches of a run; a `batch_size` of None is the full batch.
 
-    Raises `DataError` for a size that does not fit.
+    `order` replaces the seed's, of examples in memory. Raises `DataError` for a size that does
+    not fit, `UsageError` for an order of examples in a file, which has its own.
     """
     if batch_size is None:
         return WholeBatches(source.whole(backend))
-    kind = StreamedBatches if isinstance(source, StreamedExamples) else ShuffledBatches
-    return kind(source, batch_size, seed=seed, backend=backend)  # type: ignore[arg-type]
+    if isinstance(source, Examples):
+        return ShuffledBatches(source, batch_size, seed=seed, backend=backend, order=order)
+    if order is not None:
+        raise UsageError("examples in a file come in an order of their own: give none")
+    return StreamedBatches(source, batch_size, seed=seed, backend=backend)

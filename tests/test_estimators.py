@@ -1,0 +1,356 @@
+"""MLPClassifier and MLPRegressor: the same training as scikit-learn's, and what goes beyond."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import MakeBackend
+from scipy import sparse
+from sklearn import neural_network
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from xpmlp import MLPClassifier, MLPRegressor, check_gradients, errors
+from xpmlp.backends import select_backend
+from xpmlp.data.examples import Examples
+from xpmlp.metrics import determination
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, DIGITS = load_digits(return_X_y=True)
+X = X[:400] / 16
+DIGITS = DIGITS[:400]
+LABELS = {
+    "ten classes": DIGITS,
+    "two classes": np.where(DIGITS > 4, "large", "small"),
+    "many labels": np.stack([DIGITS > 4, DIGITS % 2 == 0, DIGITS == 3], axis=1).astype(int),
+}
+COURSES: dict[str, dict[str, Any]] = {
+    "plain SGD": {"solver": "sgd", "momentum": 0, "learning_rate_init": 0.1, "alpha": 0.1},
+    "Nesterov": {"solver": "sgd", "learning_rate_init": 0.1},
+    "momentum": {"solver": "sgd", "learning_rate_init": 0.1, "nesterovs_momentum": False},
+    "Adam": {},
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 2},
+    "sigmoid, batches of 64": {"activation": "logistic", "batch_size": 64},
+    "in order": {"shuffle": False, "activation": "tanh"},
+    "adaptive": {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "n_iter_no_change": 2,
+        "tol": 0.05,
+        "learning_rate_init": 0.2,
+    },
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.5},
+}
+COMMON: dict[str, Any] = {"hidden_layer_sizes": (30, 20), "max_iter": 12, "random_state": 3}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("course", COURSES)
+def test_classifier_trains_as_scikit_learns(course: str, labels: str) -> None:
+    settings, y = COMMON | COURSES[course], LABELS[labels]
+    theirs = neural_network.MLPClassifier(**settings).fit(X, y)
+    ours = MLPClassifier(**settings).fit(X, y)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-9)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    assert ours.score(X, y) == theirs.score(X, y)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert ours.out_activation_ == theirs.out_activation_
+    if theirs.validation_scores_:
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("course", ["plain SGD", "Adam", "early stopping"])
+def test_regressor_trains_as_scikit_learns(course: str, loss: str, columns: int) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    y = y / 100
+    targets = y if columns == 1 else np.stack([y, y**2], axis=1)
+    settings = COMMON | COURSES[course] | {"loss": loss}
+    if course == "plain SGD":
+        settings["learning_rate_init"] = 0.01
+    theirs = neural_network.MLPRegressor(**settings).fit(x, targets)
+    ours = MLPRegressor(**settings).fit(x, targets)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-9)
+    assert ours.score(x, targets) == pytest.approx(theirs.score(x, targets), abs=1e-9)
+    if columns == 1 or loss == "poisson":
+        np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    if theirs.validation_scores_:
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_weighted_samples_and_partial_fit_as_scikit_learns(solver: str) -> None:
+    weights = np.random.default_rng(0).uniform(0, 3, len(X))
+    settings = COMMON | {"solver": solver, "batch_size": 50}
+    models: list[Any] = []
+    for kind in (neural_network.MLPClassifier, MLPClassifier):
+        model = kind(**settings)
+        for _ in range(3):
+            model.partial_fit(X[:201], DIGITS[:201], weights[:201], classes=np.arange(10))
+            model.partial_fit(X[201:], DIGITS[201:], classes=np.arange(10))
+        models.append(model)
+    theirs, ours = models
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-9)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    assert ours.t_ == theirs.t_
+
+
+def test_warm_start_goes_on_as_scikit_learns() -> None:
+    settings = COMMON | COURSES["plain SGD"] | {"warm_start": True, "max_iter": 3}
+    theirs, ours = neural_network.MLPClassifier(**settings), MLPClassifier(**settings)
+    for _ in range(3):
+        theirs.fit(X, DIGITS)
+        ours.fit(X, DIGITS)
+    assert len(ours.loss_curve_) == 9
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    with pytest.raises(ValueError, match="weights so far have the shapes"):
+        ours.set_params(hidden_layer_sizes=(5,)).fit(X, DIGITS)
+    with pytest.raises(ValueError, match="same classes"):
+        ours.set_params(hidden_layer_sizes=(30, 20)).fit(X, DIGITS % 3)
+
+
+def test_class_weights_are_sample_weights() -> None:
+    balanced = MLPClassifier(**COMMON, class_weight="balanced").fit(X, DIGITS > 7)
+    counts = np.bincount(DIGITS > 7)
+    weights = (len(X) / (2 * counts))[(DIGITS > 7).astype(int)]
+    by_hand = MLPClassifier(**COMMON).fit(X, DIGITS > 7, sample_weight=weights)
+    np.testing.assert_allclose(balanced.loss_curve_, by_hand.loss_curve_, rtol=1e-12)
+    with pytest.raises(ValueError, match="balanced"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, DIGITS, classes=range(10))
+
+
+def test_own_validation_set_is_watched_and_the_best_weights_come_back() -> None:
+    # Large steps: the last epoch is not the best.
+    settings = COMMON | {"max_iter": 30, "learning_rate_init": 0.05, "tol": 0.0}
+    model = MLPClassifier(**settings, early_stopping=True, monitor="loss", n_iter_no_change=3)
+    model.fit(X[:300], DIGITS[:300], X_val=X[300:], y_val=DIGITS[300:])
+    losses = model.validation_loss_curve_
+    assert len(losses) == len(model.validation_scores_) == model.n_iter_
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1
+    proba = model.predict_proba(X[300:])
+    loss = -np.log(proba[np.arange(100), DIGITS[300:]]).mean()
+    assert loss == pytest.approx(losses[best], rel=1e-9)
+    only_watched = MLPClassifier(**settings).fit(X, DIGITS, X_val=X[:50], y_val=DIGITS[:50])
+    plain = MLPClassifier(**settings).fit(X, DIGITS)
+    np.testing.assert_array_equal(only_watched.loss_curve_, plain.loss_curve_)
+    with pytest.raises(ValueError, match="belong together"):
+        model.fit(X, DIGITS, X_val=X)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_validation_of_a_regression_is_r2(weighted: bool) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    targets = np.stack([y, y**2 / 100], axis=1)
+    weights = np.random.default_rng(0).uniform(size=142) if weighted else None
+    model = MLPRegressor(**COMMON).fit(
+        x[:300], targets[:300], X_val=x[300:], y_val=targets[300:], sample_weight_val=weights
+    )
+    expected = r2_score(targets[300:], model.predict(x[300:]), sample_weight=weights)
+    assert model.validation_scores_[-1] == pytest.approx(expected, rel=1e-9)
+
+
+def test_determination_of_targets_that_never_change(make_backend: MakeBackend) -> None:
+    backend = make_backend("float64")
+    targets = backend.to_device(np.array([[1.0, 2.0], [1.0, 2.0]]))
+    values = backend.to_device(np.array([[1.0, 2.0], [1.0, 2.5]]))
+    assert float(backend.to_host(determination(values, targets, xp=backend.xp))) == 0.5
+
+
+def test_inside_scikit_learns_tools() -> None:
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(max_iter=15, random_state=0))
+    search = GridSearchCV(pipeline, {"mlpclassifier__hidden_layer_sizes": [(5,), (30,)]}, cv=2)
+    assert search.fit(X, DIGITS).best_params_["mlpclassifier__hidden_layer_sizes"] == (30,)
+    kinds = (MLPClassifier, neural_network.MLPClassifier)
+    ours, theirs = (kind(max_iter=30, random_state=0) for kind in kinds)
+    np.testing.assert_array_equal(
+        cross_val_score(ours, X, DIGITS, cv=3), cross_val_score(theirs, X, DIGITS, cv=3)
+    )
+    calibrated = [CalibratedClassifierCV(model, cv=2).fit(X, DIGITS) for model in (ours, theirs)]
+    probabilities = [model.predict_proba(X) for model in calibrated]
+    np.testing.assert_allclose(*probabilities, atol=1e-6)
+
+
+def test_data_frame_names_its_features() -> None:
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    model = MLPClassifier(**COMMON).fit(frame, pd.Series(DIGITS))
+    assert list(model.feature_names_in_) == list(frame.columns)
+    assert model.score(frame, DIGITS) == model.fit(X, DIGITS).score(X, DIGITS)
+    model.fit(frame, DIGITS)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame.rename(columns={"pixel 0": "x"}))
+
+
+def test_one_column_of_labels_is_taken_with_a_warning() -> None:
+    with pytest.warns(DataConversionWarning):
+        MLPClassifier(**COMMON).fit(X, DIGITS[:, np.newaxis])
+
+
+def test_network_is_the_librarys_own() -> None:
+    settings = COMMON | {"activation": ("tanh", "leaky_relu"), "init": "he"}
+    model = MLPClassifier(**settings).fit(X, DIGITS)
+    assert model.mlp_.activation_names == ("tanh", "leaky_relu")
+    backend = select_backend("cpu", "float64")
+    few = Examples(X[:40], DIGITS[:40])
+    rows = check_gradients(model.mlp_, model.params_, few, backend=backend, samples=20)
+    assert max(row.relative for row in rows) < 1e-6
+
+
+def test_dropout_changes_training_and_is_drawn_from_the_random_state() -> None:
+    first, second, without = (
+        MLPClassifier(**COMMON, dropout=share).fit(X, DIGITS) for share in (0.3, 0.3, 0.0)
+    )
+    np.testing.assert_array_equal(first.loss_curve_, second.loss_curve_)
+    assert abs(first.loss_curve_[0] - without.loss_curve_[0]) > 1e-3
+
+
+def test_features_of_float32_are_trained_on_in_float32() -> None:
+    model = MLPClassifier(**COMMON).fit(X.astype(np.float32), DIGITS)
+    assert {w.dtype for w in (*model.coefs_, *model.intercepts_)} == {np.dtype("float32")}
+    assert model.predict_proba(X).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"solver": "lbfgs"}, "solver of MLPClassifier is 'lbfgs'"),
+        ({"alpha": -1}, "alpha"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"activation": "softplus"}, "softplus"),
+        ({"activation": ("tanh",)}, "names 1 functions and there are 2 hidden layers"),
+        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"monitor": "f1"}, "choose score, loss"),
+        ({"early_stopping": True, "validation_fraction": 1e-9}, "too small|test_size"),
+    ],
+)
+def test_wrong_parameter_is_named(settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        MLPClassifier(**COMMON | settings).fit(X, DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [(-np.ones(400), "negative"), (np.zeros(400), "zero for every"), (np.ones(3), r"shape \(3,\)")],
+)
+def test_weights_that_cannot_be_are_refused(weights: np.ndarray, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        MLPClassifier(**COMMON).fit(X, DIGITS, sample_weight=weights)
+
+
+def test_input_that_cannot_be_trained_on_is_refused() -> None:
+    with pytest.raises(TypeError, match="dense data is required"):
+        MLPClassifier().fit(sparse.csr_array(X), DIGITS)
+    with pytest.raises(ValueError, match="negative"):
+        MLPRegressor(loss="poisson").fit(X, -1.0 - DIGITS)
+    with pytest.raises(ValueError, match="classes not in"):
+        MLPClassifier(max_iter=2).partial_fit(X, DIGITS, classes=range(5))
+    with pytest.raises(ValueError, match="early_stopping"):
+        MLPClassifier(early_stopping=True).partial_fit(X, DIGITS, classes=range(10))
+
+
+def test_divergence_is_reported_and_leaves_the_last_good_weights() -> None:
+    settings = COMMON | {"solver": "sgd", "learning_rate_init": 1e200, "activation": "identity"}
+    model = MLPClassifier(**settings)
+    with pytest.raises(errors.DivergedError, match="learning rate"):
+        model.fit(X, DIGITS)
+    assert all(np.isfinite(w).all() for w in model.coefs_)
+
+
+def test_interrupted_training_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = iter(range(100))
+
+    def interrupt(*_: Any) -> float:
+        if next(rounds) == 4:
+            raise KeyboardInterrupt
+        return 0.5
+
+    monkeypatch.setattr(MLPClassifier, "_score_outputs", interrupt)
+    model = MLPClassifier(**COMMON)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, DIGITS, X_val=X, y_val=DIGITS)
+    assert len(model.loss_curve_) == 5
+    assert model.predict(X).shape == (400,)
+
+
+def _torch() -> Any:
+    return pytest.importorskip("torch").from_numpy
+
+
+def _jax() -> Any:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    return jax.numpy.asarray
+
+
+def _strict() -> Any:
+    import array_api_strict
+
+    device = array_api_strict.Device("device1")
+    return lambda array: array_api_strict.asarray(array, device=device)
+
+
+def _cupy() -> Any:
+    import cupy
+
+    return cupy.asarray
+
+
+KINDS: list[Any] = [
+    pytest.param(kind, id=kind.__name__.strip("_")) for kind in (_torch, _jax, _strict)
+]
+KINDS.append(pytest.param(_cupy, marks=pytest.mark.gpu, id="cupy"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_of_other_libraries_go_in_and_come_out(kind: Callable[[], Any]) -> None:
+    to = kind()
+    x, y, weights = to(X), to(DIGITS), to(np.linspace(0.5, 1, len(X)))
+    settings = COMMON | {"early_stopping": True}
+    here = MLPClassifier(**settings).fit(X, DIGITS, np.linspace(0.5, 1, len(X)))
+    there = MLPClassifier(**settings).fit(x, y, weights)
+    np.testing.assert_allclose(there.loss_curve_, here.loss_curve_, rtol=1e-9)
+    for result in (there.predict_proba(x), there.predict(x), *there.coefs_):
+        assert type(result) is type(x)
+        assert getattr(result, "device", None) == getattr(x, "device", None)
+    assert there.score(x, y) == pytest.approx(here.score(X, DIGITS))
+    regressor = MLPRegressor(**COMMON).fit(x, to(DIGITS.astype(float)))
+    assert type(regressor.predict(x)) is type(x)
+
+
+def test_torch_memory_is_shared_and_gradients_are_left_alone() -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(X.copy()).requires_grad_()
+    model = MLPClassifier(**COMMON).fit(x, DIGITS)
+    assert isinstance(model.predict(x), torch.Tensor)
+    assert not model.predict_proba(x).requires_grad
+
+
+def test_without_scikit_learn_the_library_works_and_says_what_is_missing() -> None:
+    program = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "import xpmlp\n"
+        "try:\n    xpmlp.MLPClassifier\n"
+        "except ModuleNotFoundError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert 'pip install "xpmlp[sklearn]"' in done.stdout, done.stderr
+    program = "import xpmlp, sys; assert 'sklearn' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

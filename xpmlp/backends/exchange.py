@@ -1,0 +1,93 @@
+"""Arrays of other libraries in and out, by DLPack: no copy where the memory is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xpmlp.arrays import Array, Namespace
+from xpmlp.backends.base import Backend
+from xpmlp.errors import UsageError
+
+# Device types of DLPack's C header; all others are the host's memory.
+_CUDA, _CUDA_MANAGED = 2, 13
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Which library an array is of, and where it lies: what a result is given back as.
+
+    `namespace` is None for numpy and for whatever numpy can read; `gpu` is the number of the GPU
+    whose memory holds the array, None for the host's.
+    """
+
+    namespace: Namespace = None
+    device: Any = None
+    gpu: int | None = None
+
+    def __str__(self) -> str:
+        if self.namespace is None:
+            return "numpy"
+        library = self.namespace.__name__.removeprefix("array_api_compat.")
+        return f"{library} on {self.device}"
+
+    @property
+    def device_name(self) -> str:
+        """Where it is computed on unless told otherwise: "cpu" or "gpu:N"."""
+        return "cpu" if self.gpu is None else f"gpu:{self.gpu}"
+
+
+def kind_of(array: Any) -> Kind:
+    """Return the kind of an array; lists, data frames and the like are read by numpy."""
+    if not array_api_compat.is_array_api_obj(array) or array_api_compat.is_numpy_array(array):
+        return Kind()
+    if not hasattr(array, "__dlpack_device__"):
+        return Kind()
+    where, number = array.__dlpack_device__()
+    gpu = int(number) if int(where) in (_CUDA, _CUDA_MANAGED) else None
+    return Kind(array_api_compat.array_namespace(array), array_api_compat.device(array), gpu)
+
+
+def on_host(array: Any) -> Any:
+    """Return an array of another library as numpy's: a view of host memory, a copy of a GPU's.
+
+    What is no array of such a library is returned as it is.
+    """
+    kind = kind_of(array)
+    if kind.namespace is None:
+        return array
+    if array_api_compat.is_torch_array(array):
+        array = array.detach()
+    return np.from_dlpack(array if kind.gpu is None else array_api_compat.to_device(array, "cpu"))
+
+
+def received(array: Any, backend: Backend) -> Array:
+    """Return an array of any library as the backend's own, without a copy where that can be.
+
+    Raises `UsageError` for an array on a GPU that this backend does not compute on.
+    """
+    kind = kind_of(array)
+    if kind.gpu is None:
+        host = np.asarray(on_host(array))
+        return host if backend.name == "numpy" else backend.to_device(host)
+    if kind.device_name != backend.device_name:
+        raise UsageError(
+            f"an array lies on gpu:{kind.gpu} and the device to compute on is "
+            f"{backend.device_name}: leave device out, or move the array"
+        )
+    if array_api_compat.is_torch_array(array):
+        array = array.detach()
+    return backend.xp.from_dlpack(array)
+
+
+def given(array: Array, backend: Backend, kind: Kind) -> Any:
+    """Return a backend's array as one of a kind, without a copy where that can be."""
+    if kind.gpu is not None and kind.device_name == backend.device_name:
+        return kind.namespace.from_dlpack(array)
+    host = array if backend.name == "numpy" else backend.to_host(array)
+    if kind.namespace is None:
+        return host
+    return kind.namespace.asarray(host, device=kind.device)

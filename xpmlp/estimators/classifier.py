@@ -1,0 +1,212 @@
+"""MLPClassifier."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import column_or_1d
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.backends.exchange import given, kind_of, on_host, received
+from xpmlp.data.examples import Examples
+from xpmlp.estimators.inputs import features_and_targets, weights_of
+from xpmlp.estimators.labels import Labels, labels_of
+from xpmlp.estimators.parameters import hidden_units
+from xpmlp.estimators.training import BaseMLP
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+    """A multi-layer perceptron that tells classes, with scikit-learn's interface.
+
+    Parameters have the names, defaults and meaning of scikit-learn's MLPClassifier, and so do
+    the fitted attributes; the same `random_state` gives the same initial weights, held-out
+    samples and batches. Beside them:
+    `class_weight`: "balanced", or a dict from classes to how many times their samples count.
+    `dropout`: the share of hidden units left out of each training step.
+    `init`: the name of an initialiser ("he", ...); None draws as scikit-learn does.
+    `monitor`: the validation figure that early stopping watches, "score" or "loss".
+    `device`: "cpu", "gpu" or "gpu:N"; None is where X lies. `threads`: of a CPU, None for all.
+    `solver` may be "rmsprop", with the decay `beta_2`; "lbfgs" is not offered. `activation` may
+    be a sequence with one for each hidden layer. `batch_size` may be "full".
+    With `early_stopping` the best weights are put back, whatever ended the training.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        dropout: float = 0.0,
+        init: str | None = None,
+        monitor: str = "score",
+        device: str | None = None,
+        threads: int | None = None,
+        class_weight: Any = None,
+    ) -> None:
+        for name, value in locals().items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on X (N, F) with labels y (N,), or rows of 0 and 1 (N, classes) for many labels.
+
+        X_val and y_val are watched instead of a held-out part of X. Raises `ValueError` for
+        input that cannot be trained on, `DivergedError` when the loss is no longer finite.
+        """
+        return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train on X and y for one epoch; the first call needs all `classes` (or y has them)."""
+        if classes is None and not hasattr(self, "classes_"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if isinstance(self.class_weight, str):
+            raise ValueError("class_weight 'balanced' is not known in partial_fit: give a dict")
+        if classes is not None:
+            classes = np.unique(np.asarray(on_host(classes)))
+            if hasattr(self, "classes_") and not np.array_equal(self._labels.classes, classes):
+                raise ValueError(
+                    f"`classes={classes}` is not the same as on last call to partial_fit, was: "
+                    f"{self._labels.classes}"
+                )
+        return self._fit(X, y, sample_weight, classes=classes, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the class of each row of X, in the kind of X where labels are numbers."""
+        probabilities, backend, kind = self._outputs(X, "predict")
+        xp, labels = backend.xp, self._labels
+        with backend.computing():
+            if labels.multilabel:
+                return given(xp.astype(probabilities > 0.5, xp.int64), backend, kind)
+            if labels.outputs == 1:
+                ids = xp.astype(probabilities[:, 0] > 0.5, xp.int64)
+                ids *= len(labels.classes) - 1
+            else:
+                ids = xp.argmax(probabilities, axis=-1)
+            if kind.namespace is None or labels.classes.dtype.kind not in "biuf":
+                return labels.classes[backend.to_host(ids)]
+            classes = received(labels.classes, backend)
+            return given(xp.take(classes, ids, axis=0), backend, kind)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class (N, classes), in the kind of X."""
+        found, backend, kind = self._outputs(X, "predict_proba")
+        return given(self._of_classes(found, backend), backend, kind)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the logarithms of `predict_proba`."""
+        found, backend, kind = self._outputs(X, "predict_log_proba")
+        with backend.computing():
+            return given(backend.xp.log(self._of_classes(found, backend)), backend, kind)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows whose class (all of whose labels) is right."""
+        found, wanted = on_host(self.predict(X)), on_host(y)
+        return float(accuracy_score(wanted, found, sample_weight=on_host(sample_weight)))
+
+    def __sklearn_tags__(self) -> Any:
+        """Add that rows may have several labels."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _of_classes(self, probabilities: Array, backend: Backend) -> Array:
+        """Of two classes the network has the second's probability alone."""
+        xp, labels = backend.xp, self._labels
+        if labels.outputs > 1 or labels.multilabel:
+            return probabilities
+        if len(labels.classes) == 1:
+            return xp.ones_like(probabilities)
+        with backend.computing():
+            return xp.concat([1.0 - probabilities, probabilities], axis=-1)
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        X, y = features_and_targets(self, X, y, reset=reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True) if kind_of(y).gpu is None else y[:, 0]
+        return X, y
+
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+        found = labels_of(y, backend)
+        if reset:
+            if classes is not None and not found.multilabel:
+                found = Labels(classes, multilabel=False)
+            self._labels, self.classes_ = found, found.classes
+        elif found.multilabel != self._labels.multilabel or (
+            self.warm_start and set(found.classes) != set(self._labels.classes)
+        ):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found.classes}"
+            )
+
+    def _targets(self, y: Any, backend: Backend) -> Array:
+        return self._labels.targets(y, backend)
+
+    def _weights(self, y: Any, sample_weight: Any, backend: Backend) -> Array | None:
+        weights = weights_of(sample_weight, len(y), backend)
+        if self.class_weight is None:
+            return weights
+        of_classes = backend.to_device(compute_sample_weight(self.class_weight, on_host(y)))
+        return of_classes if weights is None else weights * of_classes
+
+    def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
+        # As scikit-learn, which looks at the columns that it trains on: one for two classes.
+        if self._labels.multilabel:
+            return None
+        return backend.to_host(y).reshape(-1) if self._labels.outputs == 1 else None
+
+    def _network(self, features: int) -> tuple[tuple[int, ...], str]:
+        return (features, *hidden_units(self), self._labels.outputs), self._labels.loss
+
+    def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
+        xp, y = backend.xp, examples.y
+        if y.ndim == 1:
+            right = xp.argmax(outputs, axis=-1) == y
+        else:
+            right = xp.all((outputs > 0) == (y > 0.5), axis=-1)
+        right = xp.astype(right, outputs.dtype)
+        if examples.weights is not None:
+            right *= examples.weights
+        return float(backend.to_host(xp.sum(right) * examples.whole(backend).scale(xp=xp)))
+
+
+def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, Any, Any] | None:
+    """Return what is watched, None for nothing."""
+    if X_val is None and y_val is None:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError("X_val and y_val belong together: give both or none")
+    return X_val, y_val, sample_weight_val

@@ -1,0 +1,122 @@
+"""From what `fit` and `predict` are given to arrays of a backend, checked as scikit-learn does."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+from sklearn.utils.validation import validate_data
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend, select_backend
+from xpmlp.backends.exchange import Kind, kind_of, on_host, received
+
+# Repeated calls, as of `partial_fit`, need not look for the machine's libraries each time.
+backend_of = cache(select_backend)
+
+
+def backend_for(estimator: Any, kind: Kind, dtype: Any) -> Backend:
+    """Return the backend of the `device` parameter, or of where the features lie."""
+    device = estimator.device or kind.device_name
+    return backend_of(
+        device, "float32" if dtype == np.float32 else "float64", threads=estimator.threads
+    )
+
+
+def features_and_targets(
+    estimator: Any, X: Any, y: Any, *, reset: bool, **checks: Any
+) -> tuple[Any, Any]:
+    """Return X and y checked; on the host as numpy's, on a GPU as they are.
+
+    y follows X to where it lies.
+    """
+    if kind_of(X).gpu is None:
+        X, y = validate_data(
+            estimator,
+            on_host(X),
+            on_host(y),
+            dtype=(np.float64, np.float32),
+            multi_output=True,
+            reset=reset,
+            **checks,
+        )
+        return X, y
+    _check_on_device(estimator, X, reset)
+    if len(y) != len(X):
+        raise ValueError(f"X has {len(X)} samples and y has {len(y)}: they must be as many")
+    return X, y
+
+
+def features(estimator: Any, X: Any, method: str) -> Any:
+    """Return the features that a method is given, checked against those of `fit`."""
+    kind = kind_of(X)
+    _check_same_kind(estimator, kind, method)
+    if kind.gpu is None:
+        return validate_data(estimator, on_host(X), dtype=(np.float64, np.float32), reset=False)
+    _check_on_device(estimator, X, reset=False)
+    return X
+
+
+def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | None:
+    """Return sample weights (N,) on a backend, or None for none."""
+    if sample_weight is None:
+        return None
+    weights = received(sample_weight, backend)
+    if tuple(weights.shape) != (examples,):
+        raise ValueError(
+            f"sample_weight has the shape {tuple(weights.shape)}: give one number for each of the "
+            f"{examples} samples"
+        )
+    xp = backend.xp
+    weights = xp.astype(weights, backend.dtype)
+    with backend.computing():
+        if not bool(backend.to_host(xp.all(xp.isfinite(weights) & (weights >= 0)))):
+            raise ValueError("sample_weight has values that are negative, NaN or infinite")
+        if not bool(backend.to_host(xp.any(weights > 0))):
+            raise ValueError("sample_weight is zero for every sample: there is nothing to train on")
+    return weights
+
+
+def as_matrix(array: Any, backend: Backend) -> Array:
+    """Return numbers (N,) or (N, K) as a backend's array (N, K) of its dtype."""
+    found = received(array, backend)
+    xp = backend.xp
+    if found.ndim == 1:
+        found = xp.reshape(found, (-1, 1))
+    return found if found.dtype == backend.dtype else xp.astype(found, backend.dtype)
+
+
+def _check_on_device(estimator: Any, X: Any, reset: bool) -> None:
+    """Check features on a GPU, as `validate_data` does those on the host."""
+    if X.ndim != 2:
+        raise ValueError(f"X has the shape {tuple(X.shape)}: Expected 2D array, got {X.ndim}D")
+    examples, width = X.shape
+    if not examples or not width:
+        raise ValueError(f"X has {examples} sample(s) and {width} feature(s): one is required")
+    if reset:
+        estimator.n_features_in_ = width
+    elif width != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {width} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
+        )
+
+
+def check_finite(x: Array, backend: Backend, name: str) -> None:
+    """Raise `ValueError` where there are no numbers; reads the device once."""
+    xp = backend.xp
+    with backend.computing():
+        if not bool(backend.to_host(xp.all(xp.isfinite(x)))):
+            raise ValueError(f"Input {name} contains NaN or infinity.")
+
+
+def _check_same_kind(estimator: Any, kind: Kind, method: str) -> None:
+    """While scikit-learn dispatches by array kind, hold that a method gets the kind of `fit`."""
+    fitted = kind_of(estimator.coefs_[0])
+    if get_config().get("array_api_dispatch") and kind != fitted:
+        raise ValueError(
+            f"Inputs passed to {type(estimator).__name__}.{method}() must use the same namespace "
+            f"and the same device as those passed to fit(): {kind}, and {fitted} in fit()."
+        )

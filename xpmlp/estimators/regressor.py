@@ -1,0 +1,135 @@
+"""MLPRegressor."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.backends.exchange import given, on_host
+from xpmlp.data.examples import Examples
+from xpmlp.estimators.classifier import validation_of
+from xpmlp.estimators.inputs import as_matrix, features_and_targets, weights_of
+from xpmlp.estimators.parameters import hidden_units
+from xpmlp.estimators.training import BaseMLP
+from xpmlp.metrics import determination
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """A multi-layer perceptron that predicts values, with scikit-learn's interface.
+
+    Parameters have the names, defaults and meaning of scikit-learn's MLPRegressor; what there is
+    beside them is said at MLPClassifier. `loss` is "squared_error", ½ ‖z − y‖² of each sample,
+    or "poisson", half the Poisson deviance of e^z, for counts. Several columns of y are several
+    outputs; `loss_curve_` adds their losses, whose gradient the training follows.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        dropout: float = 0.0,
+        init: str | None = None,
+        monitor: str = "score",
+        device: str | None = None,
+        threads: int | None = None,
+        loss: str = "squared_error",
+    ) -> None:
+        for name, value in locals().items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on X (N, F) with values y (N,) or (N, K).
+
+        X_val and y_val are watched instead of a held-out part of X. Raises `ValueError` for
+        input that cannot be trained on, `DivergedError` when the loss is no longer finite.
+        """
+        return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on X and y for one epoch."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the values (N,) or (N, K), in the kind of X."""
+        values, backend, kind = self._outputs(X, "predict")
+        return given(values[:, 0] if self._single else values, backend, kind)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², the mean over the columns."""
+        found, wanted = on_host(self.predict(X)), on_host(y)
+        return float(r2_score(wanted, found, sample_weight=on_host(sample_weight)))
+
+    def __sklearn_tags__(self) -> Any:
+        """Add that there may be several outputs."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        return features_and_targets(self, X, y, reset=reset, y_numeric=True)
+
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+        columns = 1 if y.ndim == 1 else int(y.shape[1])
+        if reset:
+            self._columns, self._single = columns, y.ndim == 1
+        elif columns != self._columns:
+            raise ValueError(f"y has {columns} columns and had {self._columns} before")
+
+    def _targets(self, y: Any, backend: Backend) -> Array:
+        values = as_matrix(y, backend)
+        if self.loss == "poisson":
+            with backend.computing():
+                if bool(backend.to_host(backend.xp.any(values < 0))):
+                    raise ValueError("y has negative values: the loss poisson is of counts")
+        return values
+
+    def _weights(self, y: Any, sample_weight: Any, backend: Backend) -> Array | None:
+        return weights_of(sample_weight, len(y), backend)
+
+    def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
+        return None
+
+    def _network(self, features: int) -> tuple[tuple[int, ...], str]:
+        loss = "poisson_deviance" if self.loss == "poisson" else "squared_error"
+        return (features, *hidden_units(self), self._columns), loss
+
+    def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
+        xp = backend.xp
+        values = xp.exp(outputs) if self.loss == "poisson" else outputs
+        r2 = determination(values, examples.y, weights=examples.weights, xp=xp)
+        return float(backend.to_host(r2))

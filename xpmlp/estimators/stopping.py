@@ -1,0 +1,65 @@
+"""When a training ends by itself, and the learning rates that depend on how it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+# "adaptive" divides the rate by this until it is so small.
+_DIVISOR, _SMALLEST_RATE = 5.0, 1e-6
+
+
+@dataclass
+class Patience:
+    """Counts the epochs in a row that were not better than the best by `tolerance`.
+
+    Scores are better the larger they are: a loss is watched with its sign changed.
+    """
+
+    tolerance: float
+    limit: float
+    best: float = -inf
+    waiting: int = 0
+
+    def improved(self, score: float) -> bool:
+        """Note an epoch's score; tell whether it is the best so far."""
+        self.waiting = self.waiting + 1 if score < self.best + self.tolerance else 0
+        better = score > self.best
+        if better:
+            self.best = score
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has waited for more epochs than it should."""
+        return self.waiting > self.limit
+
+
+class InverseScaling:
+    """α_t = α / (t + 1)^power with t the examples seen before the epoch."""
+
+    def __init__(self, power: float, examples: int, seen: int) -> None:
+        self._power, self._examples, self._seen = power, examples, seen
+
+    def __call__(self, step: int, steps_per_epoch: int) -> float:
+        """Return the factor of a step's learning rate."""
+        seen = self._seen + step // steps_per_epoch * self._examples
+        return float((seen + 1) ** -self._power)
+
+
+class Adaptive:
+    """The rate stays as it is until the training stalls, and is then divided by 5."""
+
+    def __init__(self, learning_rate: float) -> None:
+        self._learning_rate, self._factor = learning_rate, 1.0
+
+    def __call__(self, step: int, steps_per_epoch: int) -> float:  # noqa: ARG002
+        """Return the factor of a step's learning rate."""
+        return self._factor
+
+    def lowered(self) -> bool:
+        """Divide the rate; tell False where it is as small as it gets."""
+        if self._learning_rate * self._factor <= _SMALLEST_RATE:
+            return False
+        self._factor /= _DIVISOR
+        return True
