@@ -20,7 +20,7 @@ FLOORS = {
     "losses": 1,
     "initializers": 1,
     "metrics": 1,
-    "penalties": 1,
+    "penalties": 2,
     "schedules": 1,
     "dropout": 1,
     "products": 1,

@@ -16,6 +16,7 @@ from xpmlp.initializers import HostParams
 from xpmlp.losses import LOSSES
 from xpmlp.mlp import MLP
 from xpmlp.penalties import Penalty
+from xpmlp.products import multiplied
 from xpmlp.training import loss_and_gradients
 
 PENALTIES = {
@@ -45,8 +46,9 @@ def loss_and_gradients_of(
         ),
         n,
     )
-    penalty.add_gradients(sums.gradients, device, xp=backend.xp)
-    return backend.to_host(sums.loss + penalty.loss(device, xp=backend.xp)), sums.gradients
+    total = penalty.added_to(sums.gradients, device, xp=backend.xp)
+    gradients = {name: multiplied(g, xp=backend.xp) for name, g in total.items()}
+    return backend.to_host(sums.loss + penalty.loss(device, xp=backend.xp)), gradients
 
 
 @pytest.mark.parametrize("models", [1, 3], ids=["single", "stack of 3"])
@@ -107,6 +109,7 @@ def test_penalty_by_hand(backend: Backend) -> None:
     loss = backend.to_host(penalty.loss(params, xp=backend.xp))
     assert float(loss) == pytest.approx(6.95, rel=1e-14)
     zero = {name: backend.xp.zeros_like(array) for name, array in params.items()}
-    gradients = to_host(backend, penalty.add_gradients(zero, params, xp=backend.xp))
+    total = penalty.added_to(zero, params, xp=backend.xp)
+    gradients = {n: backend.to_host(multiplied(g, xp=backend.xp)) for n, g in total.items()}
     np.testing.assert_allclose(gradients["layer1.weight"], [[1.6, -2.1, 0.0]], rtol=1e-14)
     np.testing.assert_array_equal(gradients["layer1.bias"], [0, 0, 0])

@@ -11,7 +11,7 @@ import pytest
 from xpmlp import select_backend
 from xpmlp.backends import Backend
 from xpmlp.backends.blas import accumulating_product
-from xpmlp.products import Product, accumulate, accumulate_plainly, multiplied
+from xpmlp.products import Decayed, Product, accumulate, accumulate_plainly, multiplied
 
 FACTORS = [(1.0, 1.0), (-0.1, 1.0), (1.0, 0.9), (2.0, 0.0), (-0.5, 0.25)]
 
@@ -27,6 +27,27 @@ def test_accumulation_by_the_definition(backend: Backend, alpha: float, beta: fl
         expected = beta * c + alpha * a.T @ b
         np.testing.assert_allclose(backend.to_host(result), expected, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(backend.to_host(target), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("models", [None, 2])
+def test_decay_of_the_weight_itself_and_of_another(backend: Backend, models: int | None) -> None:
+    rng = np.random.default_rng(0)
+    stack = () if models is None else (models,)
+    shape = (*stack, 4, 3)
+    a, b = rng.normal(size=(7, 4)), rng.normal(size=(*stack, 7, 3))
+    c, w = rng.normal(size=shape), rng.normal(size=shape)
+    strength = 0.3 if models is None else np.array([0.3, 0.0])
+    factor = strength if models is None else np.array([0.3, 0.0])[:, None, None]
+    on_device = strength if models is None else backend.to_device(np.asarray(strength))
+    for weight in (c, w):
+        product = Product(backend.to_device(a), backend.to_device(b))
+        target = backend.to_device(c)
+        pulled = Decayed(product, target if weight is c else backend.to_device(w), on_device)
+        expected = 0.9 * c - 0.1 * (a.T @ b + factor * weight)
+        result = accumulate(target, pulled, xp=backend.xp, alpha=-0.1, beta=0.9)
+        np.testing.assert_allclose(backend.to_host(result), expected, rtol=1e-12, atol=1e-14)
+    gradient = multiplied(Decayed(product, backend.to_device(w), on_device), xp=backend.xp)
+    np.testing.assert_allclose(backend.to_host(gradient), a.T @ b + factor * w, rtol=1e-12)
 
 
 def test_factors_of_a_stack(backend: Backend) -> None:

@@ -30,7 +30,9 @@ REPEATED = Examples(np.repeat(ONCE.x, TIMES, axis=0), np.repeat(ONCE.y, TIMES))
 NETWORK = MLP((4, 6, 3), "tanh")
 
 
-def trained(backend: Backend, examples: Examples, **settings: object) -> tuple[dict[str, np.ndarray], list[float]]:
+def trained(
+    backend: Backend, examples: Examples, **settings: object
+) -> tuple[dict[str, np.ndarray], list[float]]:
     state = initial_state(NETWORK, SGD(), seed=0, backend=backend)
     rows = fit(
         NETWORK,

@@ -11,6 +11,7 @@ from xpmlp.data.source import Source
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
 from xpmlp.penalties import Penalty
+from xpmlp.products import multiplied
 from xpmlp.training import Sums, TrainingState, loss_and_gradients
 
 # A unit is flat at an example where its slope is below this share of the steepest.
@@ -71,7 +72,9 @@ def diagnose(
         gradients = backend.sum_over_examples(gradient_sums, n).gradients
         counts = backend.sum_over_examples(flat_counts, n).units
         if penalty is not None:
-            penalty.add_gradients(gradients, state.params, xp=xp)
+            penalty = penalty.in_a_batch(scale)
+            penalized = penalty.added_to(gradients, state.params, xp=xp)
+            gradients = {name: multiplied(g, xp=xp) for name, g in penalized.items()}
         norms = {name: _norm(g, xp) for name, g in gradients.items() if is_weight(name)}
         moved, _ = optimizer.update(
             copied(state.params, xp=xp),

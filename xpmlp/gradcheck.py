@@ -14,6 +14,7 @@ from xpmlp.errors import UsageError
 from xpmlp.initializers import HostParams
 from xpmlp.mlp import MLP
 from xpmlp.penalties import Penalty, is_on
+from xpmlp.products import multiplied
 from xpmlp.randomness import random_stream
 from xpmlp.training import check_fit, loss_and_gradients
 
@@ -111,8 +112,8 @@ def _backpropagated(
             mlp, device, x, y, scale=scale, weights=batch.weights, xp=xp
         ).gradients
         penalty = penalty.in_a_batch(scale)
-        penalty.add_gradients(gradients, device, xp=xp)
-    return {name: backend.to_host(gradient) for name, gradient in gradients.items()}
+        total = penalty.added_to(gradients, device, xp=xp)
+        return {name: backend.to_host(multiplied(g, xp=xp)) for name, g in total.items()}
 
 
 class _Check:

@@ -183,15 +183,20 @@ class Adam(Optimizer):
         g = multiplied(g, xp=at.xp)
         m, v, t = moments["first_moment"], moments["second_moment"], at.state["time"]["steps"]
         beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
-        m *= beta1
-        m += (1.0 - beta1) * g
+        square = g * g
+        square *= 1.0 - beta2
         v *= beta2
-        v += (1.0 - beta2) * (g * g)
-        denominator = at.xp.sqrt(v / (1.0 - beta2**t))
-        # √v̂ + ε / √(1 − β₂^t) is (√v + ε) / √(1 − β₂^t).
-        hat = self.epsilon_hat
-        denominator += self.epsilon / at.xp.sqrt(1.0 - beta2**t) if hat else self.epsilon
-        w -= (at.rate / (1.0 - beta1**t)) * m / denominator
+        v += square
+        g *= 1.0 - beta1
+        m *= beta1
+        m += g
+        # m̂ / (√v̂ + ε) with the corrections taken out: fewer passes over memory.
+        root = at.xp.sqrt(1.0 - beta2**t)
+        denominator = at.xp.sqrt(v)
+        denominator += self.epsilon if self.epsilon_hat else self.epsilon * root
+        step = m / denominator
+        step *= at.rate * root / (1.0 - beta1**t)
+        w -= step
         return w, {"first_moment": m, "second_moment": v}
 
 
@@ -207,6 +212,7 @@ class AdamW(Adam):
 
     def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
         """Decay a weight, then one step of Adam."""
+        g = multiplied(g, xp=at.xp)  # before w changes, of which it may hold a share
         if is_weight(at.name):
             w *= 1.0 - at.rate * per_model(self.weight_decay, like=w, xp=at.xp)
         return super().step(w, g, moments, at)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model, plain
+from xpmlp.products import Decayed, Gradient, multiplied
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,21 @@ class Penalty:
                 total = total + plain(self.l1) * xp.sum(xp.abs(w), axis=(-2, -1))
         return total
 
-    def add_gradients(self, gradients: Params, params: Params, *, xp: Namespace) -> Params:
-        """Add ∂R/∂W = l2 W + l1 sign(W) to the gradients, in place."""
+    def added_to(
+        self, gradients: Mapping[str, Gradient], params: Params, *, xp: Namespace
+    ) -> dict[str, Gradient]:
+        """Return gradients with ∂R/∂W = l2 W + l1 sign(W); their arrays are used up."""
+        total = dict(gradients)
         for name, w in _weights(params).items():
-            if is_on(self.l2):
-                gradients[name] += per_model(self.l2, like=w, xp=xp) * w
             if is_on(self.l1):
                 # Two comparisons: the sign functions of some libraries mask with booleans.
                 sign = xp.astype(w > 0, w.dtype) - xp.astype(w < 0, w.dtype)
-                gradients[name] += per_model(self.l1, like=w, xp=xp) * sign
-        return gradients
+                g = multiplied(total[name], xp=xp)
+                g += per_model(self.l1, like=w, xp=xp) * sign
+                total[name] = g
+            if is_on(self.l2):
+                total[name] = Decayed(total[name], w, self.l2)
+        return total
 
 
 def _weights(params: Params) -> Params:

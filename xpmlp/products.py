@@ -23,7 +23,18 @@ class Product(NamedTuple):
     right: Array
 
 
-Gradient: TypeAlias = Array | Product
+class Decayed(NamedTuple):
+    """G + λ W, not added up: a gradient with the pull of an L2 penalty on its weight.
+
+    Where W itself takes the step, W ← W − α (G + λ W), it is (1 − α λ) W − α G.
+    """
+
+    gradient: Array | Product
+    weight: Array
+    strength: float | Array
+
+
+Gradient: TypeAlias = Array | Product | Decayed
 
 
 def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
@@ -32,7 +43,11 @@ def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
 
 
 def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
-    """Return a gradient as an array."""
+    """Return a gradient as an array; one that was not added up is used up."""
+    if isinstance(gradient, Decayed):
+        g, w = multiplied(gradient.gradient, xp=xp), gradient.weight
+        g += per_model(gradient.strength, like=w, xp=xp) * w
+        return g
     if isinstance(gradient, Product):
         return transposed_product(gradient.left, gradient.right, xp=xp)
     return gradient
@@ -48,6 +63,13 @@ def accumulate(
 ) -> Array:
     """C ← β C + α G in place, and return C; α and β numbers, or arrays (models,) for a stack."""
     alpha, beta = per_model(alpha, like=c, xp=xp), per_model(beta, like=c, xp=xp)
+    if isinstance(gradient, Decayed):
+        pull = alpha * per_model(gradient.strength, like=c, xp=xp)
+        if gradient.weight is c:
+            return accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta + pull)
+        c = accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta)
+        c += pull * gradient.weight
+        return c
     if isinstance(gradient, Product):
         supplied = getattr(xp, "accumulate_product", None)
         if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):

@@ -254,8 +254,7 @@ def train_step(
             penalty = penalty.in_a_batch(scale)
             if penalized_loss:
                 sums.loss += penalty.loss(state.params, xp=xp)
-            sums.complete()
-            penalty.add_gradients(sums.gradients, state.params, xp=xp)
+            sums.gradients = penalty.added_to(sums.gradients, state.params, xp=xp)
         state.params, state.optimizer_state = optimizer.update(
             state.params,
             sums.gradients,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any
 
 import numpy as np
 
-from xpmlp.backends.exchange import on_host
 from xpmlp.data.checks import (
     check_counts,
     check_feature_kind,
@@ -104,12 +104,19 @@ def dataset_of_arrays(
 
 
 def _on_host(array: Any) -> np.ndarray:
-    try:
-        return np.asarray(on_host(array))
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise DataError(
-            f"arrays of {type(array).__module__} cannot be copied to the host's memory ({error})"
-        ) from error
+    """Return an array of any library as numpy's, by whichever way it offers."""
+    ways: tuple[Callable[[], Any], ...] = (
+        lambda: array,
+        lambda: array.get(),  # CuPy's refuse a silent copy to the host
+        lambda: array.cpu().numpy(),  # torch's on a GPU
+        lambda: np.from_dlpack(array),
+    )
+    for way in ways:
+        try:
+            return np.asarray(way())
+        except (TypeError, AttributeError, ValueError, RuntimeError, BufferError):
+            continue
+    raise DataError(f"arrays of {type(array).__module__} cannot be copied to the host's memory")
 
 
 def _checked(part: Part) -> Examples:

@@ -36,6 +36,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     With `early_stopping` the best weights are put back, whatever ended the training.
     """
 
+    _labels: Labels
+
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
@@ -159,6 +161,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return X, y
 
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+        if not reset and not self.warm_start and (y.ndim == 2) == self._labels.multilabel:
+            return  # `partial_fit`: classes that are not known are found when y is translated
         found = labels_of(y, backend)
         if reset:
             if classes is not None and not found.multilabel:
