@@ -10,26 +10,19 @@ from typing import Any
 import numpy as np
 from command_line import add_device_flags, message, new_parser, positive, print_result, run
 from data_flags import add_source_flags, load_source
+from trained import add_trained_flags, checkpoint_path, normalization_of
 
 import xpmlp
 from xpmlp.checkpoint import Checkpoint, load_checkpoint
-from xpmlp.data import Dataset, Normalization, Source
+from xpmlp.data import Dataset, Source
 from xpmlp.errors import DataError
 from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
 from xpmlp.predictions import Predictions, predict
-from xpmlp.runs import BEST, CHECKPOINT
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help=f"run folder: its {BEST}, or without validation its {CHECKPOINT}",
-    )
-    which.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file of a run")
+    add_trained_flags(parser)
     add_device_flags(parser)
     group = parser.add_argument_group("data, by default that of the run")
     add_source_flags(group, default=None)
@@ -48,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
-    path = arguments.checkpoint or checkpoint_of(arguments.run)
+    path = checkpoint_path(arguments)
     checkpoint = load_checkpoint(path)
     mlp, state = checkpoint.mlp, checkpoint.restore(backend)
     dataset = load_source(with_settings(arguments, checkpoint))
@@ -70,11 +63,6 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def checkpoint_of(folder: Path) -> Path:
-    """Return the file of a run that holds what it was for."""
-    return folder / BEST if (folder / BEST).exists() else folder / CHECKPOINT
-
-
 def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argparse.Namespace:
     """Fill in the data that the run was trained on, where the flags name none."""
     settings = checkpoint.record.get("settings", {})
@@ -85,12 +73,6 @@ def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argp
     if found["data"] is None:
         raise DataError("the checkpoint does not say what it was trained on: give --data")
     return argparse.Namespace(**found)
-
-
-def normalization_of(checkpoint: Checkpoint) -> Normalization:
-    """Return the scaling that the network was trained with, whatever the data is now."""
-    record = checkpoint.record.get("settings", {}).get("normalization")
-    return Normalization.from_record(record) if record else Normalization()
 
 
 def draw(

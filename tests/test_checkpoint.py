@@ -211,7 +211,7 @@ def test_failed_write_leaves_the_checkpoint_before(
     before, backend = saved.read_bytes(), select_backend("cpu")
     state = load_checkpoint(saved).restore(backend)
     state.step = 18
-    monkeypatch.setattr("xpmlp.checkpoint._PIECE", 2000)
+    monkeypatch.setattr("xpmlp.files._PIECE", 2000)
     left = 0
 
     def fail() -> None:

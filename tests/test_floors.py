@@ -14,6 +14,7 @@ FLOORS = {
     "errors": 0,
     "arrays": 0,
     "parts": 0,
+    "files": 0,
     "backends": 1,
     "randomness": 1,
     "activations": 1,
@@ -40,13 +41,22 @@ FLOORS = {
     "summary": 4,
     "runs": 5,
     "sweep": 5,
+    "interchange": 5,
     "estimators": 5,
     "plots": 5,
 }
 
 # Everything else receives a namespace and knows no library.
 NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
-NUMPY_ALLOWED |= {"gradcheck", "history", "checkpoint", "predictions", "plots", "estimators"}
+NUMPY_ALLOWED |= {
+    "gradcheck",
+    "history",
+    "checkpoint",
+    "predictions",
+    "plots",
+    "estimators",
+    "interchange",
+}
 # Formulas and steps: only functions of the namespace that they are handed.
 MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
 MATHEMATICS += [

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.errors import CheckpointError
+from xpmlp.files import write_whole
 from xpmlp.history import COLUMNS, history_arrays, rows_of_arrays
 from xpmlp.mlp import MLP
 from xpmlp.training import Interval, TrainingState
@@ -30,8 +30,6 @@ from xpmlp.training import Interval, TrainingState
 FORMAT = 1
 _BLOCK = 512
 _MAGIC = b"xpmlp checkpoint\nversion "
-# A file is written in pieces of this size.
-_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,11 @@ class Checkpoint:
             status=numbers["status"],
         )
 
+    @property
+    def result(self) -> dict[str, np.ndarray]:
+        """What the training was for: the best parameters, or without validation the last."""
+        return self.params if self.best_params is None else self.best_params
+
     def require(self, mlp: MLP, path: Path) -> None:
         """Raise `CheckpointError` unless it is of this network."""
         if self.mlp != mlp:
@@ -86,7 +89,7 @@ def save_checkpoint(
     content = _image(mlp, state, record, backend)
     header = _header(FORMAT, content)
     try:
-        _replace(path, header + content)
+        write_whole(path, header + content)
     except OSError as error:
         kept = "the one before it is untouched" if path.exists() else "there is none before it"
         raise CheckpointError(
@@ -192,30 +195,3 @@ def _arrays(group: h5py.Group) -> dict[str, np.ndarray]:
 
 def _to_device(arrays: Mapping[str, np.ndarray], backend: Backend) -> Params:
     return {name: backend.to_device(array) for name, array in arrays.items()}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write to a file beside it, sync, and rename; a failure at any point leaves the old one."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb", buffering=0) as file:
-            for start in range(0, len(content), _PIECE):
-                piece = content[start : start + _PIECE]
-                if file.write(piece) != len(piece):
-                    raise OSError(f"only a part of {len(piece)} bytes was written")
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can be told to."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -99,6 +99,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
         """Return how good outputs are: the larger the better, as `score` has it."""
 
+    @classmethod
+    def from_scikit_learn(cls, fitted: Any) -> Self:
+        """Return one of ours with the weights and settings of scikit-learn's fitted estimator."""
+        from xpmlp.estimators.imported import imported
+
+        found: Self = imported(cls, fitted)
+        return found
+
     # Training.
 
     def _fit(
@@ -281,9 +289,14 @@ class _Training:
         optimizer = _optimizer_of(e)
         state = TrainingState(params, {}, seed=int(self._rng.randint(2**31)) if e.dropout else 0)
         self.result = params
-        kept = e._optimizer_state if self._incremental else None
         with backend.computing():
-            state.optimizer_state = kept or optimizer.init(params, xp=backend.xp)
+            state.optimizer_state = optimizer.init(params, xp=backend.xp)
+        kept = e._optimizer_state
+        if self._incremental and kept is not None and kept.keys() >= state.optimizer_state.keys():
+            state.optimizer_state = {
+                moment: {name: received(a, backend) for name, a in kept[moment].items()}
+                for moment in state.optimizer_state
+            }
         size = _batch_size(e, n)
         steps = steps_per_epoch(n, size)
         schedule = _schedule_of(e, n)
@@ -338,7 +351,7 @@ class _Training:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         finally:
             self.result = state.params if best is None else best
-            e._optimizer_state = state.optimizer_state if self._incremental else None
+            e._optimizer_state = state.optimizer_state  # for `partial_fit` to go on with
 
     def _scale_velocity(self, state: TrainingState, ratio: float) -> None:
         """Carry the velocity over to another learning rate, which is smaller by a ratio.

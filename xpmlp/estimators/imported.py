@@ -1,0 +1,88 @@
+"""A multi-layer perceptron that scikit-learn has trained, as one of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from xpmlp.backends import select_backend
+from xpmlp.backends.exchange import Kind
+from xpmlp.estimators.labels import Labels
+from xpmlp.estimators.parameters import activation_names
+from xpmlp.mlp import MLP
+from xpmlp.optimizers import OptimizerState
+
+_LOSSES = {
+    ("softmax", True): "cross_entropy",
+    ("logistic", True): "binary_cross_entropy",
+    ("identity", False): "squared_error",
+    ("exp", False): "poisson_deviance",
+}
+_RECORD = [
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "validation_scores_",
+    "best_loss_",
+    "best_validation_score_",
+    "n_features_in_",
+    "feature_names_in_",
+]
+
+
+def imported(kind: type[Any], theirs: Any) -> Any:
+    """Return a fitted estimator of a kind with the weights and settings of scikit-learn's.
+
+    Settings that are not offered here keep their default: it predicts the same, and can be
+    trained on with `warm_start` or `partial_fit`.
+    """
+    check_is_fitted(theirs)
+    known = kind().get_params()
+    settings = {k: v for k, v in theirs.get_params().items() if k in known}
+    if settings["solver"] == "lbfgs":
+        del settings["solver"]
+    ours = kind(**settings)
+    classes = getattr(theirs, "classes_", None)
+    loss = _LOSSES[theirs.out_activation_, classes is not None]
+    if classes is not None:
+        ours.classes_ = classes
+        several = loss == "binary_cross_entropy" and theirs.n_outputs_ > 1
+        ours._labels = Labels(np.asarray(classes), multilabel=several)
+    else:
+        ours._columns, ours._single = theirs.n_outputs_, theirs.n_outputs_ == 1
+    ours._forget()
+    for name in _RECORD:
+        if hasattr(theirs, name):
+            value = getattr(theirs, name)
+            setattr(ours, name, list(value) if isinstance(value, list) else value)
+    sizes = (theirs.coefs_[0].shape[0], *(w.shape[1] for w in theirs.coefs_))
+    mlp = MLP(tuple(map(int, sizes)), activation_names(ours), loss)
+    params = {}
+    for number, (w, b) in enumerate(zip(theirs.coefs_, theirs.intercepts_, strict=True), start=1):
+        params[f"layer{number}.weight"], params[f"layer{number}.bias"] = w.copy(), b.copy()
+    dtype = str(theirs.coefs_[0].dtype)
+    ours._keep(mlp, params, select_backend("cpu", dtype), Kind())
+    ours._optimizer_state = _optimizer_state(getattr(theirs, "_optimizer", None), list(params))
+    return ours
+
+
+def _optimizer_state(theirs: Any, names: list[str]) -> OptimizerState | None:
+    """Return what an optimiser of scikit-learn remembers, None where that is not to be had."""
+    # There all weights come first, then all biases.
+    order = [*names[::2], *names[1::2]]
+
+    def moments(arrays: list[np.ndarray], factor: float = 1.0) -> dict[str, np.ndarray]:
+        found = {name: factor * array for name, array in zip(order, arrays, strict=True)}
+        return {name: found[name] for name in names}
+
+    if hasattr(theirs, "ms") and hasattr(theirs, "vs"):
+        steps = np.asarray(theirs.t, dtype=theirs.ms[0].dtype)
+        first, second = moments(theirs.ms), moments(theirs.vs)
+        return {"first_moment": first, "second_moment": second, "time": {"steps": steps}}
+    if hasattr(theirs, "velocities"):
+        # Theirs are steps, ours gradients: v = −α Σ ...
+        return {"velocity": moments(theirs.velocities, -1.0 / theirs.learning_rate)}
+    return None

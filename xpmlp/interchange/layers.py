@@ -1,0 +1,48 @@
+"""A network as others have it: a weight and a bias a layer, and nothing but features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from xpmlp.data.normalization import Normalization
+from xpmlp.errors import CheckpointError, UsageError
+from xpmlp.files import write_whole
+from xpmlp.mlp import MLP
+
+
+class Layer(NamedTuple):
+    """z = h W + b with weight (fan_in, fan_out), bias (fan_out,); then the activation's name."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    activation: str | None
+
+
+def layers_of(
+    mlp: MLP, params: Mapping[str, np.ndarray], normalization: Normalization
+) -> list[Layer]:
+    """Return a single network's layers; what a bias column was multiplied with is a bias."""
+    if mlp.model_activations or np.asarray(params["layer1.weight"]).ndim != 2:
+        raise UsageError("a stack of models is no single network: take one out with model_of")
+    layers = []
+    names = [*mlp.activation_names, None]
+    for number, activation in enumerate(names, start=1):
+        weight, bias = (np.asarray(params[f"layer{number}.{part}"]) for part in ("weight", "bias"))
+        if number == 1 and normalization.bias_column:
+            weight, bias = weight[:-1], bias + weight[-1]
+        layers.append(Layer(np.ascontiguousarray(weight), bias, activation))
+    return layers
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole; raises `CheckpointError` where that cannot be."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written ({error.strerror or error}): choose another place"
+        ) from error

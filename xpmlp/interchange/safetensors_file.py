@@ -1,0 +1,134 @@
+"""safetensors: weights under the names that torch's nn.Sequential has for them.
+
+Linear layers and activations take turns there, so layer l is number 2 (l − 1): "0.weight"
+(fan_out, fan_in), "0.bias", "2.weight", ... The network and the scaling of its features are in
+the file's metadata, as JSON under "xpmlp".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpmlp.data.normalization import Normalization
+from xpmlp.errors import CheckpointError, UsageError
+from xpmlp.interchange.layers import layers_of, write
+from xpmlp.mlp import MLP
+
+_NAME = re.compile(r"(?:.*\.)?(\d+)\.(weight|bias)")
+
+
+def save_safetensors(
+    path: Path,
+    mlp: MLP,
+    params: Mapping[str, np.ndarray],
+    normalization: Normalization | None = None,
+) -> None:
+    """Write a network's weights; host arrays in.
+
+    The features that they expect are scaled already: `normalization` is written down beside them.
+    Raises `UsageError` without the package safetensors, `CheckpointError` where it cannot be
+    written.
+    """
+    normalization = normalization or Normalization()
+    tensors = {}
+    for number, layer in enumerate(layers_of(mlp, params, normalization)):
+        tensors[f"{2 * number}.weight"] = np.ascontiguousarray(layer.weight.T)
+        tensors[f"{2 * number}.bias"] = np.ascontiguousarray(layer.bias)
+    record = {
+        "activation": mlp.activation,
+        "loss": mlp.loss,
+        "normalization": {k: v for k, v in normalization.as_record().items() if k != "bias_column"},
+    }
+    metadata = {"format": "pt", "xpmlp": json.dumps(record)}
+    write(path, _package().save(tensors, metadata=metadata))
+
+
+def load_safetensors(
+    path: Path, *, activation: str | tuple[str, ...] | None = None, loss: str | None = None
+) -> tuple[MLP, dict[str, np.ndarray]]:
+    """Return the network and the parameters of a file, xpmlp's or of a torch nn.Sequential.
+
+    `activation` and `loss` ("cross_entropy") are those that the file says, which torch's own do
+    not: there `activation` is needed. Raises `CheckpointError` for a file that holds no
+    such network.
+    """
+    package = _package()
+    try:
+        raw = path.read_bytes()
+        tensors, record = package.load(raw), _record(raw)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # whatever a damaged file makes of the parser
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    layers = _layers(tensors, path)
+    sizes = (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers))
+    activation = activation or record.get("activation")
+    if activation is None and len(layers) > 1:
+        raise UsageError(f"{path} does not say its hidden layers' activation: name it")
+    if isinstance(activation, list):
+        activation = tuple(activation)
+    mlp = MLP(sizes, activation or "identity", loss or record.get("loss", "cross_entropy"))
+    params = {}
+    for number, (weight, bias) in enumerate(layers, start=1):
+        params[f"layer{number}.weight"], params[f"layer{number}.bias"] = weight, bias
+    return mlp, params
+
+
+def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return weight (fan_in, fan_out) and bias of each layer, in order."""
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise CheckpointError(f"{path}: {name} is no weight or bias of an nn.Sequential")
+        found.setdefault(int(match[1]), {})[match[2]] = tensor
+    layers = []
+    for number, parts in sorted(found.items()):
+        weight, bias = parts.get("weight"), parts.get("bias")
+        if weight is None or weight.ndim != 2:
+            raise CheckpointError(
+                f"{path}: layer {number} is not linear: it has no weight (fan_out, fan_in)"
+            )
+        if bias is None:  # nn.Linear(..., bias=False)
+            bias = np.zeros(weight.shape[0], dtype=weight.dtype)
+        if bias.shape != weight.shape[:1]:
+            raise CheckpointError(
+                f"{path}: {number}.bias has the shape {bias.shape} and {number}.weight "
+                f"{weight.shape}: they do not fit"
+            )
+        layers.append((np.ascontiguousarray(weight.T), bias))
+    if not layers:
+        raise CheckpointError(f"{path}: there are no weights in it")
+    for (above, _), (below, _) in pairwise(layers):
+        if above.shape[1] != below.shape[0]:
+            raise CheckpointError(
+                f"{path}: a layer of {above.shape[1]} outputs is followed by one of "
+                f"{below.shape[0]} inputs: they are no chain"
+            )
+    return layers
+
+
+def _record(raw: bytes) -> dict[str, Any]:
+    """Return what save_safetensors wrote down; the header is JSON after its length."""
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    record: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("xpmlp", "{}"))
+    return record
+
+
+def _package() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            'safetensors files need the package: pip install "xpmlp[safetensors]"'
+        ) from error
+    found: ModuleType = safetensors.numpy
+    return found
