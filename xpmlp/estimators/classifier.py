@@ -201,10 +201,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             right = xp.argmax(outputs, axis=-1) == y
         else:
             right = xp.all((outputs > 0) == (y > 0.5), axis=-1)
-        right = xp.astype(right, outputs.dtype)
-        if examples.weights is not None:
-            right *= examples.weights
-        return float(backend.to_host(xp.sum(right) * examples.whole(backend).scale(xp=xp)))
+        if examples.weights is None:
+            return int(backend.to_host(xp.count_nonzero(right))) / len(examples)
+        weighted = xp.astype(right, outputs.dtype) * examples.weights
+        return float(backend.to_host(xp.sum(weighted) / xp.sum(examples.weights)))
 
 
 def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, Any, Any] | None:
