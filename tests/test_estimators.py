@@ -299,6 +299,11 @@ def _strict() -> Any:
     return lambda array: array_api_strict.asarray(array, device=device)
 
 
+def _torch_on_gpu() -> Any:
+    torch = pytest.importorskip("torch")
+    return lambda array: torch.from_numpy(array).cuda()
+
+
 def _cupy() -> Any:
     import cupy
 
@@ -306,7 +311,10 @@ def _cupy() -> Any:
 
 
 KINDS: list[Any] = [pytest.param(kind, id=kind.__name__.strip("_")) for kind in (_torch, _strict)]
-KINDS.append(pytest.param(_cupy, marks=pytest.mark.gpu, id="cupy"))
+KINDS += [
+    pytest.param(kind, marks=pytest.mark.gpu, id=kind.__name__.strip("_"))
+    for kind in (_cupy, _torch_on_gpu)
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
