@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from xpmlp.backends.ranks import Current
 from xpmlp.errors import UsageError, XpmlpError
 
 INTERRUPTED = 130
@@ -130,20 +131,27 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
     except XpmlpError as error:
         if arguments.debug:
             raise
-        message(f"{parser.prog}: {error}")
-        code = error.exit_code
+        code = ended(f"{parser.prog}: {error}", error.exit_code)
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except MemoryError as error:
-        message(f"{parser.prog}: not enough memory ({error}): choose smaller sizes")
-        code = UsageError.exit_code
+        text = f"{parser.prog}: not enough memory ({error}): choose smaller sizes"
+        code = ended(text, UsageError.exit_code)
     except OSError as error:
         if arguments.debug:
             raise
-        message(f"{parser.prog}: {error.filename or 'output'}: {error.strerror or error}")
-        code = UsageError.exit_code
+        text = f"{parser.prog}: {error.filename or 'output'}: {error.strerror or error}"
+        code = ended(text, UsageError.exit_code)
     except KeyboardInterrupt:
-        message(f"{parser.prog}: interrupted")
-        code = INTERRUPTED
+        code = ended(f"{parser.prog}: interrupted", INTERRUPTED)
     sys.exit(code)
+
+
+def ended(text: str, code: int) -> int:
+    """Say why this process ends, and end those that it shares a training with; return its code."""
+    ranks = Current.ranks
+    if ranks.count > 1:
+        ranks.end(text, code)
+    message(text)
+    return code

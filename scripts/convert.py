@@ -10,7 +10,7 @@ import numpy as np
 from command_line import new_parser, print_result, run
 from data_flags import add_source_flags, load_source
 
-from xpmlp.data import Examples, Source
+from xpmlp.data import Examples, Unshared
 from xpmlp.data.hdf5 import write_hdf5
 from xpmlp.errors import UsageError
 
@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def in_memory(source: Source) -> Examples:
+def in_memory(source: Unshared) -> Examples:
     """Return examples in host memory, whatever held them."""
     return source if isinstance(source, Examples) else source.read(0, len(source))
 

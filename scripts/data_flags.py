@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zlib import crc32
 
+import numpy as np
 from command_line import message, positive
 
 from xpmlp.backends import Backend
+from xpmlp.backends.ranks import ALONE, Ranks
 from xpmlp.data import (
     Dataset,
     Normalization,
@@ -15,8 +18,12 @@ from xpmlp.data import (
     StreamedExamples,
     fit_normalization,
     load_data,
+    shared_out,
 )
 from xpmlp.data.normalization import NORMALIZATIONS
+from xpmlp.data.source import Unshared
+from xpmlp.data.stored import stored
+from xpmlp.errors import UsageError
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -108,8 +115,11 @@ class PreparedData:
     test: Source | None
 
 
-def load_source(arguments: argparse.Namespace) -> Dataset:
-    """Return the data set that --data and its flags name."""
+def load_source(arguments: argparse.Namespace, *, deferred: bool = False) -> Dataset:
+    """Return the data set that --data and its flags name.
+
+    `deferred` leaves the rows of an HDF5 file there until ranks read their own.
+    """
     return load_data(
         arguments.data,
         test_source=arguments.test_data,
@@ -117,30 +127,34 @@ def load_source(arguments: argparse.Namespace) -> Dataset:
         y_key=arguments.y_key,
         classes=arguments.classes,
         stream={"auto": None, "yes": True, "no": False}[arguments.stream],
+        deferred=deferred,
     )
 
 
 def normalization_of(
-    arguments: argparse.Namespace, dataset: Dataset, train: Source
+    arguments: argparse.Namespace, dataset: Dataset, train: Source, ranks: Ranks = ALONE
 ) -> Normalization:
-    """Return the scaling that the flags ask for, from training examples alone."""
+    """Return the scaling that the flags ask for, from training examples alone, of all ranks."""
     return fit_normalization(
-        arguments.normalize, train.rows, dataset.maximum, bias_column=arguments.bias_trick
+        arguments.normalize,
+        train.rows,
+        dataset.maximum,
+        bias_column=arguments.bias_trick,
+        ranks=ranks,
     )
 
 
 def prepare_data(arguments: argparse.Namespace, backend: Backend) -> PreparedData:
-    """Load, split, scale and move the data."""
+    """Load, split, scale and move the data; of several ranks each has its share."""
+    if backend.ranks.count > 1:
+        return _shared_data(arguments, backend)
     dataset = load_source(arguments)
     if arguments.stream == "auto" and isinstance(dataset.train, StreamedExamples):
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
     # What was decided is part of the run: a stream has another order and another split.
     arguments.stream = "yes" if isinstance(dataset.train, StreamedExamples) else "no"
     source = dataset.train.first(arguments.train_size)
-    val_size = arguments.val_size
-    if val_size is None:
-        val_size = min(len(source) // 10, 10_000)
-    train, validation = source.hold_out(val_size, arguments.seed)
+    train, validation = source.hold_out(_val_size(arguments, len(source)), arguments.seed)
     normalization = normalization_of(arguments, dataset, train)
     parts = [
         part.normalized(normalization).to_device(backend) if part else None
@@ -148,3 +162,48 @@ def prepare_data(arguments: argparse.Namespace, backend: Backend) -> PreparedDat
     ]
     moved = train.normalized(normalization).to_device(backend)
     return PreparedData(dataset, normalization, moved, *parts)
+
+
+def _shared_data(arguments: argparse.Namespace, backend: Backend) -> PreparedData:
+    """Do the same where ranks share the rows: split as one rank does, then read one's own."""
+    if arguments.stream == "yes":
+        raise UsageError(
+            "ranks hold their share of the rows in memory: leave out --stream yes, and start more "
+            "ranks if they do not fit"
+        )
+    arguments.stream = "no"
+    dataset, ranks = load_source(arguments, deferred=True), backend.ranks
+    source = stored(dataset.train).first(arguments.train_size)
+    parts = source.hold_out(_val_size(arguments, len(source)), arguments.seed)
+    train, validation = (shared_out(part, ranks) if len(part) else None for part in parts)
+    test = None if dataset.test is None else shared_out(stored(dataset.test), ranks)
+    assert train is not None
+    ranks.check_alike(
+        {
+            "the data set": (dataset.name, dataset.classes, train.features, dataset.maximum),
+            "the training data": _fingerprint(dataset.train),
+            "the test data": dataset.test and _fingerprint(dataset.test),
+        }
+    )
+    normalization = normalization_of(arguments, dataset, train, ranks)
+    moved = [
+        part.normalized(normalization).to_device(backend) if part else None
+        for part in (validation, test)
+    ]
+    own = train.normalized(normalization).to_device(backend)
+    # Nobody needs all rows any more.
+    kept = replace(dataset, train=dataset.train.first(0), test=None)
+    return PreparedData(kept, normalization, own, *moved)
+
+
+def _fingerprint(examples: Unshared) -> str:
+    """Return the number of examples, and checksums of all labels and of the first features."""
+    labels = np.ascontiguousarray(examples.y[0 : len(examples)])
+    first = np.ascontiguousarray(examples.x[0:1])
+    return f"{len(examples):,} examples, {crc32(labels.tobytes()):08x} {crc32(first.tobytes()):08x}"
+
+
+def _val_size(arguments: argparse.Namespace, examples: int) -> int:
+    if arguments.val_size is None:
+        return min(examples // 10, 10_000)
+    return int(arguments.val_size)

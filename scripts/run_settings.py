@@ -14,7 +14,7 @@ from xpmlp.runs import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
 _FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}
-_FREE |= {"threads"}
+_FREE |= {"threads", "distributed"}
 _HERE = {"out", "resume", "overwrite", "quiet", "json", "debug"}
 _TUPLES = {"hidden", "activation", "lr_milestones"}
 
@@ -22,6 +22,16 @@ _TUPLES = {"hidden", "activation", "lr_milestones"}
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that belong into config.json."""
     return {name: value for name, value in vars(arguments).items() if name not in _HERE}
+
+
+def named_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags that all ranks of a run must have alike, under the names they are given."""
+    apart = _HERE | {"device", "threads"}
+    return {
+        "--" + name.replace("_", "-"): value
+        for name, value in vars(arguments).items()
+        if name not in apart
+    }
 
 
 def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:

@@ -16,6 +16,9 @@ class StopSignals:
 
     received: int | None = None
 
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
     def __enter__(self) -> Self:
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
         for number in _SIGNALS:
@@ -30,9 +33,10 @@ class StopSignals:
         self.received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        message("stopping after this step and saving; Ctrl-C again stops at once")
+        if not self._quiet:
+            message("stopping after this step and saving; Ctrl-C again stops at once")
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells count."""
-        return 128 + (self.received or 0)
+        """128 + the signal's number, as shells count; Ctrl-C where another rank had it."""
+        return 128 + (self.received or signal.SIGINT)

@@ -30,7 +30,7 @@ from hyperparameters import (
     schedule_of,
 )
 from progress import Progress
-from run_settings import default_folder, resumed, settings_of
+from run_settings import default_folder, named_flags, resumed, settings_of
 from stop_signals import StopSignals
 
 import xpmlp
@@ -46,7 +46,15 @@ from xpmlp.errors import (
 )
 from xpmlp.history import best_row
 from xpmlp.plots import require_matplotlib, save_curves
-from xpmlp.runs import BEST, CHECKPOINT, CURVES, RunFolder, host_versions, refuse_existing
+from xpmlp.runs import (
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    NoRunFolder,
+    RunFolder,
+    host_versions,
+    refuse_existing,
+)
 from xpmlp.training import TrainingState
 
 
@@ -81,6 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="stop when N validations in a row were not better than the best before them",
     )
     training.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
+    training.add_argument(
+        "--distributed",
+        choices=("mpi",),
+        help="share the examples out over the processes that mpiexec has started; a rank a GPU "
+        "with --device gpu",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--out",
@@ -138,10 +152,18 @@ def main(arguments: argparse.Namespace) -> int:
             raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
         arguments = resumed(build_parser(), arguments)
     require_matplotlib()
+    backend = xpmlp.select_backend(
+        arguments.device,
+        arguments.dtype,
+        threads=arguments.threads,
+        distributed=arguments.distributed,
+    )
+    backend.ranks.check_alike({"xpmlp": xpmlp.__version__} | named_flags(arguments))
     arguments.out = arguments.out or default_folder(arguments.data)
-    if not arguments.resume and not arguments.overwrite:
+    first = backend.ranks.rank == 0
+    if first and not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    arguments.quiet = arguments.quiet or not first
     return Run(arguments, backend, prepare_data(arguments, backend)).execute()
 
 
@@ -154,6 +176,7 @@ class Run:
             raise UsageError("--min-accuracy needs a test set to reach it on: give --test-data")
         if arguments.dropout and not arguments.hidden:
             raise UsageError("--dropout leaves out hidden units, and --hidden none has none")
+        self.first_rank = backend.ranks.rank == 0
         self.optimizer, self.penalty = optimizer_of(arguments), penalty_of(arguments)
         arguments.lr = learning_rate_of(arguments)
         self.mlp = network_of(arguments, data.train.features, data.dataset.classes)
@@ -187,7 +210,7 @@ class Run:
         if not arguments.quiet:
             message(xpmlp.summarize(self.mlp, self.batch_size))
         with (
-            StopSignals() as stop,
+            StopSignals(quiet=arguments.quiet) as stop,
             Progress(self.steps, self.batch_size, arguments.quiet, self.state.step) as progress,
         ):
 
@@ -196,7 +219,8 @@ class Run:
                 return stop.received is not None
 
             history = self.fit(on_step)
-            with RunFolder(
+            kind = RunFolder if self.first_rank else NoRunFolder
+            with kind(
                 out,
                 overwrite=arguments.overwrite,
                 resumed=self.state.history if arguments.resume else None,
@@ -215,10 +239,11 @@ class Run:
                     self.state.status, failure = "interrupted", error
                 summary = self.summary()
                 folder.write_summary(summary)
-        if self.state.history:
+        if self.first_rank and self.state.history:
             title = f"{self.data.dataset.name}: {self.mlp}"
             save_curves(self.state.history, out / CURVES, title)
-        print_result({"run": str(out)} | summary, arguments.json)
+        if self.first_rank:
+            print_result({"run": str(out)} | summary, arguments.json)
         if failure is not None:
             raise failure
         if self.state.status == "interrupted":
@@ -252,7 +277,9 @@ class Run:
         )
 
     def save(self, state: TrainingState) -> None:
-        """Write checkpoint.h5, and best.h5 where there is a new best."""
+        """Write checkpoint.h5, and best.h5 where there is a new best; one rank does it for all."""
+        if not self.first_rank:
+            return
         out, best = self.arguments.out, best_row(state.history)
         record = {"settings": self.config()}
         if best is not None and best.step != self.saved_best:

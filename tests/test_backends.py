@@ -10,6 +10,7 @@ import pytest
 from conftest import MakeBackend
 from strict_backend import StrictBackend, strict_rules
 
+from xpmlp.arrays import Array
 from xpmlp.backends import Backend, Summable, select_backend
 from xpmlp.errors import DeviceError, UsageError
 
@@ -52,6 +53,12 @@ class Pieces(Summable):
         self.slices += other.slices
 
     def complete(self) -> None:
+        pass
+
+    def arrays(self) -> list[Array]:
+        return []
+
+    def take(self, arrays: list[Array]) -> None:
         pass
 
 

@@ -49,8 +49,10 @@ def test_every_backend_draws_the_same(make_backend: MakeBackend) -> None:
 def test_slice_of_a_batch_has_its_slice_of_the_mask(backend: Backend) -> None:
     whole = mask(backend, 9, 20, 6, 0.4)
     like = backend.to_device(np.zeros((7, 6)))
-    part = dropout_mask(key(backend, 9), like, 0.4, first_row=5, xp=backend.xp)
-    np.testing.assert_array_equal(backend.to_host(part), whole[5:12])
+    for numbers in (range(5, 12), (0, 3, 4, 9, 10, 18, 19)):
+        rows = backend.to_device(np.array(numbers, dtype=np.uint32))
+        part = dropout_mask(key(backend, 9), like, 0.4, rows=rows, xp=backend.xp)
+        np.testing.assert_array_equal(backend.to_host(part), whole[list(numbers)])
 
 
 def test_one_key_a_model(backend: Backend) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import MakeBackend
@@ -11,7 +13,7 @@ from xpmlp.errors import DataError, UsageError
 X = np.array([[0, 4], [8, 4]], dtype=np.uint8)
 
 
-def applied(kind: str, backend: Backend, maximum: float = 16, **settings: bool) -> np.ndarray:
+def applied(kind: str, backend: Backend, maximum: float = 16, **settings: Any) -> np.ndarray:
     found = fit_normalization(kind, X, maximum, **settings).to_device(backend)
     return backend.to_host(found.apply(backend.to_device(X), backend))
 

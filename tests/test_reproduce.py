@@ -15,7 +15,7 @@ from recipes.report import Report
 from scripts_at_work import run_script
 
 from xpmlp import load_data, select_backend
-from xpmlp.data import Examples, Source
+from xpmlp.data import Examples, Unshared
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -123,7 +123,7 @@ def test_test_set_is_opened_once_when_all_is_decided(
         events.extend(settings)
         return train_all(self, settings, split)
 
-    def open_test() -> Source:
+    def open_test() -> Unshared:
         events.append("the test set")
         assert digits.test is not None
         return digits.test

@@ -69,8 +69,8 @@ def diagnose(
 
     with backend.computing():
         scale = batch.scale(xp=xp)
-        gradients = backend.sum_over_examples(gradient_sums, n).gradients
-        counts = backend.sum_over_examples(flat_counts, n).units
+        gradients = backend.sum_over_examples(gradient_sums, batch.size).gradients
+        counts = backend.sum_over_examples(flat_counts, batch.size).units
         if penalty is not None:
             penalty = penalty.in_a_batch(scale)
             penalized = penalty.added_to(gradients, state.params, xp=xp)
@@ -112,6 +112,14 @@ class _FlatCounts(Summable):
 
     def complete(self) -> None:
         """Nothing is put off."""
+
+    def arrays(self) -> list[Array]:
+        """A layer's counts, in order."""
+        return self.units
+
+    def take(self, arrays: list[Array]) -> None:
+        """Take other counts."""
+        self.units = arrays
 
 
 def _norm(array: Array, xp: Namespace) -> Array:

@@ -64,7 +64,7 @@ def evaluate_ensemble(
 
     with backend.computing():
         sums = backend.sum_over_examples(sums_of, batch.size, mlp.step_flop() / 3)
-        total = batch.size if batch.weights is None else backend.to_host(xp.sum(batch.weights))
+        total = batch.examples if batch.weights is None else backend.to_host(xp.sum(batch.weights))
     loss, correct, members = (
         backend.to_host(part) / total for part in (sums.loss, sums.correct, sums.members)
     )
@@ -85,3 +85,11 @@ class _Sums(Summable):
 
     def complete(self) -> None:
         """Nothing is put off."""
+
+    def arrays(self) -> list[Array]:
+        """Loss, correct predictions together and of each."""
+        return [self.loss, self.correct, self.members]
+
+    def take(self, arrays: list[Array]) -> None:
+        """Take other values for them."""
+        self.loss, self.correct, self.members = arrays

@@ -79,6 +79,17 @@ def fit(
     check_course(steps, log_every, patience, dropout, validation)
     if state.params["layer1.weight"].ndim != 2:
         raise UsageError("fit trains one model: a stack is trained with fit_stack")
+    backend.ranks.check_alike(
+        {
+            "the network": (mlp, mlp.loss),
+            "the optimiser": (optimizer, learning_rate, schedule, penalty, dropout),
+            "the training": (batch_size, steps, log_every, train_exact, patience, save_every),
+            "the state": (state.seed, state.step),
+            "the number of training examples": len(train),
+            "the number of validation examples": 0 if validation is None else len(validation),
+            "the number of test examples": 0 if test is None else len(test),
+        }
+    )
     keys = DropoutKeys(mlp.layers - 1, batches.steps_per_epoch, seed=state.seed, backend=backend)
     stepper = _Stepper(
         mlp,
@@ -102,7 +113,7 @@ def fit(
         state.status = "running" if state.step < steps and not is_stale() else state.status
         while state.status == "running":
             run.step()
-            stop = on_step is not None and bool(on_step(state.step))
+            stop = backend.ranks.agreed(on_step is not None and bool(on_step(state.step)))
             row = None
             if state.step % log_every == 0 or state.step == steps:
                 row = run.log(train if train_exact else None, validation, test)
@@ -155,7 +166,7 @@ class _Stepper:
             dropout=self.dropout,
             dropout_keys=self.dropout_keys and self.dropout_keys.of(state.step),
         )
-        return sums, batch.size
+        return sums, batch.examples
 
     def first_bad_layer(self, state: TrainingState) -> str:
         """Name where the forward pass of the next step stops being finite."""

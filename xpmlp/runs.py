@@ -103,6 +103,25 @@ class RunFolder:
             _write_whole(self.path / name, json.dumps(content, indent=2) + "\n")
 
 
+class NoRunFolder(RunFolder):
+    """What a rank has that leaves the writing to another."""
+
+    def __init__(self, path: Path, **_: Any) -> None:
+        self.path = path
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def append(self, row: LogRow) -> None:
+        """Leave it to the first rank."""
+
+    def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
+        """Leave it to the first rank."""
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Leave it to the first rank."""
+
+
 def refuse_existing(path: Path) -> None:
     """Raise `UsageError` if a folder holds a run already; ask before the work begins."""
     present = [name for name in _FILES if (path / name).exists()]

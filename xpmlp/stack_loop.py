@@ -219,7 +219,7 @@ class _Group:
                 dropout=course.dropout,
                 dropout_keys=self._keys and self._keys.of(state.step),
             )
-            self._seen.append((sums.loss, sums.correct, batch.size))
+            self._seen.append((sums.loss, sums.correct, batch.examples))
         backend.synchronize()
         state.seconds += perf_counter() - start
         self._log(factor, backend)

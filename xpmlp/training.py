@@ -8,6 +8,7 @@ from typing import Any, Self
 from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend, Summable
 from xpmlp.data.examples import Batch, Examples
+from xpmlp.data.shared import SharedExamples
 from xpmlp.data.source import Source
 from xpmlp.dropout import dropout_mask
 from xpmlp.errors import DataError, UsageError
@@ -45,6 +46,19 @@ class Sums(Summable):
     def complete(self) -> None:
         """Multiply out the gradients."""
         self.gradients = {name: multiplied(g, xp=self.xp) for name, g in self.gradients.items()}
+
+    def arrays(self) -> list[Array]:
+        """Loss, correct predictions if they are counted, gradients."""
+        counted = [] if self.correct is None else [self.correct]
+        return [self.loss, *counted, *self.gradients.values()]
+
+    def take(self, arrays: list[Array]) -> None:
+        """Take other values for them."""
+        rest = iter(arrays)
+        self.loss = next(rest)
+        if self.correct is not None:
+            self.correct = next(rest)
+        self.gradients = dict(zip(self.gradients, rest, strict=True))
 
 
 def loss_and_gradients(
@@ -106,7 +120,7 @@ def evaluate_unchecked(
             sums.correct *= scale
     loss, correct = (backend.to_host(array) for array in (sums.loss, sums.correct))
     if batch.weights is None:
-        correct = correct / batch.size
+        correct = correct / batch.examples
     return loss.tolist(), correct.tolist()
 
 
@@ -122,7 +136,7 @@ def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
             "not fit"
         )
     needed = examples.outputs(backend)
-    exactly = isinstance(examples, Examples) and examples.y.ndim == 2
+    exactly = isinstance(examples, Examples | SharedExamples) and examples.y.ndim == 2
     if needed > outputs or (exactly and needed < outputs):
         raise DataError(
             f"the network has {outputs} outputs and the data needs {needed}: they do not fit"
@@ -232,7 +246,8 @@ def train_step(
 
         def masks(layer: int, a: Array) -> Array:
             key = dropout_keys[layer - 1, ...]
-            return dropout_mask(key, a, dropout, first_row=piece.start, xp=xp)
+            rows = batch.rows(piece, like=a, xp=xp)
+            return dropout_mask(key, a, dropout, rows=rows, xp=xp)
 
         return loss_and_gradients(
             mlp,

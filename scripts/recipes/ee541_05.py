@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.laboratory import Laboratory, Setting, Trained
-from xpmlp.data import Examples, Source, load_data
+from xpmlp.data import Examples, Unshared, load_data
 from xpmlp.data.hdf5 import write_hdf5
 from xpmlp.plots import save_accuracy_panels, save_curves
 
@@ -18,7 +18,7 @@ ACTIVATIONS = {"tanh": "xavier", "relu": "he"}
 RATES = (0.05, 0.1, 0.2)
 HIDDEN, BATCH_SIZE, EPOCHS, HALVED_AT = (300, 100), 100, 50, (20, 40)
 
-OpenTest = Callable[[], Source]
+OpenTest = Callable[[], Unshared]
 
 
 def run(lab: Laboratory) -> None:
@@ -33,7 +33,7 @@ def run(lab: Laboratory) -> None:
         experiment(lab, train.train, lambda: open_test(folder / "testdata.hdf5"))
 
 
-def open_test(path: Path) -> Source:
+def open_test(path: Path) -> Unshared:
     """Read the test set: called once, when everything is decided."""
     return load_data(path, stream=False).train
 

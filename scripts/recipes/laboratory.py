@@ -13,7 +13,7 @@ import xpmlp
 from recipes.report import Report
 from xpmlp import LogRow
 from xpmlp.backends import Backend
-from xpmlp.data import Dataset, Normalization, Source
+from xpmlp.data import Dataset, Normalization, Source, Unshared
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.history import best_row
 from xpmlp.optimizers import Optimizer
@@ -107,7 +107,7 @@ class Laboratory:
         val_size: int = 0,
         train_size: int | None = None,
         *,
-        train: Source | None = None,
+        train: Unshared | None = None,
     ) -> Split:
         """Hold out a validation set from the end of a seeded shuffle, scale, move."""
         source = (train or self.dataset.train).first(train_size)
@@ -121,7 +121,7 @@ class Laboratory:
         return examples.normalized(scale).to_device(self.backend)
 
     @property
-    def test(self) -> Source:
+    def test(self) -> Unshared:
         """The test examples as they are stored."""
         if self.dataset.test is None:
             raise xpmlp.errors.DataError(f"{self.dataset.name} has no test set")

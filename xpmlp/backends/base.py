@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from xpmlp.arrays import Array, Namespace
+from xpmlp.backends.ranks import ALONE, Ranks
 from xpmlp.errors import UsageError
 
 DTYPES = ("float32", "float64")
@@ -29,6 +30,14 @@ class Summable(ABC):
     @abstractmethod
     def complete(self) -> None:
         """Do now what has been put off, on the thread that calls this."""
+
+    @abstractmethod
+    def arrays(self) -> list[Array]:
+        """Return all sums, in an order of their own."""
+
+    @abstractmethod
+    def take(self, arrays: list[Array]) -> None:
+        """Take other values for them, in that order."""
 
 
 Sums = TypeVar("Sums", bound=Summable)
@@ -51,6 +60,9 @@ class Backend(ABC):
     dtype: Any
     dtype_name: str
     piece_size: int
+
+    # The processes that share a training; each of them has a backend.
+    ranks: Ranks = ALONE
 
     def __init__(self, dtype: str) -> None:
         if dtype not in DTYPES:

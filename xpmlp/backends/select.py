@@ -5,19 +5,28 @@ from __future__ import annotations
 import re
 
 from xpmlp.backends.base import Backend
+from xpmlp.backends.cores import usable_cores
 from xpmlp.errors import UsageError
 
 
 def select_backend(
-    device: str = "cpu", dtype: str = "float32", *, threads: int | None = None
+    device: str = "cpu",
+    dtype: str = "float32",
+    *,
+    threads: int | None = None,
+    distributed: str | None = None,
 ) -> Backend:
     """Return the backend of "cpu" (numpy), "gpu" (CuPy, its first device) or "gpu:N".
 
     `dtype` is "float32" or "float64"; `threads` how many threads a CPU may use, numpy's own
-    included (by default all that this process may). Raises `UsageError` for another name,
+    included (by default all that this process may). `distributed` "mpi" makes it one of the ranks
+    that mpiexec has started: each has a share of the examples, "gpu" is its own card, and the
+    cores of a machine are divided among its ranks. Raises `UsageError` for another name,
     `DeviceError` for a GPU that cannot be used, with the cause; there is no silent way back
     to the CPU.
     """
+    if distributed is not None:
+        return _on_a_rank(device, dtype, threads, distributed)
     if device == "cpu":
         from xpmlp.backends.numpy_backend import NumpyBackend
 
@@ -29,3 +38,23 @@ def select_backend(
     raise UsageError(
         f"device {device!r} is not known: choose cpu, gpu or gpu:N (gpu:0, gpu:1, ...)"
     )
+
+
+def _on_a_rank(device: str, dtype: str, threads: int | None, engine: str) -> Backend:
+    if engine != "mpi":
+        raise UsageError(f"distributed {engine!r} is not known: there is mpi")
+    from xpmlp.backends.distributed import DistributedBackend
+    from xpmlp.backends.mpi import MpiRanks
+
+    ranks = MpiRanks()
+    if device == "gpu":
+        device = f"gpu:{ranks.local_rank % _gpus()}"
+    if threads is None:
+        threads = max(1, usable_cores() // ranks.local_count)
+    return DistributedBackend(select_backend(device, dtype, threads=threads), ranks)
+
+
+def _gpus() -> int:
+    from xpmlp.backends.cupy_backend import count_devices
+
+    return count_devices()

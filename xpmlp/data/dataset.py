@@ -19,7 +19,7 @@ from xpmlp.data.checks import (
     count_classes,
 )
 from xpmlp.data.examples import Examples
-from xpmlp.data.source import Source
+from xpmlp.data.source import Unshared
 from xpmlp.errors import DataError
 
 
@@ -32,8 +32,8 @@ class Dataset:
     """
 
     name: str
-    train: Source
-    test: Source | None
+    train: Unshared
+    test: Unshared | None
     classes: int
     image_shape: tuple[int, int]
     maximum: float | None

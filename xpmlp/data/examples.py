@@ -20,20 +20,34 @@ class Batch:
     """The examples of one step. `read(piece)` returns x and y of some of its rows, ready to use.
 
     What a gradient is summed over; how the sum is split is the backend's affair. `weights`
-    (size,) says how many times each example counts, once without.
+    (size,) says how many times each example counts, once without. Where ranks share a batch,
+    this one has `size` examples `of_all`, at the `places(piece)` of the whole batch.
     """
 
     size: int
     read: Callable[[slice], tuple[Array, Array]]
     weights: Array | None = None
+    of_all: int | None = None
+    places: Callable[[slice], Array] | None = None
+
+    @property
+    def examples(self) -> int:
+        """How many there are, on all ranks."""
+        return self.size if self.of_all is None else self.of_all
 
     def scale(self, *, xp: Namespace) -> float | Array:
         """Return 1/N, or 1/Σ w: what makes of a sum over the examples their mean."""
         if self.weights is None:
-            return 1 / self.size
+            return 1 / self.examples
         total = xp.sum(self.weights)
         # A batch of examples that do not count has the mean 0.
         return 1.0 / xp.where(total > 0, total, 1.0)
+
+    def rows(self, piece: slice, *, like: Array, xp: Namespace) -> Array:
+        """Return the numbers of some of its rows in the whole batch."""
+        if self.places is not None:
+            return self.places(piece)
+        return xp.arange(piece.start, piece.stop, dtype=xp.uint32, device=like.device)
 
     def weights_of(self, piece: slice) -> Array | None:
         """Return the weights of some of its rows."""
@@ -115,11 +129,7 @@ class Examples:
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
         """Split (training, validation): `size` examples from the end of a seeded shuffle."""
-        n = len(self)
-        check_held_out(size, n)
-        order = random_stream(seed, "validation").permutation(n)
-        # Both parts keep the order of their file; batches are shuffled anyway.
-        kept, held = np.sort(order[: n - size]), np.sort(order[n - size :])
+        kept, held = held_out_rows(len(self), size, seed)
         return self._map(lambda array: array[kept]), self._map(lambda array: array[held])
 
     def _map(self, of: Callable[[Array], Array]) -> Self:
@@ -164,6 +174,14 @@ def narrowed(
     if np.isinf(narrow).any() and not np.isinf(x).any():
         raise DataError(f"features are beyond the range of {dtype}: use float64, or scale them")
     return narrow, scaling
+
+
+def held_out_rows(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw which of so many examples are kept and which held out, each in rising order."""
+    check_held_out(size, count)
+    order = random_stream(seed, "validation").permutation(count)
+    # Both parts keep the order of their file; batches are shuffled anyway.
+    return np.sort(order[: count - size]), np.sort(order[count - size :])
 
 
 def check_held_out(size: int, examples: int) -> None:

@@ -45,15 +45,19 @@ def load_hdf5(
     y_key: str = "ydata",
     classes: int | None = None,
     stream: bool | None = None,
+    deferred: bool = False,
 ) -> Dataset:
     """Read training examples, and those of a separate test file if there is one.
 
     With `stream` the rows stay in the files and are read as they are needed; None does so where
-    they would fill more than half of the memory that is free. Raises `DataError` for damaged
+    they would fill more than half of the memory that is free. `deferred` leaves them there until
+    it is known which of them are wanted; labels are read. Raises `DataError` for damaged
     files, missing keys, links that lead out of the file, and rows that are not examples.
     """
     paths = [path] if test_path is None else [path, test_path]
     parts = [_open_part(each, x_key, y_key) for each in paths]
+    if deferred and not stream:
+        return _deferred(path.stem, parts, classes)
     if stream is None:
         stream = sum(_bytes_in_memory(part) for part in parts) > _free_memory() / 2
     if stream:
@@ -85,27 +89,47 @@ def _streamed(name: str, parts: list[Part], classes: int | None) -> Dataset:
     for test in parts[1:]:
         check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
         check_test_ids(_scan(test), found, test.y_place)
+    return _left_in_place(name, parts, found)
+
+
+def _deferred(name: str, parts: list[Part], classes: int | None) -> Dataset:
+    """Look at all labels, and at no features."""
+    train = parts[0]
+    found = count_classes(_classes_in(train), train.y_place, classes)
+    for test in parts[1:]:
+        check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
+        check_test_ids(_classes_in(test), found, test.y_place)
+    return _left_in_place(name, parts, found)
+
+
+def _left_in_place(name: str, parts: list[Part], classes: int) -> Dataset:
     sources = [
-        StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
+        StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), classes)
         for part in parts
     ]
     return Dataset(
         name=name,
         train=sources[0],
         test=sources[1] if len(sources) > 1 else None,
-        classes=found,
-        image_shape=image_shape(train.x.shape),
-        maximum=type_maximum(train.x.dtype),
+        classes=classes,
+        image_shape=image_shape(parts[0].x.shape),
+        maximum=type_maximum(parts[0].x.dtype),
     )
 
 
 def _scan(part: Part) -> np.ndarray:
     """Check all rows; return the class ids that occur, sorted."""
-    present: set[int] = set()
     for start in range(0, len(part.x), _SCANNED_ROWS):
-        x, y = (rows[start : start + _SCANNED_ROWS] for rows in (part.x, part.y))
-        checked_features(x, part.x_place, start)
-        present.update(np.unique(checked_ids(y, part.y_place, start)).tolist())
+        checked_features(part.x[start : start + _SCANNED_ROWS], part.x_place, start)
+    return _classes_in(part)
+
+
+def _classes_in(part: Part) -> np.ndarray:
+    """Check all labels; return the class ids that occur, sorted."""
+    present: set[int] = set()
+    for start in range(0, len(part.y), _SCANNED_ROWS):
+        labels = part.y[start : start + _SCANNED_ROWS]
+        present.update(np.unique(checked_ids(labels, part.y_place, start)).tolist())
     return np.array(sorted(present))
 
 

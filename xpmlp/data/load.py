@@ -27,13 +27,15 @@ def load_data(
     y_key: str = "ydata",
     classes: int | None = None,
     stream: bool | None = None,
+    deferred: bool = False,
 ) -> Dataset:
     """Return the data set of a name, a folder of IDX files, or a file: IDX, HDF5 or npz.
 
     `test_source` is a separate file of test examples, in the format of `source`. `classes` says
     how many there are where not all occur. `stream` leaves the rows of an HDF5 file where they
-    are; None decides by size. Raises `DataError` for a source that is missing, damaged,
-    of no known format, or holds anything but examples.
+    are; None decides by size; `deferred` leaves them until it is known who needs which.
+    Raises `DataError` for a source that is missing, damaged, of no known format, or holds
+    anything but examples.
     """
     path = Path(source)
     test_path = None if test_source is None else Path(test_source)
@@ -58,7 +60,15 @@ def load_data(
     if hdf5:
         from xpmlp.data.hdf5 import load_hdf5
 
-        return load_hdf5(path, test_path, x_key=x_key, y_key=y_key, classes=classes, stream=stream)
+        return load_hdf5(
+            path,
+            test_path,
+            x_key=x_key,
+            y_key=y_key,
+            classes=classes,
+            stream=stream,
+            deferred=deferred,
+        )
     if path.suffix.lower() == ".npz":
         from xpmlp.data.npz import read_npz
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
+from xpmlp.backends.ranks import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
 
 NORMALIZATIONS = ("none", "unit", "standard", "feature")
@@ -88,19 +89,26 @@ def _is(value: float | Array, number: int) -> bool:
 
 
 def fit_normalization(
-    kind: str, x_train: Rows, maximum: float | None, *, bias_column: bool = False
+    kind: str,
+    x_train: Rows,
+    maximum: float | None,
+    *,
+    bias_column: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Normalization:
     """Choose shift and scale from rows of training features, read a piece at a time.
 
     "none": (0, 1). "unit": (0, maximum), with None the largest |x| of these rows. "standard":
     mean and standard deviation of all values, two scalars (LeCun et al. 1998, section 4.3).
     "feature": mean and deviation of each feature; one that never changes is only shifted.
-    Raises `DataError` where there is nothing to divide by.
+    Where `ranks` share the rows, each gives its own. Raises `DataError` where there is nothing
+    to divide by.
     """
     if kind == "none":
         return Normalization(bias_column=bias_column)
     if kind == "unit":
-        largest = maximum or max(float(np.abs(piece).max()) for piece in _pieces(x_train))
+        own = (float(np.abs(piece).max()) for piece in _pieces(x_train))
+        largest = maximum or ranks.largest(max(own, default=0.0))
         if largest == 0:
             raise DataError("every value is 0, and there is no largest to divide by")
         return Normalization(0.0, float(largest), bias_column)
@@ -108,8 +116,8 @@ def fit_normalization(
         known = ", ".join(NORMALIZATIONS)
         raise UsageError(f"normalisation {kind!r} is not known: choose from {known}")
     per_feature = kind == "feature"
-    mean = _mean_of(lambda piece: piece, x_train, per_feature)
-    variance = _mean_of(lambda piece: np.square(piece - mean), x_train, per_feature)
+    mean = _mean_of(lambda piece: piece, x_train, per_feature, ranks)
+    variance = _mean_of(lambda piece: np.square(piece - mean), x_train, per_feature, ranks)
     if not np.any(variance):
         raise DataError(
             f"every row has the same value{'s' if per_feature else f' {mean:g}'}, and there is no "
@@ -122,16 +130,18 @@ def fit_normalization(
 
 
 def _mean_of(
-    value: Callable[[np.ndarray], np.ndarray], x: Rows, per_feature: bool
+    value: Callable[[np.ndarray], np.ndarray], x: Rows, per_feature: bool, ranks: Ranks
 ) -> np.ndarray | float:
     """Return the mean of a function of all values, or of each feature's, in float64."""
     axis = 0 if per_feature else None
-    total: np.ndarray | float = 0.0
-    count = 0
+    width = int(np.prod(np.asarray(x[0:0]).shape[1:])) if per_feature else 1
+    total, count = np.zeros(width), 0
     for piece in _pieces(x):
-        total = total + np.sum(value(piece), axis=axis, dtype=np.float64)
+        total += np.sum(value(piece), axis=axis, dtype=np.float64)
         count += len(piece) if per_feature else piece.size
-    return total / count
+    *sums, count = ranks.sum(np.append(total, count))
+    mean: np.ndarray = np.array(sums) / count
+    return mean if per_feature else float(mean[0])
 
 
 def _pieces(x: Rows) -> Iterator[np.ndarray]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from xpmlp.backends import Backend
+from xpmlp.backends.ranks import Ranks
 from xpmlp.data.batches import Batches, Order, ShuffledBatches, WholeBatches
 from xpmlp.data.examples import Examples
+from xpmlp.data.shared import SharedBatches, SharedExamples, shared
+from xpmlp.data.stored import StoredExamples
 from xpmlp.data.streaming import StreamedBatches, StreamedExamples
 from xpmlp.errors import UsageError
 
-Source: TypeAlias = Examples | StreamedExamples
+# All examples of a data set, before they are shared out.
+Unshared: TypeAlias = Examples | StreamedExamples
+Source: TypeAlias = Examples | StreamedExamples | SharedExamples
+
+
+def shared_out(source: Examples | StoredExamples, ranks: Ranks) -> SharedExamples:
+    """Return this rank's share of examples, on the host."""
+    if isinstance(source, StoredExamples):
+        return source.read_share(ranks)
+    return shared(source, ranks)
 
 
 def batches_of(
@@ -30,6 +42,8 @@ def batches_of(
         return WholeBatches(source.whole(backend))
     if isinstance(source, Examples):
         return ShuffledBatches(source, batch_size, seed=seed, backend=backend, order=order)
+    if isinstance(source, SharedExamples):
+        return SharedBatches(source, batch_size, seed=seed, backend=backend, order=order)
     if order is not None:
         raise UsageError("examples in a file come in an order of their own: give none")
     return StreamedBatches(source, batch_size, seed=seed, backend=backend)

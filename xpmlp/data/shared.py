@@ -1,0 +1,145 @@
+"""Examples shared out over ranks: each holds its own rows, and knows how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.backends.ranks import Ranks
+from xpmlp.data.batches import Order, check_batch_size, epoch_order, steps_per_epoch
+from xpmlp.data.examples import Batch, Examples
+from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.errors import UsageError
+from xpmlp.parts import even_parts
+
+
+@dataclass(frozen=True)
+class SharedExamples:
+    """The rows `start`, `start` + 1, ... of `total`, which are on this rank; `own` holds them."""
+
+    own: Examples
+    start: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    @property
+    def features(self) -> int:
+        """Number of values that the network is given of an example."""
+        return self.own.features
+
+    @property
+    def rows(self) -> Rows:
+        """The stored features of this rank's own rows."""
+        return self.own.rows
+
+    @property
+    def y(self) -> Array:
+        """The targets of this rank's own rows."""
+        return self.own.y
+
+    def outputs(self, backend: Backend) -> int:
+        """Return how many outputs the targets of all ranks need."""
+        mine = self.own.outputs(backend) if len(self.own) else 0
+        return int(backend.ranks.largest(mine))
+
+    def normalized(self, normalization: Normalization) -> Self:
+        """Return them with another normalization."""
+        return replace(self, own=self.own.normalized(normalization))
+
+    def first(self, count: int | None) -> Self:
+        """Return the first so many of all, or all for None."""
+        if count is None or count >= self.total:
+            return self
+        mine = min(max(count - self.start, 0), len(self.own))
+        return replace(self, own=self.own.first(mine), total=count)
+
+    def to_device(self, backend: Backend) -> Self:
+        """Copy this rank's rows to its device."""
+        return replace(self, own=self.own.to_device(backend))
+
+    def whole(self, backend: Backend) -> Batch:
+        """Return all of them as one batch, of which this rank has its rows."""
+        mine = self.own.whole(backend)
+        xp = backend.xp
+
+        def places(piece: slice) -> Array:
+            start = self.start + piece.start
+            stop = self.start + piece.stop
+            return xp.arange(start, stop, dtype=xp.uint32, device=backend.device)
+
+        return replace(mine, of_all=self.total, places=places)
+
+
+def share_of(count: int, ranks: Ranks) -> slice:
+    """Return the rows of so many that are this rank's own."""
+    return even_parts(count, ranks.count)[ranks.rank]
+
+
+def shared(examples: Examples, ranks: Ranks) -> SharedExamples:
+    """Return this rank's share of examples that all ranks have read."""
+    if examples.weights is not None:
+        raise UsageError("examples with weights are not shared out: train on one rank")
+    part = share_of(len(examples), ranks)
+    # Copies: the rest is not kept in memory for the sake of a view.
+    own = replace(examples, x=examples.x[part].copy(), y=examples.y[part].copy())
+    return SharedExamples(own, part.start, len(examples))
+
+
+class SharedBatches:
+    """The batches of `ShuffledBatches`, of which each rank has the rows that it holds.
+
+    The order of the examples is that of one machine, whatever the number of ranks.
+    """
+
+    def __init__(
+        self,
+        examples: SharedExamples,
+        batch_size: int,
+        *,
+        seed: int,
+        backend: Backend,
+        order: Order | None = None,
+    ) -> None:
+        total = len(examples)
+        check_batch_size(batch_size, total)
+        self._examples, self._size, self._backend = examples, batch_size, backend
+        self._order = order or (lambda epoch: epoch_order(seed, epoch, total))
+        self._epoch = -1
+        self._rows: Array = None
+        self._places: Array = None
+        self._bounds: list[int] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in one epoch, the short one included."""
+        return steps_per_epoch(len(self._examples), self._size)
+
+    def batch(self, step: int) -> Batch:
+        """Return this rank's part of the batch of a step, counted from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._draw(epoch)
+        mine = slice(self._bounds[position], self._bounds[position + 1])
+        whole = self._examples.own.batch(self._rows[mine], self._backend)
+        size = min(self._size, len(self._examples) - position * self._size)
+        places = self._places[mine]
+        return replace(whole, of_all=size, places=lambda piece: places[piece])
+
+    def _draw(self, epoch: int) -> None:
+        """Find this rank's rows of an epoch: which they are, and their places in their batches."""
+        order, start = self._order(epoch), self._examples.start
+        held = (order >= start) & (order < start + len(self._examples.own))
+        at = np.flatnonzero(held)
+        edges = np.arange(self.steps_per_epoch + 1) * self._size
+        self._bounds = np.searchsorted(at, edges).tolist()
+        to_device: Callable[[Any], Array] = self._backend.to_device
+        self._rows = to_device(order[at] - start)
+        self._places = to_device((at % self._size).astype(np.uint32))
+        self._epoch = epoch
