@@ -336,6 +336,7 @@ class Run:
             "backend": backend.name,
             "dtype": backend.dtype_name,
             **backend.settings(),
+            **backend.ranks.costs(),
             "seed": state.seed,
             "versions": host_versions() | {"xpmlp": xpmlp.__version__} | backend.versions(),
         }

@@ -19,7 +19,7 @@ from xpmlp.backends.ranks import Current, Ranks
 from xpmlp.errors import DeviceError, UsageError
 
 # How launchers tell a process how many they have started.
-_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS")
+_COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 # Where all ranks fail alike the first says so; the others wait this long before they do.
 _GRACE = 3.0
 
@@ -39,6 +39,7 @@ class MpiRanks(Ranks):
         local = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_count = local.rank, local.size
         self._wish = self._agreed = False
+        self.seconds = 0.0
         if self.count > 1:
             Current.ranks = self
             sys.excepthook = self._unhandled
@@ -47,7 +48,9 @@ class MpiRanks(Ranks):
                 f"rank {k} (process {w['process']} on {w['machine']})" for k, w in enumerate(where)
             ]
             alike = len({w["machine"] for w in where}) == 1
-            self._lifeline = Lifeline(self.rank, names, self._shared_text, self._abort, alike)
+            self._lifeline = Lifeline(
+                self.rank, names, self._shared_text, self._abort, one_machine=alike
+            )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sums over all ranks, in float64."""
@@ -58,6 +61,12 @@ class MpiRanks(Ranks):
     def largest(self, value: float) -> float:
         """Return the largest of the ranks' values."""
         return float(self._world.allreduce(value, op=self._mpi.MAX))
+
+    def costs(self) -> dict[str, float]:
+        """Return what the sums have cost, waiting for the slowest rank included."""
+        own = self.seconds  # before this sum
+        mean = float(self.sum(np.array([own]))[0]) / self.count
+        return {"all_reduce_seconds": mean, "all_reduce_seconds_at_most": self.largest(own)}
 
     def agreed(self, wish: bool) -> bool:
         """Send a wish along with the next sum; return whether the last sum brought one."""

@@ -13,8 +13,6 @@ class Ranks:
 
     rank = 0
     count = 1
-    # What sums over the ranks have cost: seconds, waiting for the slowest included.
-    seconds = 0.0
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sums over all ranks of host arrays of one shape."""
@@ -23,6 +21,10 @@ class Ranks:
     def largest(self, value: float) -> float:
         """Return the largest of the ranks' values."""
         return value
+
+    def costs(self) -> dict[str, float]:
+        """Return what the sums have cost: seconds of all steps, on average over the ranks."""
+        return {}
 
     def agreed(self, wish: bool) -> bool:
         """Return whether any rank has wished to stop, the same answer on all ranks."""

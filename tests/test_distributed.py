@@ -1,0 +1,419 @@
+"""Training shared out over ranks: the same network, whatever their number; all end together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from data_files import write_h5
+from scripts_at_work import command, environment, run_script
+
+from xpmlp import fit_normalization, select_backend
+from xpmlp.backends.nccl import nccl_of
+from xpmlp.backends.ranks import Ranks
+from xpmlp.checkpoint import load_checkpoint
+from xpmlp.data import Examples, load_data, shared_out
+from xpmlp.data.batches import ShuffledBatches
+from xpmlp.data.shared import SharedBatches
+from xpmlp.data.stored import StoredExamples, stored
+from xpmlp.data.streaming import StreamedExamples
+from xpmlp.errors import DeviceError, UsageError
+
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+
+Finished = subprocess.CompletedProcess[str]
+
+
+def start(ranks: int, line: list[str], cwd: Path) -> subprocess.Popen[str]:
+    path = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"
+    return subprocess.Popen(
+        [str(MPIEXEC), "-n", str(ranks), *line],
+        env=environment() | {"PYTHONPATH": path},
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> Finished:
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return Finished(process.args, process.returncode, out, err)
+
+
+def train(ranks: int, *flags: str | Path, cwd: Path) -> Finished:
+    return finished(start(ranks, command("train.py", "--distributed", "mpi", *flags), cwd))
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, np.ndarray]:
+    """What one process without MPI comes to."""
+    import on_ranks
+
+    backend = select_backend("cpu", "float64")
+    found = on_ranks.results(backend)
+    few = on_ranks.trained(backend, on_ranks.CASES["penalties"], steps=20)
+    return found | {f"staged: {name}": array for name, array in few.items()}
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_any_number_of_ranks_trains_the_same_network(
+    ranks: int, alone: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    line = [sys.executable, "-W", "error", str(REPOSITORY / "tests" / "on_ranks.py"), "out.npz"]
+    done = finished(start(ranks, line, tmp_path))
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "out.npz") as file:
+        found = dict(file)
+    assert found.keys() == alone.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, alone[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+def compare(one: Path, other: Path) -> None:
+    states = [load_checkpoint(folder / "checkpoint.h5") for folder in (one, other)]
+    for name, array in states[0].params.items():
+        np.testing.assert_allclose(array, states[1].params[name], atol=1e-10, err_msg=name)
+    tables = [np.genfromtxt(f / "metrics.csv", delimiter=",", skip_header=1) for f in (one, other)]
+    np.testing.assert_allclose(tables[0][:, :7], tables[1][:, :7], atol=1e-9)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
+    for name in ("status", "steps", "best_step", "test_accuracy"):
+        assert summaries[0][name] == summaries[1][name]
+
+
+RUN = ("--dtype", "float64", "--hidden", "15", "--quiet", "--val-size", "97")
+
+
+@needs_mpi
+def test_script_stops_early_alike_and_one_rank_writes(tmp_path: Path) -> None:
+    flags = (*RUN, "--lr", "2", "--patience", "2", "--epochs", "60", "--diagnostics")
+    assert run_script("train.py", *flags, "--out", "one", cwd=tmp_path).returncode == 0
+    done = train(3, *flags, "--out", "three", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)  # one object: the other ranks print nothing
+    assert (result["status"], result["ranks"]) == ("early_stopped", 3)
+    assert 0 < result["all_reduce_seconds"] < result["train_seconds"] + 10
+    assert done.stderr == ""
+    compare(tmp_path / "one", tmp_path / "three")
+    files = [sorted(p.name for p in (tmp_path / name).iterdir()) for name in ("one", "three")]
+    assert files[0] == files[1]
+
+
+@needs_mpi
+@pytest.mark.parametrize("normalize", ["standard", "feature", "unit"])
+def test_hdf5_rows_are_shared_out_as_if_all_were_read(tmp_path: Path, normalize: str) -> None:
+    digits = load_data("digits")
+    assert isinstance(digits.train, Examples)
+    write_h5(tmp_path / "d.h5", digits.train.x[:501].astype("float32"), digits.train.y[:501])
+    flags = (*RUN, "--data", "d.h5", "--normalize", normalize, "--steps", "40", "--batch-size")
+    assert run_script("train.py", *flags, "60", "--out", "one", cwd=tmp_path).returncode == 0
+    done = train(3, *flags, "60", "--out", "three", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    compare(tmp_path / "one", tmp_path / "three")
+
+
+@needs_mpi
+def test_another_number_of_ranks_goes_on(tmp_path: Path) -> None:
+    flags = (*RUN, "--batch-size", "50", "--optimizer", "adam", "--lr", "0.003", "--dropout", "0.2")
+    assert (
+        run_script("train.py", *flags, "--steps", "90", "--out", "one", cwd=tmp_path).returncode
+        == 0
+    )
+    assert train(4, *flags, "--steps", "30", "--out", "more", cwd=tmp_path).returncode == 0
+    done = train(2, "--resume", "--steps", "60", "--quiet", "--out", "more", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run_script(
+        "train.py", "--resume", "--steps", "90", "--quiet", "--out", "more", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    one, more = (load_checkpoint(tmp_path / name / "checkpoint.h5") for name in ("one", "more"))
+    for name, array in one.params.items():
+        np.testing.assert_allclose(array, more.params[name], atol=1e-10)
+
+
+@needs_mpi
+def test_ranks_that_differ_are_refused(tmp_path: Path) -> None:
+    line = command("train.py", "--distributed", "mpi", "--quiet", "--out", "run")
+    process = start(1, [*line, "--lr", "0.1", ":", "-n", "1", *line, "--lr", "0.2"], tmp_path)
+    done = finished(process)
+    assert done.returncode == 2
+    assert "rank 1 is not like rank 0: --lr is 0.2 there and 0.1 here" in done.stderr
+    digits = load_data("digits").train
+    assert isinstance(digits, Examples)
+    for folder, rows in (("a", slice(0, 300)), ("b", slice(300, 600))):
+        (tmp_path / folder).mkdir()
+        write_h5(tmp_path / folder / "d.h5", digits.x[rows], digits.y[rows])
+    # Each rank finds another file under the same name: as on machines whose disks differ.
+    program = (
+        "import os, runpy, sys; from mpi4py import MPI; "
+        "os.chdir('ab'[MPI.COMM_WORLD.rank]); sys.argv = sys.argv[1:]; "
+        "sys.path.insert(0, os.path.dirname(sys.argv[0])); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    line = command("train.py", "--distributed", "mpi", "--quiet", "--data", "d.h5", "--out", "run")
+    process = start(2, [*line[:-8], "-c", program, *line[-8:]], tmp_path)
+    done = finished(process)
+    assert done.returncode == 2, done.stderr
+    assert "the training data is 300 examples" in done.stderr
+
+
+@needs_mpi
+def test_library_refuses_ranks_with_another_learning_rate(tmp_path: Path) -> None:
+    program = (
+        "import on_ranks as r; b = r.select_backend('cpu', 'float64', distributed='mpi');"
+        "case = {'optimizer': r.SGD(), 'learning_rate': 0.1 * (b.ranks.rank + 1)};"
+        "r.trained(b, case)"
+    )
+    done = finished(start(2, [sys.executable, "-c", program], tmp_path))
+    assert done.returncode == 1
+    assert "rank 1 is not like rank 0: the optimiser is" in done.stderr
+
+
+@needs_mpi
+def test_error_on_one_rank_ends_all_with_its_traceback(tmp_path: Path) -> None:
+    program = (
+        "import on_ranks as r; b = r.select_backend('cpu', 'float64', distributed='mpi')\n"
+        "if b.ranks.rank == 1: raise RuntimeError('out of luck')\n"
+        "r.trained(b, r.CASES['batches'], steps=10**9)"
+    )
+    begin = time.monotonic()
+    done = finished(start(3, [sys.executable, "-c", program], tmp_path))
+    assert done.returncode == 1
+    assert "rank 1: Traceback" in done.stderr
+    assert "out of luck" in done.stderr
+    assert time.monotonic() - begin < 60
+
+
+def under_way(ranks: int, folder: Path) -> subprocess.Popen[str]:
+    """Start an endless run and return it when its first checkpoint is there."""
+    flags = (*RUN, "--steps", "1000000000", "--log-every", "100", "--out", "run")
+    process = start(ranks, command("train.py", "--distributed", "mpi", *flags), folder)
+    deadline = time.monotonic() + 60
+    while not (folder / "run" / "checkpoint.h5").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def process_of_rank(rank: int, folder: Path) -> int:
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            here = (entry / "cwd").readlink() == folder.resolve()
+            values = (entry / "environ").read_bytes().split(b"\0")
+            is_python = b"python" in (entry / "exe").readlink().name.encode()
+            keeper = b"lifeline.py" in (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if here and is_python and not keeper and f"PMI_RANK={rank}".encode() in values:
+            return int(entry.name)
+    raise AssertionError(f"rank {rank} is not there")
+
+
+@needs_mpi
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("rank", [0, 2])
+def test_rank_that_dies_is_named_and_its_run_goes_on(rank: int, tmp_path: Path) -> None:
+    process = under_way(3, tmp_path)
+    victim = process_of_rank(rank, tmp_path)
+    os.kill(victim, signal.SIGKILL)
+    begin = time.monotonic()
+    done = finished(process)
+    assert time.monotonic() - begin < 20
+    assert done.returncode not in (0, None)
+    assert re.search(rf"rank {rank} \(process {victim} on \S+\) has died", done.stderr)
+    saved = load_checkpoint(tmp_path / "run" / "checkpoint.h5").numbers["step"]
+    assert saved > 0
+    flags = ("--resume", "--steps", str(saved + 100), "--quiet", "--out", "run", "--json")
+    done = train(2, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == saved + 100
+
+
+@needs_mpi
+def test_ctrl_c_saves_once_and_ends_all(tmp_path: Path) -> None:
+    process = under_way(2, tmp_path)
+    process.send_signal(signal.SIGINT)
+    done = finished(process)
+    assert done.returncode == 130, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.h5")
+    assert state.numbers["step"] == summary["steps"]
+
+
+@needs_mpi
+def test_divergence_ends_all_with_one_message(tmp_path: Path) -> None:
+    flags = ("--lr", "1e30", "--activation", "relu", "--quiet", "--out", "run")
+    done = train(3, *flags, cwd=tmp_path)
+    assert done.returncode == 5
+    assert done.stderr.count("the training loss is") == 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
+
+
+@needs_mpi
+def test_streaming_is_refused(tmp_path: Path) -> None:
+    write_h5(tmp_path / "d.h5", np.zeros((50, 4), "uint8"), np.arange(50) % 2)
+    done = train(2, "--data", "d.h5", "--stream", "yes", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "leave out --stream yes" in done.stderr
+
+
+# Without MPI.
+
+
+class Some(Ranks):
+    """One of several ranks that never meet."""
+
+    def __init__(self, rank: int, count: int) -> None:
+        self.rank, self.count = rank, count
+
+
+class Together(Some):
+    """One of several ranks whose sums are those of arrays prepared for it."""
+
+    def __init__(self, rank: int, count: int, sums: list[Any]) -> None:
+        super().__init__(rank, count)
+        self._sums = sums
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        self._sums.append(values)
+        return values
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 8, 25])
+def test_every_row_of_a_batch_is_on_one_rank(count: int, batch_size: int) -> None:
+    backend = select_backend("cpu", "float64")
+    whole = Examples(np.arange(25.0)[:, None], np.arange(25) % 3)
+    expected = ShuffledBatches(whole.to_device(backend), batch_size, seed=3, backend=backend)
+    shares = [
+        SharedBatches(
+            shared_out(whole, Some(rank, count)).to_device(backend),
+            batch_size,
+            seed=3,
+            backend=backend,
+        )
+        for rank in range(count)
+    ]
+    for step in range(2 * expected.steps_per_epoch + 1):
+        wanted = expected.batch(step)
+        rows = np.full(wanted.size, -1.0)
+        for share in shares:
+            batch = share.batch(step)
+            assert batch.examples == wanted.size
+            piece = slice(0, batch.size)
+            x, y = batch.read(piece)
+            places = batch.rows(piece, like=x, xp=backend.xp)
+            assert (rows[places] == -1).all()
+            rows[places] = x[:, 0]
+            np.testing.assert_array_equal(y, x[:, 0] % 3)
+        np.testing.assert_array_equal(rows, wanted.read(slice(0, wanted.size))[0][:, 0])
+
+
+class Counting:
+    """An array that notes which rows were read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.read: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.read |= set(range(len(self))[rows])
+        return self._array[rows]
+
+
+def test_rank_reads_the_rows_of_its_share_alone() -> None:
+    x, y = np.arange(30.0).reshape(10, 3), np.arange(10) % 2
+    kept = []
+    for rank in range(3):
+        features, labels = Counting(x), Counting(y)
+        streamed = StreamedExamples(features, labels, "x", "y", ((0, 10),), 2)
+        train, held = stored(streamed).hold_out(4, seed=0)
+        assert isinstance(train, StoredExamples)
+        assert isinstance(held, StoredExamples)
+        share = train.read_share(Some(rank, 3))
+        assert (share.total, len(share.own)) == (6, 2)
+        # Its rows, and those that lie between them in the file.
+        rows = share.own.x[:, 0] / 3
+        assert features.read <= set(range(int(rows.min()), int(rows.max()) + 1))
+        kept += rows.tolist()
+    expected, _ = Examples(x, y).hold_out(4, seed=0)
+    assert kept == (expected.x[:, 0] / 3).tolist()
+
+
+def test_more_ranks_than_rows_leave_some_without(tmp_path: Path) -> None:
+    share = shared_out(Examples(np.zeros((2, 3)), np.array([0, 4])), Some(0, 5))
+    backend = select_backend("cpu")
+    assert len(share.own) == 0
+    assert share.to_device(backend).outputs(backend) == 0
+    assert tmp_path.exists()
+
+
+def test_statistics_of_an_empty_share_are_zero() -> None:
+    sums: list[Any] = []
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        fit_normalization("feature", np.zeros((0, 3)), None, ranks=Together(1, 2, sums))
+    np.testing.assert_array_equal(sums[0], [0, 0, 0, 0])
+
+
+def test_examples_with_weights_are_not_shared_out() -> None:
+    with pytest.raises(UsageError, match="weights"):
+        shared_out(Examples(np.zeros((2, 3)), np.array([0, 1]), weights=np.ones(2)), Some(0, 2))
+
+
+@needs_mpi
+def test_processes_of_another_launcher_are_noticed(tmp_path: Path) -> None:
+    # As if another MPI's mpiexec had started them: mpi4py warns, and each would be rank 0.
+    line = command("train.py", "--distributed", "mpi")
+    line = [argument for argument in line if argument not in ("-W", "error")]
+    done = subprocess.run(
+        line,
+        env=environment() | {"OMPI_COMM_WORLD_SIZE": "4"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == DeviceError.exit_code
+    assert "one of 4 processes" in done.stderr
+
+
+def test_unknown_engine_is_refused() -> None:
+    with pytest.raises(UsageError, match="there is mpi"):
+        select_backend("cpu", distributed="nccl")
+
+
+def test_without_nccl_sums_go_through_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Four(Some):
+        local_count = 4
+
+    def missing(name: str) -> Any:
+        if name == "cupy":
+            return __import__("types").SimpleNamespace(
+                cuda=__import__("types").SimpleNamespace(
+                    runtime=__import__("types").SimpleNamespace(getDeviceCount=lambda: 8)
+                )
+            )
+        raise ImportError("libnccl.so.2")
+
+    monkeypatch.setattr("xpmlp.backends.nccl.importlib.import_module", missing)
+    assert nccl_of(Four(0, 4), select_backend("cpu")) is None  # type: ignore[arg-type]
