@@ -210,7 +210,7 @@ class Run:
         if not arguments.quiet:
             message(xpmlp.summarize(self.mlp, self.batch_size))
         with (
-            StopSignals(quiet=arguments.quiet) as stop,
+            StopSignals(quiet=not self.first_rank) as stop,
             Progress(self.steps, self.batch_size, arguments.quiet, self.state.step) as progress,
         ):
 
