@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.ranks import Current
 from xpmlp.errors import UsageError, XpmlpError
 
@@ -47,6 +48,7 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
         metavar="N",
         help="threads that a CPU may use, numpy's own included (default: all at hand)",
     )
+    add_gpu_flags(group)
     if dtype:
         group.add_argument(
             "--dtype",
@@ -54,6 +56,33 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
             choices=("float32", "float64"),
             help="floating-point type of all computation",
         )
+
+
+def add_gpu_flags(group: argparse._ArgumentGroup) -> None:
+    """Add how a GPU is made use of."""
+    group.add_argument(
+        "--no-graph",
+        action="store_true",
+        help="launch a GPU's steps one by one, instead of recording them as a CUDA graph",
+    )
+    group.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "tf32"),
+        help="of a GPU's float32 products: tf32 rounds what they multiply to 10 bits",
+    )
+
+
+def backend_of(arguments: argparse.Namespace, **settings: Any) -> Backend:
+    """Return the backend that the flags of `add_device_flags` ask for."""
+    return select_backend(
+        arguments.device,
+        getattr(arguments, "dtype", "float32"),
+        threads=arguments.threads,
+        graph=not arguments.no_graph,
+        precision=arguments.precision,
+        **settings,
+    )
 
 
 def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:

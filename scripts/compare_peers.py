@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from command_line import (
     add_device_flags,
+    backend_of,
     in_range,
     message,
     new_parser,
@@ -36,6 +37,7 @@ from peers.server import save_problem
 from timing import spread, time_in_turns
 
 import xpmlp
+from xpmlp.backends.cores import usable_cores
 from xpmlp.data import Examples
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.plots import require_matplotlib, save_peers
@@ -93,17 +95,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
-    backend = xpmlp.select_backend(arguments.device, threads=arguments.threads)
-    if backend.device_name != "cpu":
-        raise UsageError("the comparison with peers runs on --device cpu so far")
-    names = chosen_peers(arguments.peers)
+    backend = backend_of(arguments)
+    on_gpu = backend.device_name != "cpu"
+    if on_gpu and arguments.to_accuracy is not None:
+        raise UsageError("--to-accuracy compares whole processes on --device cpu: leave one out")
+    names = chosen_peers(arguments.peers, "gpu" if on_gpu else "cpu")
     sizes, data = problem_data(arguments)
     report: dict[str, Any] = {
         "network": f"{'-'.join(map(str, sizes))}, {arguments.activation}, SGD, float32",
         "data": f"{arguments.data}, {len(data.train):,} examples",
         **measured_on(backend),
     }
-    threads = backend.settings()["threads"]
+    threads = backend.settings().get("threads", usable_cores())
     if arguments.to_accuracy is None:
         report["results"] = compare_steps(arguments, names, sizes, data, threads)
         rows = [row for result in report["results"] for row in table_rows(result)]
@@ -121,10 +124,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def chosen_peers(wanted: str) -> list[str]:
-    """Return the names of the libraries to compare, ours first."""
+def chosen_peers(wanted: str, device: str) -> list[str]:
+    """Return the names of the libraries to compare, ours first; by name any can be asked for."""
     known = list(installed_peers())
-    names = known if wanted == "all" else ["xpmlp", *wanted.split(",")]
+    names = ["xpmlp", *wanted.split(",")]
+    if wanted == "all":
+        names = list(installed_peers(device))
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"{', '.join(unknown)}: not installed here; there is {', '.join(known)}")
@@ -155,7 +160,18 @@ def compare_steps(
     examples = dataset.train.normalized(normalization_of(arguments, dataset, dataset.train))
     x, y = map(np.asarray, examples.to_device(backend).whole(backend).read(slice(0, len(examples))))
     params = initial_weights(sizes, arguments.activation)
-    problem = Problem(sizes, arguments.activation, params, x, y, arguments.lr, threads)
+    problem = Problem(
+        sizes,
+        arguments.activation,
+        params,
+        x,
+        y,
+        arguments.lr,
+        threads,
+        arguments.device,
+        not arguments.no_graph,
+        arguments.precision,
+    )
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

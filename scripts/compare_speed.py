@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,18 +13,32 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from command_line import message, new_parser, positive, print_table, run, save_json
+from command_line import (
+    add_gpu_flags,
+    message,
+    new_parser,
+    positive,
+    print_table,
+    run,
+    save_json,
+)
 from data_flags import add_data_flags, load_source, normalization_of
 from hyperparameters import add_network_flags, batch_sizes, network_of
 from machine import measured_on
-from timing import Work, peak_bytes, products_of_a_step, spread, time_in_turns
+from timing import (
+    Work,
+    peak_bytes,
+    products_of_a_step,
+    spread,
+    time_in_turns,
+    training_steps,
+)
 
 import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.data.source import Source, batches_of
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib, save_speed
-from xpmlp.training import train_step
 
 # Each point of a curve is so many times as many steps as the one before.
 _CURVE_FACTOR = 1.35
@@ -84,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of all computation"
     )
+    add_gpu_flags(group)
     group.add_argument("--seed", type=int, default=0, help="of weights and batches")
     group.add_argument(
         "--out",
@@ -108,7 +124,13 @@ def main(arguments: argparse.Namespace) -> int:
             "give one for all, or one for each"
         )
     backends = [
-        xpmlp.select_backend(device, arguments.dtype, threads=arguments.threads)
+        xpmlp.select_backend(
+            device,
+            arguments.dtype,
+            threads=arguments.threads,
+            graph=not arguments.no_graph,
+            precision="float32" if device == "cpu" else arguments.precision,
+        )
         for device in arguments.devices.split(",")
     ]
     dataset = load_source(arguments)
@@ -118,12 +140,17 @@ def main(arguments: argparse.Namespace) -> int:
     mlp = network_of(arguments, train.features, dataset.classes)
     results = []
     for backend in backends:
-        cases = cases_of(arguments, mlp, train.to_device(backend), backend)
+        start = time.perf_counter()
+        moved_train = train.to_device(backend)
+        backend.synchronize()
+        transfer = time.perf_counter() - start
+        cases = cases_of(arguments, mlp, moved_train, backend)
         message(f"{backend.device_name}: timing steps of {', '.join(c.name for c in cases)}")
         results += measure(cases, arguments.rounds)
         moved = test.to_device(backend)
         for case, result in zip(cases, results[-len(cases) :], strict=True):
             message(f"{backend.device_name}: training {case.name} for {arguments.seconds:g} s")
+            result["transfer_seconds"] = transfer
             result["curve"] = list(case.curve(arguments.seconds, moved))
             last = result["curve"][-1]
             names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -191,15 +218,15 @@ class Case:
 
     def work(self) -> Work:
         """Return a training step with all that belongs to it."""
-        state, optimizer = self.first_state(), xpmlp.SGD()
         size = None if self.full else self.batch_size
         batches = batches_of(self.train, size, seed=self.seed, backend=self.backend)
-
-        def step() -> None:
-            batch = batches.batch(state.step)
-            rate, backend = self.learning_rate, self.backend
-            train_step(self.mlp, optimizer, state, batch, learning_rate=rate, backend=backend)
-
+        step = training_steps(
+            self.mlp,
+            self.first_state(),
+            batches,
+            learning_rate=self.learning_rate,
+            backend=self.backend,
+        )
         return Work(step, self.backend.synchronize)
 
     def curve(self, seconds: float, test: Source) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from statistics import median
 
 from command_line import (
     add_device_flags,
+    backend_of,
     message,
     new_parser,
     positive,
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     dataset = load_source(arguments)
     scale = normalization_of(arguments, dataset, dataset.train)
     train = dataset.train.normalized(scale).to_device(backend)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from command_line import (
     add_device_flags,
+    backend_of,
     message,
     new_parser,
     positive,
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     data = prepare_data(arguments, backend)
     if data.test is None:
         raise DataError("an ensemble is judged on a test set: give --test-data")

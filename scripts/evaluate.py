@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from command_line import (
+    add_device_flags,
+    backend_of,
+    message,
+    new_parser,
+    positive,
+    print_result,
+    run,
+)
 from data_flags import add_source_flags, load_source
 from trained import add_trained_flags, checkpoint_path, normalization_of
 
@@ -40,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     path = checkpoint_path(arguments)
     checkpoint = load_checkpoint(path)
     mlp, state = checkpoint.mlp, checkpoint.restore(backend)

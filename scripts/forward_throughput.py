@@ -11,6 +11,7 @@ from typing import Any
 
 from command_line import (
     add_device_flags,
+    backend_of,
     message,
     new_parser,
     positive,
@@ -23,7 +24,6 @@ from hyperparameters import add_network_flags, batch_sizes, network_of
 from machine import measured_on
 from timing import forward_seconds
 
-import xpmlp
 from xpmlp.plots import require_matplotlib, save_throughput
 from xpmlp.training import initial_params
 
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     dataset = load_source(arguments)
     normalization = normalization_of(arguments, dataset, dataset.train)
     train = dataset.train.normalized(normalization).to_device(backend)

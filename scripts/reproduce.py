@@ -6,14 +6,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command_line import add_device_flags, message, new_parser, positive, print_result, run
+from command_line import (
+    add_device_flags,
+    backend_of,
+    message,
+    new_parser,
+    positive,
+    print_result,
+    run,
+)
 from data_flags import add_source_flags, load_source
 from machine import measured_on
 from recipes import RECIPES, recipe
 from recipes.laboratory import Laboratory
 from recipes.report import Report
 
-import xpmlp
 from xpmlp.data import Examples
 from xpmlp.errors import DataError, UsageError
 from xpmlp.plots import require_matplotlib
@@ -63,7 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) and arguments.recipe not in recipes:
             flag = "--" + option.replace("_", "-")
             raise UsageError(f"{flag} means nothing to {arguments.recipe}: leave it out")
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     arguments.data = arguments.data or ("digits" if arguments.quick else "mnist")
     dataset = load_source(arguments)
     if dataset.test is None or not isinstance(dataset.train, Examples):

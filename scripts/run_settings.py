@@ -14,7 +14,7 @@ from xpmlp.runs import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
 _FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}
-_FREE |= {"threads", "distributed"}
+_FREE |= {"threads", "distributed", "no_graph", "precision"}
 _HERE = {"out", "resume", "overwrite", "quiet", "json", "debug"}
 _TUPLES = {"hidden", "activation", "lr_milestones"}
 

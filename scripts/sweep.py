@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from command_line import (
     add_device_flags,
+    backend_of,
     message,
     new_parser,
     positive,
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
-    backend = xpmlp.select_backend(arguments.device, arguments.dtype, threads=arguments.threads)
+    backend = backend_of(arguments)
     points, varied = grid_of(arguments)
     candidates = [candidate_of(arguments, p, seed) for p in points for seed in seeds_of(arguments)]
     dataset = load_source(arguments)

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp import MLP
-from xpmlp.arrays import Params
+from xpmlp import MLP, SGD
+from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
+from xpmlp.data import Batch, Batches
 from xpmlp.data.source import Source
+from xpmlp.errors import CheckFailedError
+from xpmlp.recording import RecordedSteps, can_be_recorded
+from xpmlp.training import Sums, TrainingState, train_step
 
 # A block begins with untimed steps: the threads of whoever worked before it go on spinning
 # for some hundredths of a second, and its own have to wake up.
@@ -24,22 +28,25 @@ _SETTLE_SECONDS = 0.08
 
 @dataclass(frozen=True)
 class Work:
-    """Something to time: `step` does it once, `finish` waits until all steps are done."""
+    """Something to time: `step` takes a step, and `finish` waits until all are done.
 
-    step: Callable[[], object]
+    It may take several, and then returns how many.
+    """
+
+    step: Callable[[], int | None]
     finish: Callable[[], object] = lambda: None
 
     def seconds_a_step(self, block_seconds: float = 0.25) -> float:
         """Settle, then time a block of about so many seconds."""
-        steps = max(1, round(block_seconds / self._settle()))
-        start = time.perf_counter()
-        for _ in range(steps):
-            self.step()
+        calls = max(1, round(block_seconds / self._settle()))
+        start, steps = time.perf_counter(), 0
+        for _ in range(calls):
+            steps += self.step() or 1
         self.finish()
         return (time.perf_counter() - start) / steps
 
     def _settle(self) -> float:
-        """Take steps for a while; return the seconds of one that is waited for."""
+        """Take steps for a while; return the seconds of a call that is waited for."""
         began = time.perf_counter()
         seconds: list[float] = []
         while not seconds or time.perf_counter() < began + _SETTLE_SECONDS:
@@ -48,6 +55,46 @@ class Work:
             self.finish()
             seconds.append(time.perf_counter() - start)
         return median(seconds)
+
+
+def training_steps(
+    mlp: MLP,
+    state: TrainingState,
+    batches: Batches,
+    *,
+    learning_rate: float,
+    backend: Backend,
+) -> Callable[[], int]:
+    """Return a function that trains with plain SGD, as `fit` does, and says how many steps.
+
+    One, or as many as are recorded.
+    """
+    optimizer = SGD()
+
+    def take(batch: Batch, rate: float | Array, _: Array | None = None) -> Sums:
+        return train_step(mlp, optimizer, state, batch, learning_rate=rate, backend=backend)
+
+    if not can_be_recorded(batches, backend):
+
+        def step() -> int:
+            take(batches.batch(state.step), learning_rate)
+            return 1
+
+        return step
+    arrays = list(state.params.values())
+    # The step's number is counted here: those of the recording itself are none.
+    recorded = RecordedSteps(take, arrays, batches, lambda _: learning_rate, None, backend)  # type: ignore[arg-type]
+    at = 0
+
+    def steps() -> int:
+        nonlocal at
+        taken = recorded.advance(at, 10**9)
+        if taken is None:
+            raise CheckFailedError("the steps cannot be recorded: give --no-graph")
+        at += len(taken.sizes)
+        return len(taken.sizes)
+
+    return steps
 
 
 def time_in_turns(blocks: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from command_line import (
     add_device_flags,
+    backend_of,
     in_range,
     message,
     new_parser,
@@ -152,12 +153,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
         arguments = resumed(build_parser(), arguments)
     require_matplotlib()
-    backend = xpmlp.select_backend(
-        arguments.device,
-        arguments.dtype,
-        threads=arguments.threads,
-        distributed=arguments.distributed,
-    )
+    backend = backend_of(arguments, distributed=arguments.distributed)
     backend.ranks.check_alike({"xpmlp": xpmlp.__version__} | named_flags(arguments))
     arguments.out = arguments.out or default_folder(arguments.data)
     first = backend.ranks.rank == 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+from conftest import REPOSITORY
 from scripts_at_work import run_script
 
 
@@ -48,3 +52,39 @@ def test_unknown_peer_lists_those_there(tmp_path: Path) -> None:
     result = run_script("compare_peers.py", "--data", "digits", "--peers", "keras", cwd=tmp_path)
     assert result.returncode == 2
     assert "keras: not installed here; there is xpmlp" in result.stderr
+
+
+EPOCHS = """
+import sys; import numpy as np
+from peers import Problem, installed_peers
+from xpmlp import MLP
+rng = np.random.default_rng(0)
+params = {k: w.astype("f") for k, w in MLP((6, 8, 3)).init(rng).items()}
+x, y = rng.normal(size=(47, 6)).astype("f"), rng.integers(3, size=47)
+found = {}
+for name, make in installed_peers().items():
+    if name in ("torch.compile", "torch.compile (reduce-overhead)", "torch CUDA graph"):
+        continue  # compilers take their time, and a graph is CUDA's
+    peer = make(Problem((6, 8, 3), "sigmoid", params, x, y, 0.3, 1))
+    for size in (10, 47):
+        for _ in range(3):
+            peer.epoch(np.arange(47)[::-1].copy(), size)
+    peer.finish()
+    found[name] = peer.params()
+for name, weights in found.items():
+    for key, w in weights.items():
+        np.testing.assert_allclose(w, found["xpmlp"][key], rtol=1e-4, atol=1e-5, err_msg=name)
+print(*found, sep=",")
+"""
+
+
+def test_epochs_of_all_libraries_are_the_same_steps() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EPOCHS],
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"xpmlp", "scikit-learn", "xpmlp.MLPClassifier"} <= set(done.stdout.strip().split(","))

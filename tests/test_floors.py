@@ -29,6 +29,7 @@ FLOORS = {
     "mlp": 2,
     "optimizers": 2,
     "stacking": 3,
+    "recording": 3,
     "data": 2,
     "training": 3,
     "loop": 4,
@@ -49,6 +50,7 @@ FLOORS = {
 # Everything else receives a namespace and knows no library.
 NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
 NUMPY_ALLOWED |= {
+    "recording",
     "gradcheck",
     "history",
     "checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -17,6 +18,12 @@ Params: TypeAlias = dict[str, Array]
 def copied(arrays: Params, *, xp: Namespace) -> Params:
     """Return copies, which updates in place of the originals do not reach."""
     return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}
+
+
+def elementwise(function: Callable[..., Array], *arrays: Array, xp: Namespace) -> Array:
+    """Return function(*arrays, xp=xp), in one pass over memory where the namespace has a way."""
+    fused = getattr(xp, "fused", None)
+    return function(*arrays, xp=xp) if fused is None else fused(function)(*arrays)
 
 
 def plain(value: float | Array) -> float | Array:

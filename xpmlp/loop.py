@@ -10,12 +10,14 @@ from time import perf_counter
 from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, DropoutKeys, Order
+from xpmlp.data.examples import Batch
 from xpmlp.data.source import Source, batches_of
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow, best_row, rows_since_best
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
 from xpmlp.penalties import Penalty
+from xpmlp.recording import RecordedSteps, Taken, can_be_recorded
 from xpmlp.schedules import Constant, Schedule
 from xpmlp.training import (
     Interval,
@@ -108,12 +110,19 @@ def fit(
     def is_stale() -> bool:
         return patience is not None and rows_since_best(state.history) >= patience
 
+    def next_event(step: int) -> int:
+        """Return the next step after which there is something to do but to go on."""
+        after = [every * (step // every + 1) for every in (log_every, save_every) if every]
+        return min([steps, *after])
+
     # A function of its own: what is wrong above is said at once, not when a row is asked for.
     def rows() -> Iterator[LogRow]:
         state.status = "running" if state.step < steps and not is_stale() else state.status
         while state.status == "running":
-            run.step()
-            stop = backend.ranks.agreed(on_step is not None and bool(on_step(state.step)))
+            begun = state.step
+            run.advance(next_event(begun) - begun)
+            told = [on_step(k) for k in range(begun + 1, state.step + 1)] if on_step else []
+            stop = backend.ranks.agreed(any(told))
             row = None
             if state.step % log_every == 0 or state.step == steps:
                 row = run.log(train if train_exact else None, validation, test)
@@ -154,19 +163,43 @@ class _Stepper:
     def __call__(self, state: TrainingState) -> tuple[Sums, int]:
         """Take the next step; return the sums over its batch, and the batch's size."""
         batch = self.batches.batch(state.step)
-        sums = train_step(
+        keys = self.dropout_keys and self.dropout_keys.of(state.step)
+        return self._step(state, batch, self.rate(state.step), keys), batch.examples
+
+    def _step(
+        self, state: TrainingState, batch: Batch, learning_rate: float | Array, keys: Array | None
+    ) -> Sums:
+        return train_step(
             self.mlp,
             self.optimizer,
             state,
             batch,
-            learning_rate=self.rate(state.step),
+            learning_rate=learning_rate,
             backend=self.backend,
             penalty=self.penalty,
             penalized_loss=self.penalized_loss,
             dropout=self.dropout,
-            dropout_keys=self.dropout_keys and self.dropout_keys.of(state.step),
+            dropout_keys=keys,
         )
-        return sums, batch.examples
+
+    def recorded(self, state: TrainingState) -> RecordedSteps | None:
+        """Return these steps on the arrays of a state as a backend may record them."""
+        if not can_be_recorded(self.batches, self.backend):
+            return None
+        own = replace(state)
+
+        def take(batch: Batch, learning_rate: Array, dropout_keys: Array | None) -> Sums:
+            return self._step(own, batch, learning_rate, dropout_keys)
+
+        moments = [array for arrays in own.optimizer_state.values() for array in arrays.values()]
+        return RecordedSteps(
+            take,
+            [*own.params.values(), *moments],
+            self.batches,  # type: ignore[arg-type]
+            self.rate,
+            self.dropout_keys,
+            self.backend,
+        )
 
     def first_bad_layer(self, state: TrainingState) -> str:
         """Name where the forward pass of the next step stops being finite."""
@@ -201,17 +234,28 @@ class _Run:
     def __init__(self, stepper: _Stepper, state: TrainingState, save: Save | None) -> None:
         self._stepper, self._state, self._save = stepper, state, save
         self._backend = stepper.backend
-        # Losses and counts on the device, and the batch's size, of steps not yet settled.
-        self._pending: list[tuple[Array, Array, int]] = []
+        # Losses and counts on the device, and the batches' sizes, of steps not yet settled.
+        self._pending: list[Taken] = []
+        self._waiting = 0
         self._good = self._copy()
+        self._recorded = stepper.recorded(state)
 
-    def step(self) -> None:
-        """Take a step; nothing is read back."""
-        start = perf_counter()
-        sums, size = self._stepper(self._state)
-        self._pending.append((sums.loss, sums.correct, size))
-        self._state.seconds += perf_counter() - start
-        if len(self._pending) == _MAX_PENDING:
+    def advance(self, limit: int) -> None:
+        """Take a step, or several up to a limit where they are recorded; nothing is read back."""
+        start, state = perf_counter(), self._state
+        taken = None
+        if self._recorded is not None:
+            taken = self._recorded.advance(state.step, limit)
+        if taken is None:
+            self._recorded = None
+            sums, size = self._stepper(state)
+            taken = Taken(sums.loss, sums.correct, [size])
+        else:
+            state.step += len(taken.sizes)
+        self._pending.append(taken)
+        self._waiting += len(taken.sizes)
+        state.seconds += perf_counter() - start
+        if self._waiting >= _MAX_PENDING:
             self._settle()
 
     def save(self) -> None:
@@ -267,11 +311,13 @@ class _Run:
         start = perf_counter()
         self._backend.synchronize()
         self._state.seconds += perf_counter() - start
-        state, xp, first = self._state, self._backend.xp, self._state.step - len(self._pending)
-        losses, counts, sizes = zip(*self._pending, strict=True)
-        self._pending = []
+        state, xp, first = self._state, self._backend.xp, self._state.step - self._waiting
+        counts = [taken.counts for taken in self._pending]
+        sizes = [size for taken in self._pending for size in taken.sizes]
         with self._backend.computing():
-            read = self._backend.to_host(xp.stack(losses)).tolist()
+            losses = [xp.reshape(taken.losses, (-1,)) for taken in self._pending]
+            read = self._backend.to_host(xp.concat(losses)).tolist()
+        self._pending, self._waiting = [], 0
         for number, loss in enumerate(read):
             if not isfinite(loss):
                 at = first + number
@@ -282,7 +328,8 @@ class _Run:
             state.interval.correct = None
         elif state.interval.correct is not None:
             with self._backend.computing():
-                total = self._backend.to_host(xp.sum(xp.stack(counts)))
+                each = [xp.reshape(count, (-1,)) for count in counts]
+                total = self._backend.to_host(xp.sum(xp.concat(each)))
             state.interval.correct += int(total)
         if not self._stepper.finite(self._state.params):
             done = self._state.step
@@ -323,3 +370,5 @@ class _Run:
         state.params = good.params
         state.optimizer_state = good.optimizer_state
         self._good = self._copy()
+        # The arrays are others now.
+        self._recorded = self._stepper.recorded(state) if self._recorded else None

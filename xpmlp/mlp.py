@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 
 from xpmlp.activations import ACTIVATIONS, Activation, of_models
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Namespace, Params, elementwise
 from xpmlp.errors import UsageError
 from xpmlp.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
 from xpmlp.losses import LOSSES, Loss, logistic, softmax
@@ -119,7 +119,7 @@ class MLP:
         h, inputs, outputs, factors = x, [x], [], []
         activations = self.activations
         for layer, f in enumerate(activations, start=1):
-            a = f.function(_affine(params, layer, h, xp), xp=xp)
+            a = elementwise(f.function, _affine(params, layer, h, xp), xp=xp)
             factor = masks(layer, a) if masks is not None else None
             h = a if factor is None else a * factor
             inputs.append(h)
@@ -143,7 +143,7 @@ class MLP:
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
-                delta *= activations[below].derivative(outputs[below], xp=xp)
+                delta *= elementwise(activations[below].derivative, outputs[below], xp=xp)
             return gradients
 
         return logits, backprop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import fsum, isfinite
 from numbers import Real
@@ -14,6 +14,7 @@ from typing import Any
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.data.batches import DropoutKeys
+from xpmlp.data.examples import Batch
 from xpmlp.data.source import Source, batches_of
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.history import LogRow, best_row, rows_since_best
@@ -21,9 +22,11 @@ from xpmlp.mlp import MLP
 from xpmlp.optimizers import SGD, Optimizer
 from xpmlp.parts import even_parts
 from xpmlp.penalties import Penalty
+from xpmlp.recording import RecordedSteps, Taken, can_be_recorded
 from xpmlp.schedules import Constant, Schedule
 from xpmlp.stacking import check_alike, kept, mlp_of, model_of, optimizer_of, stacked, together
 from xpmlp.training import (
+    Sums,
     TrainingState,
     check_course,
     check_fit,
@@ -185,7 +188,8 @@ class _Group:
             mlp.layers - 1, self._batches.steps_per_epoch, seed=course.seed, backend=backend
         )
         self._keys = keys if course.dropout else None
-        self._seen: list[tuple[Array, Array, int]] = []
+        self._seen: list[Taken] = []
+        self._recorded: RecordedSteps | None = None
 
     def _configure(self, like: Array) -> None:
         """Put the hyperparameters of the stack's models together; a stopped one has rate 0."""
@@ -203,38 +207,97 @@ class _Group:
 
     def advance(self, step: int, last: bool, backend: Backend) -> None:
         """Train up to a step, on a backend, and log it."""
-        state, course = self._state, self._course
+        state = self._state
         start = perf_counter()
+        if self._recorded is None and can_be_recorded(self._batches, backend):
+            self._recorded = self._record(backend)
         while state.step < step:
-            batch = self._batches.batch(state.step)
-            factor = course.schedule(state.step, self._batches.steps_per_epoch)
-            sums = train_step(
-                self._mlp,
-                self._optimizer,
-                state,
-                batch,
-                learning_rate=self._rates if factor == 1 else factor * self._rates,
-                backend=backend,
-                penalty=self._penalty,
-                dropout=course.dropout,
-                dropout_keys=self._keys and self._keys.of(state.step),
-            )
-            self._seen.append((sums.loss, sums.correct, batch.examples))
+            taken = None
+            if self._recorded is not None:
+                taken = self._recorded.advance(state.step, step - state.step)
+            if taken is None:
+                self._recorded = None
+                batch = self._batches.batch(state.step)
+                factor = self._factor(state.step)
+                rates = self._rates if factor == 1 else factor * self._rates
+                keys = self._keys and self._keys.of(state.step)
+                sums = self._step(state, batch, rates, keys, backend)
+                with backend.computing():
+                    taken = self._one(sums, batch.examples, backend)
+            else:
+                state.step += len(taken.sizes)
+            self._seen.append(taken)
+        factor = self._factor(state.step - 1)
         backend.synchronize()
         state.seconds += perf_counter() - start
         self._log(factor, backend)
         self._end(last, backend)
 
+    def _factor(self, step: int) -> float:
+        return self._course.schedule(step, self._batches.steps_per_epoch)
+
+    def _step(
+        self,
+        state: TrainingState,
+        batch: Batch,
+        rates: float | Array,
+        keys: Array | None,
+        backend: Backend,
+    ) -> Sums:
+        return train_step(
+            self._mlp,
+            self._optimizer,
+            state,
+            batch,
+            learning_rate=rates,
+            backend=backend,
+            penalty=self._penalty,
+            dropout=self._course.dropout,
+            dropout_keys=keys,
+        )
+
+    @staticmethod
+    def _one(sums: Sums, size: int, backend: Backend) -> Taken:
+        """Return one step's sums (models,) as those of several (models, 1)."""
+        xp = backend.xp
+        counts = None if sums.correct is None else xp.expand_dims(sums.correct, axis=-1)
+        return Taken(xp.expand_dims(sums.loss, axis=-1), counts, [size])
+
+    def _record(self, backend: Backend) -> RecordedSteps:
+        """Return the stack's steps as a backend may record them."""
+        own = replace(self._state)
+
+        def take(batch: Batch, learning_rate: Array, dropout_keys: Array | None) -> Sums:
+            return self._step(own, batch, learning_rate, dropout_keys, backend)
+
+        def rates(step: int) -> list[float]:
+            factor = self._factor(step)
+            return [
+                factor * m.setting.learning_rate if m.status == "running" else 0.0
+                for m in self._stack
+            ]
+
+        moments = [array for arrays in own.optimizer_state.values() for array in arrays.values()]
+        return RecordedSteps(
+            take,
+            [*own.params.values(), *moments],
+            self._batches,  # type: ignore[arg-type]
+            rates,
+            self._keys,
+            backend,
+        )
+
     def _log(self, factor: float, backend: Backend) -> None:
         """Add a row to the history of each model that trains, and keep its best parameters."""
         state, course, xp = self._state, self._course, backend.xp
-        losses, counts, sizes = zip(*self._seen, strict=True)
+        losses, counts = ([getattr(t, name) for t in self._seen] for name in ("losses", "counts"))
+        sizes = [size for taken in self._seen for size in taken.sizes]
         self._seen = []
         with backend.computing():
-            read = backend.to_host(xp.stack(losses, axis=-1)).tolist()
+            read = backend.to_host(xp.concat(losses, axis=-1)).tolist()
             right = None
             if counts[0] is not None:
-                right = backend.to_host(xp.sum(xp.stack(counts), axis=0)).tolist()
+                right = backend.to_host(xp.sum(xp.concat(counts, axis=-1), axis=-1)).tolist()
         total = sum(sizes)
         found: tuple[Any, Any] = (None, None)
         if course.validation is not None:
@@ -289,3 +352,4 @@ class _Group:
             self._stack = list(self.alive)
         with backend.computing():
             self._configure(state.params["layer1.weight"])
+        self._recorded = None  # rates, or arrays, are others now

@@ -19,7 +19,8 @@ HostParams: TypeAlias = dict[str, np.ndarray]
 class Problem:
     """What every library is given: the network, its first weights, data, rate and threads.
 
-    `activation` of the hidden layers is "sigmoid", "tanh" or "relu".
+    `activation` of the hidden layers is "sigmoid", "tanh" or "relu"; `device` "cpu" or "gpu:N".
+    `graph` and `precision` are xpmlp's own way with a GPU.
     """
 
     sizes: tuple[int, ...]
@@ -29,6 +30,9 @@ class Problem:
     y: np.ndarray
     learning_rate: float
     threads: int
+    device: str = "cpu"
+    graph: bool = True
+    precision: str = "float32"
 
 
 class Peer(ABC):
@@ -55,19 +59,34 @@ class Peer(ABC):
             self.step(order[start : start + batch_size])
 
 
+# Libraries that have no other way with a GPU are compared on a CPU only, and the other way round.
+_ON_CPU: tuple[str, ...] = ("scikit-learn", "xpmlp.MLPClassifier")
+_ON_GPU: tuple[str, ...] = (
+    "torch.compile (reduce-overhead)",
+    "torch CUDA graph",
+    "jax lax.scan",
+)
+
 # Name -> the module that must be installed, and the maker's module and name here.
 _MAKERS: Mapping[str, tuple[str, str, str]] = {
     "xpmlp": ("numpy", "peers.own", "Own"),
     "torch eager": ("torch", "peers.pytorch", "Eager"),
     "torch.compile": ("torch", "peers.pytorch", "Compiled"),
+    "torch.compile (reduce-overhead)": ("torch", "peers.pytorch", "ReducedOverhead"),
+    "torch CUDA graph": ("torch", "peers.pytorch", "Graphed"),
     "jax.jit": ("jax", "peers.jax_jit", "Jitted"),
+    "jax lax.scan": ("jax", "peers.jax_jit", "Scanned"),
     "scikit-learn": ("sklearn", "peers.scikit_learn", "AsItIs"),
     "xpmlp.MLPClassifier": ("sklearn", "peers.scikit_learn", "InItsPlace"),
 }
 
 
-def installed_peers() -> dict[str, Callable[[Problem], Peer]]:
-    """Return the makers of what is installed, ours first; none is imported yet."""
+def installed_peers(device: str | None = None) -> dict[str, Callable[[Problem], Peer]]:
+    """Return the makers of what is installed, ours first; none is imported yet.
+
+    Those for a device, "cpu" or "gpu", or all.
+    """
+    left_out = () if device is None else _ON_GPU if device == "cpu" else _ON_CPU
 
     def maker(module: str, name: str) -> Callable[[Problem], Peer]:
         return lambda problem: getattr(import_module(module), name)(problem)
@@ -75,5 +94,5 @@ def installed_peers() -> dict[str, Callable[[Problem], Peer]]:
     return {
         label: maker(module, name)
         for label, (needed, module, name) in _MAKERS.items()
-        if find_spec(needed) is not None
+        if find_spec(needed) is not None and label not in left_out
     }

@@ -1,4 +1,4 @@
-"""JAX: the whole step jitted, its parameters donated."""
+"""JAX: the whole step jitted, its parameters donated; or an epoch of them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ class Jitted(Peer):
         def on_rows(params: Any, x: Any, y: Any, rows: Any) -> Any:
             return update(params, x[rows], y[rows])
 
+        def over_batches(params: Any, x: Any, y: Any, rows: Any) -> Any:
+            def one(params: Any, some: Any) -> Any:
+                return update(params, x[some], y[some]), None
+
+            return jax.lax.scan(one, params, rows)[0]
+
+        self._over_batches = partial(jax.jit, donate_argnums=0)(over_batches)
         self._on_rows, self._on_all = on_rows, partial(jax.jit, donate_argnums=0)(update)
         self._classes = jax.jit(lambda params, x: jnp.argmax(forward(params, x), axis=1))
 
@@ -51,6 +58,16 @@ class Jitted(Peer):
         else:
             self._params = self._on_all(self._params, self._x, self._y)
 
+    def epoch(self, order: np.ndarray, batch_size: int) -> None:
+        """The order is on the device once."""
+        if batch_size == len(order):
+            self._params = self._on_all(self._params, self._x, self._y)
+            return
+        index = jnp.asarray(order)
+        for start in range(0, len(order), batch_size):
+            rows = index[start : start + batch_size]
+            self._params = self._on_rows(self._params, self._x, self._y, rows)
+
     def finish(self) -> None:
         jax.block_until_ready(self._params)
 
@@ -59,3 +76,17 @@ class Jitted(Peer):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self._classes(self._params, x))
+
+
+class Scanned(Jitted):
+    """All full batches of an epoch in one call, by lax.scan."""
+
+    def epoch(self, order: np.ndarray, batch_size: int) -> None:
+        if batch_size == len(order):
+            super().epoch(order, batch_size)
+            return
+        whole = len(order) // batch_size * batch_size
+        rows = jnp.asarray(order[:whole].reshape(-1, batch_size))
+        self._params = self._over_batches(self._params, self._x, self._y, rows)
+        if whole < len(order):
+            self.step(order[whole:])

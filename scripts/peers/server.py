@@ -4,8 +4,8 @@ Run as `python -m peers.server NAME FOLDER`. The folder holds the problem (`save
 line on stdin is an order as JSON, answered by a line on stdout:
 
 - {"do": "train", "batch_size": n, "steps": s}: train, and leave the weights in FOLDER/trained.npz
-- {"do": "time", "batch_size": n}: the seconds a step of a block
-- {"do": "products", "batch_size": n}: the same of the step's matrix products alone, with numpy
+- {"do": "time", "batch_size": n}: the seconds a step of a block; on a GPU of whole epochs
+- {"do": "products", "batch_size": n}: the same of the step's matrix products alone
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from xpmlp import select_backend
 def save_problem(problem: Problem, folder: Path) -> None:
     """Write what every library is given."""
     given: dict[str, Any] = {"sizes": problem.sizes, "activation": problem.activation}
-    given |= {"learning_rate": problem.learning_rate, "threads": problem.threads}
+    names = ("learning_rate", "threads", "device", "graph", "precision")
+    given |= {name: getattr(problem, name) for name in names}
     (folder / "problem.json").write_text(json.dumps(given), encoding="utf-8")
     np.save(folder / "x.npy", problem.x)
     np.save(folder / "y.npy", problem.y)
@@ -47,6 +48,9 @@ def read_problem(folder: Path) -> Problem:
         np.load(folder / "y.npy"),
         given["learning_rate"],
         given["threads"],
+        given["device"],
+        given["graph"],
+        given["precision"],
     )
 
 
@@ -68,10 +72,22 @@ def carry_out(order: dict[str, Any], peer: Peer, problem: Problem, folder: Path)
         np.savez(folder / "trained.npz", **weights)
         return None
     if order["do"] == "products":
-        backend = select_backend("cpu", threads=problem.threads)
+        backend = select_backend(
+            problem.device, threads=problem.threads, precision=problem.precision
+        )
         return products_of_a_step(problem.sizes, size, backend).seconds_a_step()
+    if problem.device != "cpu":
+        rows = np.random.default_rng(2).permutation(examples)
+        rows = rows if size < examples else np.arange(examples)
+        return Work(lambda: epoch_of(peer, rows, size), peer.finish).seconds_a_step()
     batches = cycle(some_batches(examples, size, 50, seed=2))
     return Work(lambda: peer.step(next(batches)), peer.finish).seconds_a_step()
+
+
+def epoch_of(peer: Peer, rows: np.ndarray, size: int) -> int:
+    """Train for an epoch on rows in their order; return the steps."""
+    peer.epoch(rows, size)
+    return -(-len(rows) // size)
 
 
 def main() -> None:

@@ -61,6 +61,8 @@ class Backend(ABC):
     dtype_name: str
     piece_size: int
 
+    # Whether `record` may be asked: steps then work on memory that stays where it is.
+    records = False
     # The processes that share a training; each of them has a backend.
     ranks: Ranks = ALONE
 
@@ -104,6 +106,17 @@ class Backend(ABC):
         `flop` says about how many floating-point operations an example costs.
         """
         return self._sum_between(sums_of, 0, examples, self.piece_size)
+
+    def record(
+        self,
+        steps: Callable[[], None],  # noqa: ARG002
+        restore: Callable[[], None],  # noqa: ARG002
+    ) -> Callable[[], None] | None:
+        """Return a function that does what `steps` does to the memory that it works on, quicker.
+
+        `restore` undoes what a trial has changed. None where steps are best taken one by one.
+        """
+        return None
 
     def shares(self, models: int) -> int:  # noqa: ARG002
         """Return into how many stacks so many independent models are best split."""

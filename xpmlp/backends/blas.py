@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from xpmlp.backends.layout import lies
+
 _ROW_MAJOR, _NO_TRANSPOSE, _TRANSPOSE = 101, 111, 112
 _ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
 # The wheels of numpy rename what is in their OpenBLAS, and mark 64-bit integers.
@@ -98,7 +100,7 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
         ):
             return False
         routine, (rows, m), n = routines.get(dtype), a.shape, b.shape[1]
-        a_lies, b_lies, flags = _lies(a), _lies(b), c.flags
+        a_lies, b_lies, flags = lies(a), lies(b), c.flags
         if (
             routine is None
             or a_lies is None
@@ -159,20 +161,6 @@ def _numbers(factor: Any, models: int) -> list[float] | None:
         return None
     numbers: list[float] = factor.reshape(-1).tolist()
     return numbers
-
-
-def _lies(matrix: Any) -> tuple[bool, int] | None:
-    """Return how a matrix lies in memory: by columns or not, and how far these are apart.
-
-    Rows (or columns) may be apart, as in a slice; within one values must be neighbours. None
-    for a matrix that BLAS cannot be given as it is.
-    """
-    size, (rows, columns), (row, column) = matrix.itemsize, matrix.shape, matrix.strides
-    if column == size and row >= columns * size and row % size == 0:
-        return False, row // size
-    if row == size and column >= rows * size and column % size == 0:
-        return True, column // size
-    return None
 
 
 def _address(array: Any) -> int:

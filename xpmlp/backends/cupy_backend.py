@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends.base import Backend
+from xpmlp.backends.cublas import Cublas, product_of
+from xpmlp.backends.cuda_graph import RecordedGraph
+from xpmlp.backends.fusion import Fusion
 from xpmlp.errors import DeviceError
 
 _INSTALL = (
@@ -26,14 +30,19 @@ class CupyBackend(Backend):
     # Bounds the activations of a full batch; large enough to fill any card.
     piece_size = 65536
 
-    def __init__(self, index: int, dtype: str) -> None:
+    def __init__(
+        self, index: int, dtype: str, *, graph: bool = True, precision: str = "float32"
+    ) -> None:
         self._cupy = _import_cupy()
         _require_device(self._cupy, index)
-        self.xp = importlib.import_module("array_api_compat.cupy")
         self.device = self._cupy.cuda.Device(index)
         self.device_name = f"gpu:{index}"
         self.device.use()  # CuPy allocates on the thread's current device
         _probe(self._cupy, self.device_name)
+        self.precision = precision if dtype == "float32" else dtype
+        self._cublas = self._own_products()
+        self.records = graph and self._cublas is not None
+        self.xp = _namespace(self._cupy, self._cublas)
         super().__init__(dtype)
 
     def to_host(self, array: Array) -> np.ndarray:
@@ -49,6 +58,50 @@ class CupyBackend(Backend):
         """Wait for all work on the device."""
         self.device.synchronize()
 
+    def record(
+        self, steps: Callable[[], None], restore: Callable[[], None]
+    ) -> Callable[[], None] | None:
+        """Record steps as a CUDA graph; with a warning None, from then on, where that fails."""
+        try:
+            with self.device:
+                return RecordedGraph(self._cupy, steps, restore).replay
+        except Exception as error:  # CuPy's, CUDA's, NotImplementedError of a product, ...
+            self.records = False
+            warnings.warn(
+                f"steps are not recorded as a CUDA graph but launched one by one "
+                f"({type(error).__name__}: {_first_line(error)}): --no-graph chooses that",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+
+    def settings(self) -> dict[str, Any]:
+        """Return in what precision products are made, and whether steps are recorded."""
+        return {
+            "precision": self.precision,
+            "graph": self.records,
+            "accumulating_product": self._cublas is not None,
+        }
+
+    def _own_products(self) -> Cublas | None:
+        """Return products that can be recorded, None with a warning where they do not work."""
+        try:
+            with self.device:
+                return working_products(self._cupy, tf32=self.precision == "tf32")
+        except Exception as error:
+            if self.precision == "tf32":
+                raise DeviceError(
+                    f"{self.device_name} cannot multiply in tf32 ({_first_line(error)}): leave out "
+                    "--precision"
+                ) from error
+            warnings.warn(
+                f"cuBLAS cannot be called directly ({_first_line(error)}): steps will not be "
+                "recorded, and launched one by one",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return None
+
     def versions(self) -> dict[str, str]:
         """Add CuPy, the CUDA runtime and driver, and the card's name."""
         runtime = self._cupy.cuda.runtime
@@ -59,6 +112,45 @@ class CupyBackend(Backend):
             "cuda_driver": str(runtime.driverGetVersion()),
             "gpu": properties["name"].decode(),
         }
+
+
+def working_products(cupy: Any, *, tf32: bool) -> Cublas:
+    """Return products by a handle of our own that agree with CuPy's on small matrices."""
+    cublas = Cublas(cupy, tf32=tf32)
+    rng = np.random.default_rng(0)
+    for dtype in ("float32", "float64"):
+        # As they lie in a step: by rows, by columns, one for a stack.
+        a, b = (cupy.asarray(rng.normal(size=s), dtype=dtype) for s in ((2, 5, 3), (2, 5, 4)))
+        c = cupy.asarray(rng.normal(size=(2, 3, 4)), dtype=dtype)
+        half = cupy.asarray(0.5, dtype=dtype)
+        for x, y, z in ((a, b, c), (a[0], b[0], c[0]), (a[0], b, c)):
+            expected = 0.5 * z - 2.0 * cupy.sum(x[..., :, :, None] * y[..., :, None, :], axis=-3)
+            tolerance = 1e-2 if tf32 and dtype == "float32" else 1e-5
+            found = z.copy()
+            if not (
+                cublas.accumulate_product(found, x, y, -2.0, half)
+                and np.allclose(found.get(), expected.get(), rtol=tolerance, atol=tolerance)
+            ):
+                raise RuntimeError("its products are not those of CuPy")
+    return cublas
+
+
+def _namespace(cupy: Any, cublas: Cublas | None) -> Any:
+    """Return the standard's functions, with products and fused functions that can be recorded."""
+    compat = importlib.import_module("array_api_compat.cupy")
+    if cublas is None:
+        return compat
+
+    def vecdot(a: Array, b: Array, /, *, axis: int = -1) -> Array:
+        return cupy.sum(a * b, axis=axis)  # compat's is a product of CuPy's
+
+    names = vars(compat) | {
+        "matmul": product_of(cublas, compat.matmul),
+        "accumulate_product": cublas.accumulate_product,
+        "vecdot": vecdot,
+    }
+    names["fused"] = Fusion(cupy, names).fused
+    return SimpleNamespace(**names)
 
 
 def _import_cupy() -> Any:

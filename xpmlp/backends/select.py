@@ -15,18 +15,22 @@ def select_backend(
     *,
     threads: int | None = None,
     distributed: str | None = None,
+    graph: bool = True,
+    precision: str = "float32",
 ) -> Backend:
     """Return the backend of "cpu" (numpy), "gpu" (CuPy, its first device) or "gpu:N".
 
     `dtype` is "float32" or "float64"; `threads` how many threads a CPU may use, numpy's own
-    included (by default all that this process may). `distributed` "mpi" makes it one of the ranks
-    that mpiexec has started: each has a share of the examples, "gpu" is its own card, and the
-    cores of a machine are divided among its ranks. Raises `UsageError` for another name,
-    `DeviceError` for a GPU that cannot be used, with the cause; there is no silent way back
-    to the CPU.
+    included (by default all that this process may). A GPU's steps are recorded as a CUDA `graph`
+    unless that is False; `precision` "tf32" rounds what its products multiply. `distributed`
+    "mpi" makes it one of the ranks that mpiexec has started: each has a share of the examples,
+    "gpu" is its own card, and the cores of a machine are divided among its ranks.
+    Raises `UsageError` for another name, `DeviceError` for a GPU that cannot be used, with the
+    cause; there is no silent way back to the CPU.
     """
     if distributed is not None:
-        return _on_a_rank(device, dtype, threads, distributed)
+        return _on_a_rank(device, dtype, threads, distributed, precision)
+    _check_precision(device, dtype, precision)
     if device == "cpu":
         from xpmlp.backends.numpy_backend import NumpyBackend
 
@@ -34,13 +38,22 @@ def select_backend(
     if match := re.fullmatch(r"gpu(?::(\d+))?", device):
         from xpmlp.backends.cupy_backend import CupyBackend
 
-        return CupyBackend(int(match[1] or 0), dtype)
+        return CupyBackend(int(match[1] or 0), dtype, graph=graph, precision=precision)
     raise UsageError(
         f"device {device!r} is not known: choose cpu, gpu or gpu:N (gpu:0, gpu:1, ...)"
     )
 
 
-def _on_a_rank(device: str, dtype: str, threads: int | None, engine: str) -> Backend:
+def _check_precision(device: str, dtype: str, precision: str) -> None:
+    if precision not in ("float32", "tf32"):
+        raise UsageError(f"precision {precision!r} is not known: choose float32 or tf32")
+    if precision == "tf32" and (device == "cpu" or dtype != "float32"):
+        raise UsageError(f"tf32 is a GPU's way with float32: {device} in {dtype} has none")
+
+
+def _on_a_rank(
+    device: str, dtype: str, threads: int | None, engine: str, precision: str
+) -> Backend:
     if engine != "mpi":
         raise UsageError(f"distributed {engine!r} is not known: there is mpi")
     from xpmlp.backends.distributed import DistributedBackend
@@ -51,7 +64,9 @@ def _on_a_rank(device: str, dtype: str, threads: int | None, engine: str) -> Bac
         device = f"gpu:{ranks.local_rank % _gpus()}"
     if threads is None:
         threads = max(1, usable_cores() // ranks.local_count)
-    return DistributedBackend(select_backend(device, dtype, threads=threads), ranks)
+    # What a rank records would not wait for the others.
+    inner = select_backend(device, dtype, threads=threads, graph=False, precision=precision)
+    return DistributedBackend(inner, ranks)
 
 
 def _gpus() -> int:

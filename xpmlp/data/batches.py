@@ -80,6 +80,18 @@ class WholeBatches:
         """Return all examples."""
         return self._whole
 
+    def size_of(self, position: int) -> int:  # noqa: ARG002
+        """Return how many examples a batch has."""
+        return self._whole.size
+
+    def batch_of(self, rows: Array | None) -> Batch:  # noqa: ARG002
+        """Return all examples."""
+        return self._whole
+
+    def rows(self, step: int, count: int = 1) -> Array:
+        """Refuse: all rows in order are no array of numbers."""
+        raise NotImplementedError
+
 
 class ShuffledBatches:
     """Every epoch a new permutation of the examples, cut into batches; the last may be short.
@@ -109,13 +121,21 @@ class ShuffledBatches:
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
-        return self._examples.batch(self.rows(step), self._backend)
+        return self.batch_of(self.rows(step))
 
-    def rows(self, step: int) -> Array:
-        """Return the row numbers of a step's batch, on the device."""
+    def size_of(self, position: int) -> int:
+        """Return how many examples the batch at a position of an epoch has."""
+        return min(self._size, len(self._examples) - position * self._size)
+
+    def batch_of(self, rows: Array | None) -> Batch:
+        """Return the batch of row numbers on the device."""
+        return self._examples.batch(rows, self._backend)
+
+    def rows(self, step: int, count: int = 1) -> Array:
+        """Return the row numbers of a step's batch, or of several in an epoch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self._size
-        return self._order(epoch)[start : min(start + self._size, len(self._examples))]
+        return self._order(epoch)[start : min(start + count * self._size, len(self._examples))]
 
 
 class DropoutKeys:
@@ -126,10 +146,12 @@ class DropoutKeys:
             shape = (steps_per_epoch, layers)
             return random_stream(seed, "dropout", epoch).integers(2**32, size=shape, dtype="u4")
 
-        self._steps_per_epoch = steps_per_epoch
+        self._steps_per_epoch, self.layers = steps_per_epoch, layers
         self._keys = _PerEpoch(draw, backend)
 
-    def of(self, step: int) -> Array:
-        """Return the keys (layers,) of a step, counted from 0."""
+    def of(self, step: int, count: int | None = None) -> Array:
+        """Return the keys (layers,) of a step, counted from 0, or (count, layers) of several."""
         epoch, position = divmod(step, self._steps_per_epoch)
-        return self._keys(epoch)[position, :]
+        if count is None:
+            return self._keys(epoch)[position, :]
+        return self._keys(epoch)[position : position + count, :]

@@ -1,0 +1,354 @@
+"""What calls CUDA, held against stand-ins for its libraries, on a machine without a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from xpmlp.activations import ACTIVATIONS
+from xpmlp.backends import select_backend
+from xpmlp.backends.cublas import Cublas, product_of
+from xpmlp.backends.cuda_graph import RecordedGraph
+from xpmlp.backends.cupy_backend import CupyBackend, working_products
+from xpmlp.backends.fusion import Fusion
+from xpmlp.errors import UsageError
+from xpmlp.products import Product, accumulate
+
+
+class DeviceArray(np.ndarray):
+    """numpy's array with what CuPy's has: a pointer, and a way to the host."""
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+    def get(self) -> np.ndarray:
+        return np.array(self)
+
+
+def on_device(array: Any, dtype: Any = None) -> DeviceArray:
+    return np.array(array, dtype=dtype).view(DeviceArray)
+
+
+class Library:
+    """cuBLAS by its documentation: matrices by columns, factors by address."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.compute: set[int] = set()
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*_: Any) -> int:
+            self.calls.append(name)
+            return 0
+
+        return call
+
+    def cublasGemmStridedBatchedEx(  # noqa: N802
+        self,
+        handle: Any,
+        transa: int,
+        transb: int,
+        m: int,
+        n: int,
+        k: int,
+        alpha: Any,
+        a: Any,
+        a_type: int,
+        lda: int,
+        a_step: Any,
+        b: Any,
+        b_type: int,
+        ldb: int,
+        b_step: Any,
+        beta: Any,
+        c: Any,
+        c_type: int,
+        ldc: int,
+        c_step: Any,
+        batches: int,
+        compute: int,
+        algorithm: int,
+    ) -> int:
+        assert a_type == b_type == c_type
+        assert (compute == 70) == (c_type == 1)
+        assert algorithm == -1
+        self.compute.add(compute)
+        real = ctypes.c_float if c_type == 0 else ctypes.c_double
+        size = ctypes.sizeof(real)
+
+        def matrix(pointer: Any, rows: int, columns: int, lead: int, step: Any, i: int) -> Any:
+            assert lead >= rows
+            address = pointer.value + i * step.value * size
+            flat = np.ctypeslib.as_array((real * (lead * columns)).from_address(address))
+            return flat.reshape(columns, lead)[:, :rows].T
+
+        def factor(pointer: Any) -> float:
+            return real.from_address(pointer.value).value
+
+        for i in range(batches):
+            left = matrix(a, *((k, m) if transa else (m, k)), lda, a_step, i)
+            right = matrix(b, *((n, k) if transb else (k, n)), ldb, b_step, i)
+            out = matrix(c, m, n, ldc, c_step, i)
+            product = (left.T if transa else left) @ (right.T if transb else right)
+            kept = factor(beta) * out if factor(beta) else 0.0
+            out[...] = factor(alpha) * product + kept
+        return 0
+
+
+class Stream:
+    def __init__(self, log: list[Any], name: str, ptr: int) -> None:
+        self.log, self.name, self.ptr = log, name, ptr
+
+    def __enter__(self) -> Self:
+        self.log.append(f"enter {self.name}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append(f"leave {self.name}")
+
+    def record(self) -> str:
+        return f"event of {self.name}"
+
+    def wait_event(self, event: str) -> None:
+        self.log.append(f"{self.name} waits for {event}")
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+
+    def begin_capture(self) -> None:
+        self.log.append("begin")
+
+    def end_capture(self) -> Any:
+        self.log.append("end")
+        return SimpleNamespace(launch=lambda stream: self.log.append(f"launch on {stream.name}"))
+
+
+class Allocator:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def __call__(self, malloc: Any) -> Allocator:
+        assert malloc == "pool's malloc"
+        return self
+
+    def __enter__(self) -> None:
+        self.log.append("pool")
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append("no pool")
+
+
+def cupy_of(log: list[Any]) -> Any:
+    current = Stream(log, "current", 0)
+    return SimpleNamespace(
+        empty=lambda shape, dtype: np.empty(shape, dtype=dtype).view(DeviceArray),
+        asarray=on_device,
+        sum=np.sum,
+        where=np.where,
+        cuda=SimpleNamespace(
+            get_current_stream=lambda: current,
+            Stream=lambda non_blocking: Stream(log, "own", 7 if non_blocking else 0),
+            MemoryPool=lambda: SimpleNamespace(malloc="pool's malloc"),
+            using_allocator=Allocator(log),
+        ),
+    )
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    library = Library()
+    monkeypatch.setattr("xpmlp.backends.cublas._load", lambda: library)
+    return library
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("models", [None, 1, 4])
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_of_matrices_however_they_lie(
+    library: Library, dtype: str, models: int | None, turned: bool
+) -> None:
+    cublas, rng = Cublas(cupy_of([])), np.random.default_rng(0)
+    stack = () if models is None else (models,)
+
+    def array(*shape: int) -> DeviceArray:
+        drawn = on_device(rng.normal(size=(*shape[:-2], *shape[-1:-3:-1])), dtype)
+        return drawn.swapaxes(-1, -2) if turned else on_device(np.array(drawn.swapaxes(-1, -2)))
+
+    a, b = array(6, 3), array(*stack, 3, 5)
+    expected = np.matmul(a, b)
+    found = cublas.matmul(a, b)
+    assert found is not None
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Rows of a slice lie apart; one example, one unit.
+    for left, right in ((a[::2], b), (a[:1], b), (a, b[..., :, :1]), (a[:, :1], b[..., :1, :])):
+        found = cublas.matmul(left, right)
+        if found is not None:
+            np.testing.assert_allclose(found, np.matmul(left, right), rtol=1e-4, atol=1e-6)
+    x, y, c = array(7, 3), array(*stack, 7, 5), on_device(rng.normal(size=(*stack, 3, 5)), dtype)
+    for alpha, beta in ((-0.5, 1.0), (2.0, 0.0), (on_device(-0.25, dtype), on_device(0.5, dtype))):
+        target = c.copy()
+        assert cublas.accumulate_product(target, x, y, alpha, beta)
+        expected = beta * c + alpha * np.matmul(x.T, y)
+        np.testing.assert_allclose(target, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_not_taken_is_left_alone(library: Library) -> None:
+    cublas = Cublas(cupy_of([]))
+    ones = on_device(np.ones((2, 3, 3)))
+    c = on_device(np.ones((2, 3, 3)))
+    a_model_each = on_device(np.ones((2, 1, 1)))
+    assert not cublas.accumulate_product(c, ones, ones, a_model_each, 1.0)
+    assert not cublas.accumulate_product(c, ones.astype("f"), ones, 1.0, 1.0)
+    assert (c == 1).all()
+    assert cublas.matmul(ones[0, 0], ones[0]) is None
+    otherwise = product_of(cublas, np.matmul)
+    np.testing.assert_array_equal(otherwise(ones[0, 0], ones[0]), [3, 3, 3])
+
+
+def test_stream_is_set_with_its_workspace_when_it_changes(library: Library) -> None:
+    cupy = cupy_of([])
+    cublas, a = Cublas(cupy), on_device(np.ones((2, 2)))
+    for stream in (0, 0, 7):
+        cupy.cuda.get_current_stream().ptr = stream
+        cublas.matmul(a, a)
+    assert library.calls.count("cublasSetStream_v2") == 2
+    after = [c for c in library.calls if c in ("cublasSetStream_v2", "cublasSetWorkspace_v2")]
+    assert after == ["cublasSetStream_v2", "cublasSetWorkspace_v2"] * 2
+
+
+def test_tf32_is_a_way_to_compute_float32_alone(library: Library) -> None:
+    for tf32, expected in ((False, {68, 70}), (True, {77, 70})):
+        library.compute.clear()
+        working_products(cupy_of([]), tf32=tf32)
+        assert library.compute == expected
+
+
+def test_products_that_are_wrong_are_not_used(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Library, "cublasGemmStridedBatchedEx", lambda *_: 0)
+    with pytest.raises(RuntimeError, match="not those of CuPy"):
+        working_products(cupy_of([]), tf32=False)
+
+
+def test_failure_of_cublas_is_named(library: Library) -> None:
+    cublas = Cublas(cupy_of([]))
+    library.cublasGemmStridedBatchedEx = lambda *_: 13  # type: ignore[method-assign]
+    a = on_device(np.ones((2, 2)))
+    with pytest.raises(RuntimeError, match="status 13"):
+        cublas.matmul(a, a)
+
+
+def test_optimisers_steps_find_new_rates_on_the_device(library: Library) -> None:
+    cublas = Cublas(cupy_of([]))
+    xp = SimpleNamespace(accumulate_product=cublas.accumulate_product, matmul=np.matmul)
+    rate, w = on_device(0.5), on_device(np.ones((3, 2)))
+    product = Product(on_device(np.ones((4, 3))), on_device(np.ones((4, 2))))
+    accumulate(w, product, alpha=-rate, xp=xp)
+    np.testing.assert_array_equal(w, np.full((3, 2), -1.0))
+
+
+def test_graph_is_recorded_after_a_trial_on_a_stream_and_pool_of_its_own() -> None:
+    log: list[Any] = []
+    graph = RecordedGraph(cupy_of(log), lambda: log.append("steps"), lambda: log.append("restore"))
+    assert log == [
+        "own waits for event of current",
+        "pool",
+        "enter own",
+        "steps",
+        "restore",
+        "synchronize",
+        "begin",
+        "steps",
+        "end",
+        "leave own",
+        "no pool",
+        "current waits for event of own",
+    ]
+    log.clear()
+    graph.replay()
+    assert log == [
+        "own waits for event of current",
+        "launch on own",
+        "current waits for event of own",
+    ]
+
+
+def backend_of(log: list[Any]) -> CupyBackend:
+    """Return a backend whose CuPy is a stand-in."""
+    backend = object.__new__(CupyBackend)
+    backend._cupy, backend.records = cupy_of(log), True
+    backend.device = Stream(log, "device", 0)
+    return backend
+
+
+def test_recording_that_fails_closes_the_capture_warns_once_and_is_not_tried_again() -> None:
+    log: list[Any] = []
+    backend = backend_of(log)
+
+    def steps() -> None:
+        if "begin" in log:
+            raise NotImplementedError("calling cuBLAS API during stream capture")
+
+    with pytest.warns(RuntimeWarning, match=r"NotImplementedError.*--no-graph") as warned:
+        assert backend.record(steps, lambda: None) is None
+    assert len(warned) == 1
+    assert log.index("end") > log.index("begin")
+    assert not backend.records
+
+
+def test_recording_that_works_is_replayed() -> None:
+    log: list[Any] = []
+    replay = backend_of(log).record(lambda: None, lambda: None)
+    assert replay is not None
+    replay()
+    assert log.count("launch on own") == 1
+
+
+def test_functions_are_traced_once_and_called_plainly_where_that_fails() -> None:
+    traced: list[str] = []
+
+    def fuse(kernel_name: str) -> Callable[..., Any]:
+        def of(function: Callable[..., Any]) -> Callable[..., Any]:
+            traced.append(kernel_name)
+            if kernel_name == "relu":
+
+                def kernel(*_: Any) -> Any:
+                    raise TypeError("cannot be traced")
+
+                return kernel
+            return function
+
+        return of
+
+    names = {name: getattr(np, name) for name in ("tanh", "maximum", "astype")}
+    fusion = Fusion(SimpleNamespace(fuse=fuse, where=np.where), names)
+    z = np.linspace(-2, 2, 9)
+    for name in ("sigmoid", "relu", "tanh"):
+        f = ACTIVATIONS[name]
+        xp = select_backend("cpu", "float64").xp
+        for _ in range(2):
+            a = fusion.fused(f.function)(z)
+            np.testing.assert_allclose(a, f.function(z, xp=xp), rtol=1e-15)
+            slope = fusion.fused(f.derivative)(a)
+            np.testing.assert_allclose(slope, f.derivative(a, xp=xp), rtol=1e-15)
+    assert sorted(traced) == sorted(set(traced))
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"device": "cpu", "precision": "tf32"}, "tf32 is a GPU's way"),
+        ({"device": "gpu", "dtype": "float64", "precision": "tf32"}, "tf32 is a GPU's way"),
+        ({"device": "gpu", "precision": "bf16"}, "choose float32 or tf32"),
+    ],
+)
+def test_precision_that_cannot_be_is_refused(settings: dict[str, Any], match: str) -> None:
+    with pytest.raises(UsageError, match=match):
+        select_backend(**settings)

@@ -1,0 +1,238 @@
+"""Steps taken many at a time on fixed memory, as a GPU records them: the same training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from stacks import to_host
+from strict_backend import StrictBackend, strict_rules
+
+from xpmlp import (
+    MLP,
+    SGD,
+    Adam,
+    AdamW,
+    Cosine,
+    Examples,
+    ModelSetting,
+    Momentum,
+    Nesterov,
+    Penalty,
+    RMSprop,
+    StepDecay,
+    fit,
+    fit_stack,
+    initial_state,
+    select_backend,
+)
+from xpmlp.backends import Backend
+from xpmlp.errors import DivergedError
+from xpmlp.training import TrainingState
+
+Steps = Callable[[], None]
+
+NETWORK = MLP((4, 6, 3), "tanh")
+RNG = np.random.default_rng(0)
+# 8 batches of 5 and one of 3; recordings of a few steps reach across none of the ends.
+ROWS = Examples(RNG.normal(size=(43, 4)), RNG.integers(3, size=43))
+
+
+class Recorder(StrictBackend):
+    """Does again what a recording would: the same function on the same memory, and nothing else."""
+
+    records = True
+
+    def __init__(self, dtype: str = "float64", *, fails: bool = False) -> None:
+        super().__init__(dtype)
+        self.fails, self.recorded, self.replayed = fails, 0, 0
+
+    def record(self, steps: Steps, restore: Steps) -> Steps | None:
+        steps()  # the trial that compiles kernels
+        if self.fails:
+            self.records = False
+            return None
+        restore()
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            steps()
+
+        return replay
+
+
+@pytest.fixture(autouse=True)
+def few_steps_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpmlp.recording._STEPS", 3)
+
+
+def trained(backend: Backend, **settings: Any) -> tuple[TrainingState, list[float], Any]:
+    optimizer = settings.setdefault("optimizer", SGD())
+    defaults = {"learning_rate": 0.2, "steps": 25, "batch_size": 5, "log_every": 10}
+    state = initial_state(NETWORK, optimizer, seed=1, backend=backend)
+    examples = settings.pop("examples", ROWS).to_device(backend)
+    rows = list(fit(NETWORK, state, examples, backend=backend, **defaults | settings))
+    losses = [(row.step, row.train_loss, row.train_accuracy, row.learning_rate) for row in rows]
+    arrays = to_host(backend, state.params)
+    return state, [value for row in losses for value in row if value is not None], arrays
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "momentum": {"optimizer": Momentum(0.9), "learning_rate": 0.05},
+    "nesterov": {"optimizer": Nesterov(0.9), "learning_rate": 0.05},
+    "rmsprop": {"optimizer": RMSprop(), "learning_rate": 0.01},
+    "adam": {"optimizer": Adam(), "learning_rate": 0.01},
+    "adamw": {"optimizer": AdamW(), "learning_rate": 0.01},
+    "dropout": {"dropout": 0.4},
+    "steps down": {"schedule": StepDecay((1, 2), 0.3)},
+    "cosine": {"schedule": Cosine(25), "optimizer": Adam(), "learning_rate": 0.01},
+    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01), "penalized_loss": True},
+    "full batch": {"batch_size": None},
+    "saves in between": {"save_every": 4, "save": lambda _: None},
+    "weights": {"examples": Examples(ROWS.x, ROWS.y, weights=RNG.uniform(size=43))},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recorded_training_is_the_same(case: str) -> None:
+    expected = trained(select_backend("cpu", "float64"), **CASES[case])
+    with strict_rules():
+        backend = Recorder()
+        found = trained(backend, **CASES[case])
+    assert backend.replayed > 0
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-10)
+    assert found[0].step == expected[0].step
+    for name, array in found[2].items():
+        np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_recording_is_made_once_for_each_size_and_number() -> None:
+    with strict_rules():
+        backend = Recorder()
+        trained(backend, steps=90, log_every=90)
+    # Three steps of five, one step of five (8 are no multiple of 3), one short batch.
+    assert backend.recorded == 3
+    # An epoch: 2 replays of three steps, 2 of one, 1 of the short batch.
+    assert backend.replayed == 50
+
+
+def test_where_nothing_is_recorded_steps_are_taken_one_by_one() -> None:
+    expected = trained(select_backend("cpu", "float64"), optimizer=Adam(), learning_rate=0.01)
+    with strict_rules():
+        backend = Recorder(fails=True)
+        found = trained(backend, optimizer=Adam(), learning_rate=0.01)
+    assert (backend.recorded, backend.replayed) == (0, 0)
+    for name, array in found[2].items():
+        np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+def test_divergence_goes_back_to_the_last_row_and_names_the_step() -> None:
+    settings: dict[str, Any] = {"optimizer": Momentum(0.9), "learning_rate": 1e308}
+    messages = []
+    for backend in (select_backend("cpu", "float64"), Recorder()):
+        with strict_rules(), pytest.raises(DivergedError) as error:
+            trained(backend, **settings)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_every_step_is_told_and_may_end_the_run() -> None:
+    told: list[int] = []
+
+    def on_step(step: int) -> bool:
+        told.append(step)
+        return step == 7
+
+    with strict_rules():
+        state, _, _ = trained(Recorder(), on_step=on_step, log_every=50)
+    # The recording that holds step 7 ends with step 8, after which the batches are one by one.
+    assert told == list(range(1, state.step + 1))
+    assert state.step in (7, 8, 9)
+    assert state.status == "interrupted"
+
+
+def stack_of(backend: Backend, **settings: Any) -> list[dict[str, np.ndarray]]:
+    rates = (0.1, 0.3, 0.05)
+    models = [
+        ModelSetting("tanh", seed=k, learning_rate=rate, optimizer=Adam(), l2=0.01 * k)
+        for k, rate in enumerate(rates)
+    ]
+    source = ROWS.to_device(backend)
+    for found in fit_stack(
+        NETWORK.sizes,
+        models,
+        source,
+        steps=30,
+        backend=backend,
+        batch_size=5,
+        validation=source.first(20),
+        **settings,
+    ):
+        last = found
+    return [to_host(backend, model.result) for model in last]
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+def test_recorded_stack_is_the_same(patience: int | None) -> None:
+    expected = stack_of(select_backend("cpu", "float64", threads=1), patience=patience)
+    with strict_rules():
+        backend = Recorder()
+        found = stack_of(backend, patience=patience, schedule=None)
+    assert backend.replayed > 0
+    for model, wanted in zip(found, expected, strict=True):
+        for name, array in model.items():
+            np.testing.assert_allclose(array, wanted[name], rtol=1e-8, atol=1e-11)
+
+
+# On a GPU.
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gpu_records_what_it_computes_one_by_one(case: str, dtype: str) -> None:
+    import cupy
+
+    expected = trained(select_backend("cpu", dtype), **CASES[case] | {"steps": 100})
+    for graph in (False, True):
+        backend = select_backend("gpu", dtype, graph=graph)
+
+        def garbage(_: int) -> bool:
+            # Memory handed out and given back between replays must not be theirs.
+            cupy.full(10_000, 7.0)
+            return False
+
+        found = trained(backend, **CASES[case] | {"steps": 100, "on_step": garbage})
+        assert backend.records == graph
+        tolerance = 1e-10 if dtype == "float64" else 1e-3
+        for name, array in found[2].items():
+            np.testing.assert_allclose(array, expected[2][name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+def test_gpu_stack_records_what_it_computes_one_by_one() -> None:
+    expected = stack_of(select_backend("gpu", "float64", graph=False))
+    found = stack_of(select_backend("gpu", "float64"))
+    for model, wanted in zip(found, expected, strict=True):
+        for name, array in model.items():
+            np.testing.assert_allclose(array, wanted[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.gpu
+def test_gpu_resumes_bit_for_bit() -> None:
+    backend = select_backend("gpu", "float32")
+    whole, _, expected = trained(backend, steps=60, log_every=20)
+    state = initial_state(NETWORK, SGD(), seed=1, backend=backend)
+    examples = ROWS.to_device(backend)
+    settings: dict[str, Any] = {"learning_rate": 0.2, "batch_size": 5, "log_every": 20}
+    for steps in (20, 60):
+        list(
+            fit(NETWORK, state, examples, optimizer=SGD(), steps=steps, backend=backend, **settings)
+        )
+    for name, array in to_host(backend, state.params).items():
+        np.testing.assert_array_equal(array, expected[name])
+    assert whole.step == state.step
