@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -12,8 +13,11 @@ _PIECE = 2**20
 def write_whole(path: Path, content: bytes) -> None:
     """Write to a file beside it, sync, and rename; a failure at any point leaves the old one.
 
-    Raises `OSError`.
+    A link is followed. Raises `OSError`, also for what is there and no file.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
     temporary = path.with_name(path.name + ".part")
     try:
         with temporary.open("wb", buffering=0) as file:

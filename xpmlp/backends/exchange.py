@@ -61,7 +61,14 @@ def on_host(array: Any) -> Any:
         return array
     if array_api_compat.is_torch_array(array):
         array = array.detach()
-    return np.from_dlpack(array if kind.gpu is None else array_api_compat.to_device(array, "cpu"))
+    try:
+        there = array if kind.gpu is None else array_api_compat.to_device(array, "cpu")
+        return np.from_dlpack(there)
+    except (RuntimeError, BufferError, TypeError) as error:
+        raise ValueError(
+            f"an array of {kind} and dtype {array.dtype} cannot be read here ({error}): give dense "
+            "arrays of float32 or float64"
+        ) from error
 
 
 def received(array: Any, backend: Backend) -> Array:

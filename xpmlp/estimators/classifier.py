@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import column_or_1d
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import given, kind_of, on_host, received
 from xpmlp.data.examples import Examples
-from xpmlp.estimators.inputs import features_and_targets, weights_of
+from xpmlp.estimators.inputs import features_and_targets
 from xpmlp.estimators.labels import Labels, labels_of
 from xpmlp.estimators.parameters import hidden_units
 from xpmlp.estimators.training import BaseMLP
@@ -31,8 +31,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     `init`: the name of an initialiser ("he", ...); None draws as scikit-learn does.
     `monitor`: the validation figure that early stopping watches, "score" or "loss".
     `device`: "cpu", "gpu" or "gpu:N"; None is where X lies. `threads`: of a CPU, None for all.
-    `solver` may be "rmsprop", with the decay `beta_2`; "lbfgs" is not offered. `activation` may
-    be a sequence with one for each hidden layer. `batch_size` may be "full".
+    `solver` may be "rmsprop", with the decay `beta_2`; `activation` a sequence with one for each
+    hidden layer; `batch_size` "full".
     With `early_stopping` the best weights are put back, whatever ended the training.
     """
 
@@ -63,6 +63,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         dropout: float = 0.0,
         init: str | None = None,
         monitor: str = "score",
@@ -91,7 +92,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train on X and y for one epoch; the first call needs all `classes` (or y has them)."""
+        """Train on X and y for one epoch; the first call needs all `classes`."""
         if classes is None and not hasattr(self, "classes_"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if isinstance(self.class_weight, str):
@@ -161,14 +162,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return X, y
 
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
-        if not reset and not self.warm_start and (y.ndim == 2) == self._labels.multilabel:
-            return  # `partial_fit`: classes that are not known are found when y is translated
+        if not reset and not self.warm_start:
+            return  # `partial_fit`: what does not fit is found when y is translated
         found = labels_of(y, backend)
         if reset:
             if classes is not None and not found.multilabel:
                 found = Labels(classes, multilabel=False)
             self._labels, self.classes_ = found, found.classes
-        elif found.multilabel != self._labels.multilabel or (
+        elif found.multilabel == self._labels.multilabel and (
             self.warm_start and set(found.classes) != set(self._labels.classes)
         ):
             raise ValueError(
@@ -179,12 +180,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _targets(self, y: Any, backend: Backend) -> Array:
         return self._labels.targets(y, backend)
 
-    def _weights(self, y: Any, sample_weight: Any, backend: Backend) -> Array | None:
-        weights = weights_of(sample_weight, len(y), backend)
+    def _weighted(self, train: Examples, backend: Backend) -> Examples:
         if self.class_weight is None:
-            return weights
-        of_classes = backend.to_device(compute_sample_weight(self.class_weight, on_host(y)))
-        return of_classes if weights is None else weights * of_classes
+            return train
+        with backend.computing():
+            weights = self._labels.weights(train.y, self.class_weight, backend)
+            if train.weights is not None:
+                weights = weights * train.weights
+        return replace(train, weights=weights)
 
     def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
         # As scikit-learn, which looks at the columns that it trains on: one for two classes.
@@ -209,8 +212,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
 def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, Any, Any] | None:
     """Return what is watched, None for nothing."""
-    if X_val is None and y_val is None:
+    if X_val is None and y_val is None and sample_weight_val is None:
         return None
     if X_val is None or y_val is None:
-        raise ValueError("X_val and y_val belong together: give both or none")
+        raise ValueError("X_val and y_val (and its weights) belong together: give both or none")
     return X_val, y_val, sample_weight_val

@@ -23,16 +23,15 @@ def initial_weights(
     """Draw the weights of all layers.
 
     Weights and biases from U(−r, r) with r = √(6 / (fan_in + fan_out)), and √(2 / ...) where the
-    activation is the logistic sigmoid; or by the initialiser that `init` names.
+    activation is the logistic sigmoid; or by the initialiser that `init` names. `activations` are
+    those of all layers, the output layer's being that of the layer below.
     """
     if init is not None:
         generator = np.random.default_rng(rng.randint(2**31))
         return draw_parameters(generator, sizes, INITIALIZERS[init])
     params = {}
-    # The output layer is drawn for the activation below it.
-    names = [*activations, *(activations[-1:] or ["identity"])]
     for layer, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
-        factor = 2.0 if names[layer - 1] == "sigmoid" else 6.0
+        factor = 2.0 if activations[layer - 1] == "sigmoid" else 6.0
         r = sqrt(factor / (fan_in + fan_out))
         params[f"layer{layer}.weight"] = rng.uniform(-r, r, (fan_in, fan_out))
         params[f"layer{layer}.bias"] = rng.uniform(-r, r, fan_out)

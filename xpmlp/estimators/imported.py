@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind
 from xpmlp.estimators.labels import Labels
 from xpmlp.estimators.parameters import activation_names
+from xpmlp.estimators.stopping import Adaptive, Patience
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import OptimizerState
 
@@ -36,14 +39,17 @@ _RECORD = [
 def imported(kind: type[Any], theirs: Any) -> Any:
     """Return a fitted estimator of a kind with the weights and settings of scikit-learn's.
 
-    Settings that are not offered here keep their default: it predicts the same, and can be
-    trained on with `warm_start` or `partial_fit`.
+    It predicts the same, and can be trained on with `warm_start` or `partial_fit`. Raises
+    `TypeError` for an estimator of another kind.
     """
     check_is_fitted(theirs)
+    if not isinstance(theirs, getattr(neural_network, kind.__name__)):
+        raise TypeError(
+            f"{kind.__name__}.from_scikit_learn takes sklearn.neural_network.{kind.__name__}, and "
+            f"not a {type(theirs).__name__}"
+        )
     known = kind().get_params()
     settings = {k: v for k, v in theirs.get_params().items() if k in known}
-    if settings["solver"] == "lbfgs":
-        del settings["solver"]
     ours = kind(**settings)
     classes = getattr(theirs, "classes_", None)
     loss = _LOSSES[theirs.out_activation_, classes is not None]
@@ -54,6 +60,16 @@ def imported(kind: type[Any], theirs: Any) -> Any:
     else:
         ours._columns, ours._single = theirs.n_outputs_, theirs.n_outputs_ == 1
     ours._forget()
+    optimizer = getattr(theirs, "_optimizer", None)
+    stopping = bool(theirs.early_stopping)
+    best = theirs.best_validation_score_ if stopping else getattr(theirs, "best_loss_", None)
+    if best is not None:
+        waiting = getattr(theirs, "_no_improvement_count", 0)
+        ours._patience = Patience(theirs.tol, inf, best if stopping else -best, waiting)
+    if getattr(theirs, "learning_rate", None) == "adaptive" and theirs.solver == "sgd":
+        rate = getattr(optimizer, "learning_rate", theirs.learning_rate_init)
+        factor = rate / theirs.learning_rate_init
+        ours._adaptive = Adaptive(float(theirs.learning_rate_init), float(factor))
     for name in _RECORD:
         if hasattr(theirs, name):
             value = getattr(theirs, name)
@@ -65,7 +81,7 @@ def imported(kind: type[Any], theirs: Any) -> Any:
         params[f"layer{number}.weight"], params[f"layer{number}.bias"] = w.copy(), b.copy()
     dtype = str(theirs.coefs_[0].dtype)
     ours._keep(mlp, params, select_backend("cpu", dtype), Kind())
-    ours._optimizer_state = _optimizer_state(getattr(theirs, "_optimizer", None), list(params))
+    ours._optimizer_state = _optimizer_state(optimizer, list(params))
     return ours
 
 

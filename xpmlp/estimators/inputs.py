@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.exchange import Kind, kind_of, on_host, received
+from xpmlp.errors import UsageError
 
 # Repeated calls, as of `partial_fit`, need not look for the machine's libraries each time.
 backend_of = cache(select_backend)
@@ -20,9 +22,11 @@ backend_of = cache(select_backend)
 def backend_for(estimator: Any, kind: Kind, dtype: Any) -> Backend:
     """Return the backend of the `device` parameter, or of where the features lie."""
     device = estimator.device or kind.device_name
-    return backend_of(
-        device, "float32" if dtype == np.float32 else "float64", threads=estimator.threads
-    )
+    name = "float32" if dtype == np.float32 else "float64"
+    try:
+        return backend_of(device, name, threads=estimator.threads)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
 
 
 def features_and_targets(
@@ -63,6 +67,8 @@ def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | N
     """Return sample weights (N,) on a backend, or None for none."""
     if sample_weight is None:
         return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(examples, float(sample_weight))
     weights = received(sample_weight, backend)
     if tuple(weights.shape) != (examples,):
         raise ValueError(

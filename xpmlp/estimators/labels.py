@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from xpmlp.arrays import Array
@@ -25,6 +26,27 @@ class Labels:
     classes: np.ndarray
     multilabel: bool
 
+    def weights(self, targets: Array, class_weight: Any, backend: Backend) -> Array:
+        """Return how many times an example of each class counts, for `targets` as they are here.
+
+        A dict says it for some classes, the others count once; "balanced" makes all classes
+        count as much. Of many labels a sample counts the product of what each of its labels does.
+        """
+        xp = backend.xp
+        if self.multilabel:
+            host = backend.to_host(targets).astype(np.int64)
+            return backend.to_device(compute_sample_weight(class_weight, host))
+        ids = targets if targets.ndim == 1 else xp.astype(targets[:, 0], xp.int64)
+        count = len(self.classes)
+        if class_weight == "balanced":
+            found = np.array(
+                [int(backend.to_host(xp.count_nonzero(ids == k))) for k in range(count)]
+            )
+            table = ids.shape[0] / (np.count_nonzero(found) * np.maximum(found, 1))
+        else:
+            table = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()])
+        return xp.take(backend.to_device(table.astype(np.float64)), ids, axis=0)
+
     @property
     def outputs(self) -> int:
         """How many outputs the network needs."""
@@ -38,8 +60,13 @@ class Labels:
 
     def targets(self, y: Any, backend: Backend) -> Array:
         """Return the targets of labels: class ids (N,) of a softmax, else rows (N, outputs)."""
+        columns = y.shape[1] if y.ndim == 2 else 0
+        if columns != (len(self.classes) if self.multilabel else 0):
+            wanted = f"{len(self.classes)} columns of labels" if self.multilabel else "one label"
+            raise ValueError(f"y has the shape {tuple(y.shape)}, and a sample has {wanted} here")
         if self.multilabel:
-            return as_matrix(y, backend)
+            xp = backend.xp
+            return xp.astype(as_matrix(y, backend) != 0, backend.dtype)
         ids = self._ids(y, backend)
         return ids if self.loss == "cross_entropy" else as_matrix(ids, backend)
 
@@ -62,7 +89,12 @@ def labels_of(y: Any, backend: Backend) -> Labels:
     """Return the classes that occur in y; raises `ValueError` for targets of a regression."""
     if kind_of(y).gpu is None:
         check_classification_targets(y)
-        if type_of_target(y, raise_unknown=True).startswith("multilabel"):
+        if y.ndim == 2:
+            kind = type_of_target(y, raise_unknown=True)
+            if kind != "multilabel-indicator" and len(np.unique(y)) > 2:
+                raise ValueError(
+                    f"y is {kind}: several columns are labels that a sample has or has not, 1 or 0"
+                )
             return Labels(np.arange(y.shape[1]), multilabel=True)
         return Labels(np.unique(y), multilabel=False)
     if y.ndim == 2 and y.shape[1] > 1:

@@ -7,6 +7,8 @@ from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpmlp.activations import ACTIVATIONS
 from xpmlp.initializers import INITIALIZERS
 
@@ -44,12 +46,16 @@ def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and int(value) >= 1
 
 
-_BOOLEAN = _Rule(lambda value: isinstance(value, Integral) and value in (0, 1), "True or False")
+def _boolean(value: Any) -> bool:
+    return isinstance(value, Integral | np.bool_) and value in (0, 1)
+
+
+_BOOLEAN = _Rule(_boolean, "True or False")
 _SHARE = "a number from 0 to below 1"
 _BELOW_1 = 1 - 1e-12
 
 _RULES = {
-    "solver": _one_of("sgd", "adam", "rmsprop"),
+    "solver": _one_of("sgd", "adam", "rmsprop", "lbfgs"),
     "learning_rate": _one_of("constant", "invscaling", "adaptive"),
     "loss": _one_of("squared_error", "poisson"),
     "monitor": _one_of("score", "loss"),
@@ -65,6 +71,7 @@ _RULES = {
     "dropout": _number(0, _BELOW_1, _SHARE),
     "validation_fraction": _number(0, _BELOW_1, _SHARE),
     "max_iter": _Rule(_whole, "a whole number from 1 up"),
+    "max_fun": _Rule(_whole, "a whole number from 1 up"),
     "threads": _Rule(lambda v: v is None or _whole(v), "a whole number from 1 up, or None"),
     "n_iter_no_change": _Rule(
         lambda v: _whole(v) or v == inf, "a whole number from 1 up, or infinity"
@@ -74,7 +81,7 @@ _RULES = {
         "auto, full, or a whole number from 1 up",
     ),
     "device": _Rule(lambda v: v is None or isinstance(v, str), "None, cpu, gpu or gpu:N"),
-    "verbose": _Rule(lambda v: isinstance(v, Integral), "True, False or a whole number"),
+    "verbose": _Rule(lambda v: isinstance(v, Integral | np.bool_), "True, False or a whole number"),
     **dict.fromkeys(("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"), _BOOLEAN),
 }
 
@@ -99,6 +106,13 @@ def hidden_units(estimator: Any) -> tuple[int, ...]:
     if not all(_whole(size) for size in units):
         raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {sizes!r}")
     return tuple(int(size) for size in units)
+
+
+def drawn_for(estimator: Any) -> tuple[str, ...]:
+    """Return the activation that each layer's weights are drawn for; the output's is the last."""
+    names, given = activation_names(estimator), estimator.activation
+    alone = _ALIASES.get(given, given) if isinstance(given, str) else "identity"
+    return (*names, names[-1] if names else alone)
 
 
 def activation_names(estimator: Any) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.validation import column_or_1d
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import given, on_host
+from xpmlp.backends.exchange import given, kind_of, on_host
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.classifier import validation_of
-from xpmlp.estimators.inputs import as_matrix, features_and_targets, weights_of
+from xpmlp.estimators.inputs import as_matrix, features_and_targets
 from xpmlp.estimators.parameters import hidden_units
 from xpmlp.estimators.training import BaseMLP
 from xpmlp.metrics import determination
@@ -30,6 +31,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     def __init__(
         self,
+        loss: str = "squared_error",
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
@@ -53,12 +55,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         dropout: float = 0.0,
         init: str | None = None,
         monitor: str = "score",
         device: str | None = None,
         threads: int | None = None,
-        loss: str = "squared_error",
     ) -> None:
         for name, value in locals().items():
             if name not in ("self", "__class__"):
@@ -101,25 +103,28 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return tags
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        return features_and_targets(self, X, y, reset=reset, y_numeric=True)
+        X, y = features_and_targets(self, X, y, reset=reset, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True) if kind_of(y).gpu is None else y[:, 0]
+        return X, y
 
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
         columns = 1 if y.ndim == 1 else int(y.shape[1])
         if reset:
             self._columns, self._single = columns, y.ndim == 1
-        elif columns != self._columns:
-            raise ValueError(f"y has {columns} columns and had {self._columns} before")
 
     def _targets(self, y: Any, backend: Backend) -> Array:
         values = as_matrix(y, backend)
+        if values.shape[1] != self._columns:
+            raise ValueError(f"y has {values.shape[1]} columns, and there are {self._columns} here")
         if self.loss == "poisson":
             with backend.computing():
                 if bool(backend.to_host(backend.xp.any(values < 0))):
                     raise ValueError("y has negative values: the loss poisson is of counts")
         return values
 
-    def _weights(self, y: Any, sample_weight: Any, backend: Backend) -> Array | None:
-        return weights_of(sample_weight, len(y), backend)
+    def _weighted(self, train: Examples, backend: Backend) -> Examples:
+        return train
 
     def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
         return None

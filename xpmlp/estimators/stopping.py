@@ -36,22 +36,27 @@ class Patience:
 
 
 class InverseScaling:
-    """α_t = α / (t + 1)^power with t the examples seen before the epoch."""
+    """α_t = α / (t + 1)^power with t the examples seen before the epoch.
 
-    def __init__(self, power: float, examples: int, seen: int) -> None:
-        self._power, self._examples, self._seen = power, examples, seen
+    The first epoch of a `fresh` training has α, whatever was seen before.
+    """
+
+    def __init__(self, power: float, examples: int, seen: int, *, fresh: bool) -> None:
+        self._power, self._examples, self._seen, self._fresh = power, examples, seen, fresh
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         """Return the factor of a step's learning rate."""
-        seen = self._seen + step // steps_per_epoch * self._examples
-        return float((seen + 1) ** -self._power)
+        epoch = step // steps_per_epoch
+        if self._fresh and epoch == 0:
+            return 1.0
+        return float((self._seen + epoch * self._examples + 1) ** -self._power)
 
 
 class Adaptive:
     """The rate stays as it is until the training stalls, and is then divided by 5."""
 
-    def __init__(self, learning_rate: float) -> None:
-        self._learning_rate, self._factor = learning_rate, 1.0
+    def __init__(self, learning_rate: float, factor: float = 1.0) -> None:
+        self._learning_rate, self._factor = learning_rate, factor
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         """Return the factor of a step's learning rate."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from itertools import pairwise
 from math import inf
@@ -10,31 +9,25 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xpmlp.arrays import Array, Params, copied
+from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import Kind, given, kind_of, on_host, received
-from xpmlp.data.batches import steps_per_epoch
 from xpmlp.data.examples import Examples
-from xpmlp.estimators.draws import held_out, initial_weights, orders
+from xpmlp.estimators.course import Training, outputs_of
+from xpmlp.estimators.draws import held_out, initial_weights
 from xpmlp.estimators.inputs import (
     backend_for,
     check_finite,
     features,
+    weights_of,
 )
-from xpmlp.estimators.parameters import activation_names, check_parameters
-from xpmlp.estimators.stopping import Adaptive, InverseScaling, Patience
-from xpmlp.loop import fit
+from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
+from xpmlp.estimators.stopping import Adaptive, Patience
 from xpmlp.mlp import MLP
-from xpmlp.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer, OptimizerState, RMSprop
-from xpmlp.penalties import Penalty
-from xpmlp.schedules import Constant, Schedule
-from xpmlp.training import TrainingState
-
-_BATCH = 200  # of batch_size="auto", as scikit-learn has it
+from xpmlp.optimizers import OptimizerState
 
 
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
@@ -63,6 +56,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     beta_2: float
     epsilon: float
     n_iter_no_change: float
+    max_fun: int
     dropout: float
     init: str | None
     monitor: str
@@ -84,8 +78,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Return targets as the loss takes them."""
 
     @abstractmethod
-    def _weights(self, y: Any, sample_weight: Any, backend: Backend) -> Array | None:
-        """Return how many times each example counts, None for once."""
+    def _weighted(self, train: Examples, backend: Backend) -> Examples:
+        """Return training examples with the weights of their classes."""
 
     @abstractmethod
     def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
@@ -125,7 +119,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             raise ValueError("partial_fit does not support early_stopping=True")
         kind = kind_of(X)
         X, y = self._checked(X, y, reset)
-        backend = backend_for(self, kind, X.dtype)
+        backend = backend_for(self, kind, X.dtype if reset else self._dtype)
         self._prepare(y, backend, reset, classes)
         train = self._examples(X, y, sample_weight, backend)
         rng = check_random_state(self.random_state)
@@ -133,7 +127,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         mlp = MLP(sizes, activation_names(self), loss)
         if reset:
             self._forget()
-            drawn = initial_weights(rng, sizes, mlp.activation_names, self.init)
+            drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
             params = {name: backend.to_device(array) for name, array in drawn.items()}
         else:
             params = self._params(backend, writable=True)
@@ -144,12 +138,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             watched = self._examples(X, y, validation[2], backend)
         elif self.early_stopping:
             train, watched = self._hold_out(train, rng, backend)
-        training = _Training(self, mlp, train, watched, backend, rng, incremental)
+        train = self._weighted(train, backend)
+        training = Training(self, mlp, train, watched, backend, rng, incremental)
         try:
             training.run(params)
         finally:
             # Whatever ended it: the weights are those of the last epoch that was any good.
-            self._keep(mlp, training.result, backend, kind)
+            if training.result:
+                self._keep(mlp, training.result, backend, kind)
         return self
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, backend: Backend) -> Examples:
@@ -162,7 +158,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         targets = self._targets(y, backend)
         if not backend.xp.isdtype(targets.dtype, "integral") and kind_of(y).gpu is not None:
             check_finite(targets, backend, "y")
-        return Examples(x, targets, weights=self._weights(y, sample_weight, backend))
+        return Examples(x, targets, weights=weights_of(sample_weight, len(y), backend))
 
     def _hold_out(
         self, examples: Examples, rng: np.random.RandomState, backend: Backend
@@ -187,7 +183,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.best_loss_: Any = None
         self.best_validation_score_: Any = None
         self.t_ = 0
+        # What goes on from call to call with `warm_start` and `partial_fit`.
         self._optimizer_state: OptimizerState | None = None
+        self._patience = Patience(0.0, inf)
+        self._adaptive: Adaptive | None = None
+        self._best_params: Params | None = None
 
     def _keep(self, mlp: MLP, params: Params, backend: Backend, kind: Kind) -> None:
         """Put weights where scikit-learn's users look for them, in the kind of X."""
@@ -238,10 +238,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any, method: str) -> tuple[Array, Backend, Kind]:
         """Return what the network says of X, the backend that it is on, and the kind of X."""
         check_is_fitted(self)
-        kind, first = kind_of(X), self.coefs_[0]
+        kind = kind_of(X)
         X = features(self, X, method)
-        dtype = np.float32 if str(first.dtype).endswith("float32") else np.float64
-        backend = backend_for(self, kind, dtype)
+        backend = backend_for(self, kind, self._dtype)
         x = received(X, backend)
         if x.dtype != backend.dtype:
             x = backend.xp.astype(x, backend.dtype)
@@ -254,6 +253,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """The weights under the library's names, on the host; `mlp_` is the network of them."""
         return {name: np.asarray(on_host(array)) for name, array in self._named().items()}
 
+    @property
+    def _dtype(self) -> type[np.floating[Any]]:
+        """The dtype of the weights, in whatever kind they are."""
+        return np.float32 if str(self.coefs_[0].dtype).endswith("float32") else np.float64
+
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether there are weights."""
         return hasattr(self, "coefs_")
@@ -264,170 +268,3 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = False
         tags.array_api_support = True
         return tags
-
-
-class _Training:
-    """One call of `fit` or `partial_fit`: epochs until it has converged, or is told to end."""
-
-    def __init__(
-        self,
-        estimator: BaseMLP,
-        mlp: MLP,
-        train: Examples,
-        watched: Examples | None,
-        backend: Backend,
-        rng: np.random.RandomState,
-        incremental: bool,
-    ) -> None:
-        self._estimator, self._mlp, self._backend, self._rng = estimator, mlp, backend, rng
-        self._train, self._watched, self._incremental = train, watched, incremental
-        self.result: Params = {}
-
-    def run(self, params: Params) -> None:
-        """Train; `result` holds the weights whatever happens."""
-        e, backend, n = self._estimator, self._backend, len(self._train)
-        optimizer = _optimizer_of(e)
-        state = TrainingState(params, {}, seed=int(self._rng.randint(2**31)) if e.dropout else 0)
-        self.result = params
-        with backend.computing():
-            state.optimizer_state = optimizer.init(params, xp=backend.xp)
-        kept = e._optimizer_state
-        if self._incremental and kept is not None and kept.keys() >= state.optimizer_state.keys():
-            state.optimizer_state = {
-                moment: {name: received(a, backend) for name, a in kept[moment].items()}
-                for moment in state.optimizer_state
-            }
-        size = _batch_size(e, n)
-        steps = steps_per_epoch(n, size)
-        schedule = _schedule_of(e, n)
-        rows = fit(
-            self._mlp,
-            state,
-            self._train,
-            optimizer=optimizer,
-            learning_rate=float(e.learning_rate_init),
-            batch_size=None if size >= n else size,
-            order=orders(self._rng, n, bool(e.shuffle)),
-            steps=(1 if self._incremental else e.max_iter) * steps,
-            schedule=schedule,
-            penalty=Penalty(l2=float(e.alpha), shared=True) if e.alpha else None,
-            penalized_loss=True,
-            dropout=float(e.dropout),
-            backend=backend,
-        )
-        stopping = bool(e.early_stopping)
-        patience = Patience(float(e.tol), float(e.n_iter_no_change))
-        best: Params | None = None
-        e.n_iter_ = 0
-        try:
-            for row in rows:
-                e.n_iter_ += 1
-                e.t_ += n
-                e.loss_ = row.train_loss
-                e.loss_curve_.append(e.loss_)
-                if e.verbose:
-                    print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
-                score = self._watch(state.params)
-                if patience.improved(score if stopping else -e.loss_) and stopping:
-                    best = copied(state.params, xp=backend.xp)
-                    e.best_validation_score_ = e.validation_scores_[-1]
-                if not stopping:
-                    e.best_loss_ = -patience.best
-                factor = schedule(state.step - 1, steps)
-                if patience.exhausted and not self._incremental:
-                    if not (isinstance(schedule, Adaptive) and schedule.lowered()):
-                        break
-                    patience.waiting = 0
-                self._scale_velocity(state, factor / schedule(state.step, steps))
-            else:
-                if not self._incremental:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
-                        "optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=4,
-                    )
-        except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
-        finally:
-            self.result = state.params if best is None else best
-            e._optimizer_state = state.optimizer_state  # for `partial_fit` to go on with
-
-    def _scale_velocity(self, state: TrainingState, ratio: float) -> None:
-        """Carry the velocity over to another learning rate, which is smaller by a ratio.
-
-        scikit-learn's velocity remembers steps, with the rate that they were taken with; ours
-        remembers gradients, to which the rate of today is applied.
-        """
-        if ratio != 1:
-            with self._backend.computing():
-                for velocity in state.optimizer_state.get("velocity", {}).values():
-                    velocity *= ratio
-
-    def _watch(self, params: Params) -> float:
-        """Evaluate the examples that are watched; return the figure that decides."""
-        e, watched, backend = self._estimator, self._watched, self._backend
-        if watched is None:
-            return -inf
-        outputs = outputs_of(self._mlp, params, watched.x, backend, meaning=False)
-        batch, xp = watched.whole(backend), backend.xp
-        with backend.computing():
-            loss, _ = self._mlp.loss_function(
-                outputs, watched.y, scale=batch.scale(xp=xp), weights=watched.weights, xp=xp
-            )
-            loss = float(backend.to_host(loss))
-            score = e._score_outputs(outputs, watched, backend)
-        e.validation_loss_curve_ = [*(e.validation_loss_curve_ or []), loss]
-        e.validation_scores_ = [*(e.validation_scores_ or []), score]
-        if e.verbose:
-            print(f"Validation score: {score:f}, loss: {loss:f}")
-        return score if e.monitor == "score" else -loss
-
-
-def outputs_of(
-    mlp: MLP, params: Params, x: Array, backend: Backend, *, meaning: bool = True
-) -> Array:
-    """Return the network's outputs (N, outputs) for x (N, F), a piece at a time.
-
-    With `meaning` they are what they stand for: probabilities, counts or values.
-    """
-    xp, size, n = backend.xp, backend.piece_size, int(x.shape[0])
-    with backend.computing():
-        pieces = [x[at : min(at + size, n), :] for at in range(0, n, size)]
-        if meaning:
-            found = [mlp.predict(params, piece, xp=xp) for piece in pieces]
-        else:
-            found = [mlp.forward(params, piece, xp=xp)[0] for piece in pieces]
-        return found[0] if len(found) == 1 else xp.concat(found, axis=0)
-
-
-def _optimizer_of(e: BaseMLP) -> Optimizer:
-    if e.solver == "adam":
-        return Adam(float(e.beta_1), float(e.beta_2), float(e.epsilon), epsilon_hat=True)
-    if e.solver == "rmsprop":
-        return RMSprop(float(e.beta_2), float(e.epsilon))
-    if not e.momentum:
-        return SGD()
-    return (Nesterov if e.nesterovs_momentum else Momentum)(float(e.momentum))
-
-
-def _schedule_of(e: BaseMLP, examples: int) -> Schedule:
-    if e.solver != "sgd" or e.learning_rate == "constant":
-        return Constant()
-    if e.learning_rate == "adaptive":
-        return Adaptive(float(e.learning_rate_init))
-    return InverseScaling(float(e.power_t), examples, e.t_)
-
-
-def _batch_size(e: BaseMLP, examples: int) -> int:
-    if e.batch_size == "full":
-        return examples
-    if e.batch_size == "auto":
-        return min(_BATCH, examples)
-    if e.batch_size > examples:
-        warnings.warn(
-            f"batch_size is {e.batch_size} and there are {examples} samples: all of them are "
-            "taken at once",
-            stacklevel=5,
-        )
-    return min(int(e.batch_size), examples)
