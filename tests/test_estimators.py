@@ -118,10 +118,76 @@ def test_warm_start_goes_on_as_scikit_learns() -> None:
         ours.fit(X, DIGITS)
     assert len(ours.loss_curve_) == 9
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    assert ours.n_iter_ == theirs.n_iter_
     with pytest.raises(ValueError, match="weights so far have the shapes"):
         ours.set_params(hidden_layer_sizes=(5,)).fit(X, DIGITS)
     with pytest.raises(ValueError, match="same classes"):
         ours.set_params(hidden_layer_sizes=(30, 20)).fit(X, DIGITS % 3)
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "adaptive": {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "learning_rate_init": 0.2,
+        "tol": 0.05,
+        "n_iter_no_change": 2,
+    },
+    "invscaling": {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.5},
+    "waiting": {"tol": 0.3, "n_iter_no_change": 1},
+    "early stopping": {"early_stopping": True, "learning_rate_init": 0.05},
+    "full batch": {"batch_size": 400},
+    "no hidden layer": {"hidden_layer_sizes": (), "activation": "logistic"},
+}
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("case", CALLS)
+def test_calls_follow_each_other_as_scikit_learns(case: str, partial: bool) -> None:
+    """What a call leaves: weights, the best, patience, rate, velocity, random state."""
+    if partial and case == "early stopping":
+        pytest.skip("partial_fit has none")
+    settings = COMMON | {"max_iter": 6, "warm_start": True} | CALLS[case]
+    models = []
+    for kind in (neural_network.MLPClassifier, MLPClassifier):
+        model = kind(**settings | {"random_state": np.random.RandomState(1)})
+        for _ in range(4):
+            model.fit(X, DIGITS)
+        for _ in range(6 if partial else 0):
+            model.partial_fit(X, DIGITS)
+        models.append(model)
+    theirs, ours = models
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-9)
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
+    assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_lbfgs_is_scipys_in_both(alpha: float) -> None:
+    settings = COMMON | {"solver": "lbfgs", "alpha": alpha, "activation": "tanh", "max_iter": 15}
+    for labels in LABELS.values():
+        theirs = neural_network.MLPClassifier(**settings).fit(X, labels)
+        ours = MLPClassifier(**settings).fit(X, labels)
+        assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
+    weights = np.arange(400) % 3.0
+    theirs = neural_network.MLPClassifier(**settings).fit(X, DIGITS, weights)
+    ours = MLPClassifier(**settings).fit(X, DIGITS, weights)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
+
+
+def test_parameters_of_theirs_are_parameters_here() -> None:
+    for theirs, ours in (
+        (neural_network.MLPClassifier, MLPClassifier),
+        (neural_network.MLPRegressor, MLPRegressor),
+    ):
+        settings = theirs().get_params()
+        assert settings.items() <= ours(**settings).get_params().items()
+        assert list(settings) == [name for name in ours().get_params() if name in settings]
+    drawn: dict[str, Any] = {"shuffle": np.bool_(True)}
+    MLPClassifier(**COMMON | drawn).fit(X, DIGITS, sample_weight=2.0)
 
 
 def test_class_weights_are_sample_weights() -> None:
@@ -132,6 +198,14 @@ def test_class_weights_are_sample_weights() -> None:
     np.testing.assert_allclose(balanced.loss_curve_, by_hand.loss_curve_, rtol=1e-12)
     with pytest.raises(ValueError, match="balanced"):
         MLPClassifier(class_weight="balanced").partial_fit(X, DIGITS, classes=range(10))
+    # A batch need not have every class; a class need not be named.
+    model = MLPClassifier(**COMMON, class_weight={"large": 2.0})
+    small = LABELS["two classes"] == "small"
+    model.partial_fit(X[small], LABELS["two classes"][small], classes=["small", "large"])
+    many = MLPClassifier(**COMMON, class_weight="balanced").fit(X, LABELS["many labels"])
+    assert np.isfinite(many.loss_curve_).all()
+    ten = MLPClassifier(**COMMON, class_weight="balanced").fit(X, DIGITS, X_val=X, y_val=DIGITS)
+    assert ten.validation_scores_[-1] == ten.score(X, DIGITS)
 
 
 def test_own_validation_set_is_watched_and_the_best_weights_come_back() -> None:
@@ -149,8 +223,9 @@ def test_own_validation_set_is_watched_and_the_best_weights_come_back() -> None:
     only_watched = MLPClassifier(**settings).fit(X, DIGITS, X_val=X[:50], y_val=DIGITS[:50])
     plain = MLPClassifier(**settings).fit(X, DIGITS)
     np.testing.assert_array_equal(only_watched.loss_curve_, plain.loss_curve_)
-    with pytest.raises(ValueError, match="belong together"):
-        model.fit(X, DIGITS, X_val=X)
+    for lonely in ({"X_val": X}, {"y_val": DIGITS}, {"sample_weight_val": np.ones(400)}):
+        with pytest.raises(ValueError, match="belong together"):
+            model.fit(X, DIGITS, **lonely)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -196,9 +271,17 @@ def test_data_frame_names_its_features() -> None:
         model.predict(frame.rename(columns={"pixel 0": "x"}))
 
 
-def test_one_column_of_labels_is_taken_with_a_warning() -> None:
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_one_column_is_taken_as_a_row_with_a_warning(kind: Any) -> None:
     with pytest.warns(DataConversionWarning):
-        MLPClassifier(**COMMON).fit(X, DIGITS[:, np.newaxis])
+        model = kind(**COMMON).fit(X, DIGITS[:, np.newaxis])
+    assert model.predict(X).shape == (400,)
+
+
+def test_many_labels_are_there_or_not_whatever_their_numbers() -> None:
+    labels = LABELS["many labels"]
+    plain, large = (MLPClassifier(**COMMON).fit(X, times * labels) for times in (1, 255))
+    np.testing.assert_array_equal(plain.loss_curve_, large.loss_curve_)
 
 
 def test_network_is_the_librarys_own() -> None:
@@ -211,6 +294,16 @@ def test_network_is_the_librarys_own() -> None:
     assert max(row.relative for row in rows) < 1e-6
 
 
+def test_dropout_draws_other_masks_in_every_call() -> None:
+    settings = {"solver": "sgd", "momentum": 0, "alpha": 0, "dropout": 0.5, "activation": "tanh"}
+    model = MLPClassifier((20,), **settings, random_state=0)  # type: ignore[arg-type]
+    model.partial_fit(X[:1], DIGITS[:1], classes=range(10))
+    before = model.coefs_[1].copy()
+    for row in range(1, 60):
+        model.partial_fit(X[row : row + 1], DIGITS[row : row + 1])
+    assert (model.coefs_[1] != before).any(axis=1).all()
+
+
 def test_dropout_changes_training_and_is_drawn_from_the_random_state() -> None:
     first, second, without = (
         MLPClassifier(**COMMON, dropout=share).fit(X, DIGITS) for share in (0.3, 0.3, 0.0)
@@ -220,6 +313,9 @@ def test_dropout_changes_training_and_is_drawn_from_the_random_state() -> None:
 
 
 def test_features_of_float32_are_trained_on_in_float32() -> None:
+    model = MLPClassifier(**COMMON)
+    model.partial_fit(X, DIGITS, classes=range(10)).partial_fit(X.astype(np.float32), DIGITS)
+    assert model.coefs_[0].dtype == np.float64  # as it began
     model = MLPClassifier(**COMMON).fit(X.astype(np.float32), DIGITS)
     assert {w.dtype for w in (*model.coefs_, *model.intercepts_)} == {np.dtype("float32")}
     assert model.predict_proba(X).dtype == np.float32
@@ -228,7 +324,8 @@ def test_features_of_float32_are_trained_on_in_float32() -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"solver": "lbfgs"}, "solver of MLPClassifier is 'lbfgs'"),
+        ({"solver": "newton"}, "solver of MLPClassifier is 'newton'"),
+        ({"device": "nonsense"}, "nonsense"),
         ({"alpha": -1}, "alpha"),
         ({"batch_size": 0}, "batch_size"),
         ({"activation": "softplus"}, "softplus"),
@@ -260,6 +357,19 @@ def test_input_that_cannot_be_trained_on_is_refused() -> None:
         MLPRegressor(loss="poisson").fit(X, -1.0 - DIGITS)
     with pytest.raises(ValueError, match="classes not in"):
         MLPClassifier(max_iter=2).partial_fit(X, DIGITS, classes=range(5))
+    several = np.stack([DIGITS, DIGITS % 3], axis=1)
+    fresh = MLPClassifier(**COMMON)
+    with pytest.raises(ValueError, match="several columns"):
+        fresh.fit(X, several)
+    assert not hasattr(fresh, "coefs_")
+    regressor = MLPRegressor(**COMMON)
+    for y, y_val in ((several, DIGITS), (DIGITS, several)):
+        with pytest.raises(ValueError, match="columns"):
+            regressor.fit(X, y * 1.0, X_val=X, y_val=y_val * 1.0)
+    labels = LABELS["many labels"]
+    for y, y_val in ((labels, DIGITS), (DIGITS, labels)):
+        with pytest.raises(ValueError, match="y has the shape"):
+            MLPClassifier(**COMMON).fit(X, y, X_val=X, y_val=y_val)
     with pytest.raises(ValueError, match="early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, DIGITS, classes=range(10))
 
@@ -339,6 +449,8 @@ def test_torch_memory_is_shared_and_gradients_are_left_alone() -> None:
     model = MLPClassifier(**COMMON).fit(x, DIGITS)
     assert isinstance(model.predict(x), torch.Tensor)
     assert not model.predict_proba(x).requires_grad
+    with pytest.raises(ValueError, match="bfloat16"):
+        model.fit(x.to(torch.bfloat16), DIGITS)
 
 
 def test_without_scikit_learn_the_library_works_and_says_what_is_missing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import safetensors.numpy
 from scripts_at_work import run_script
 from sklearn import neural_network
 from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
 
 from xpmlp import MLP, MLPClassifier, MLPRegressor, select_backend
 from xpmlp.activations import ACTIVATIONS
@@ -87,10 +90,9 @@ def test_safetensors_come_back(tmp_path: Path, scaling: Normalization) -> None:
         network(("tanh", "relu"), width=scaling.width(8)),
     )
     save_safetensors(path, mlp, params, scaling)
-    again, weights = load_safetensors(path)
+    again, weights, scaled = load_safetensors(str(path))
     assert (again.activation, again.loss) == (mlp.activation, mlp.loss)
     x = RNG.normal(size=(20, 8)).astype("float32")
-    scaled = Normalization(scaling.shift, scaling.scale)
     expected = said(mlp, params, x, scaling)[1]
     np.testing.assert_allclose(said(again, weights, x, scaled)[1], expected, rtol=1e-5, atol=1e-5)
 
@@ -111,7 +113,7 @@ def test_torch_loads_the_weights_and_says_the_same(tmp_path: Path, loss: str) ->
     np.testing.assert_allclose(found, said(mlp, params, x, PLAIN)[1], rtol=1e-5, atol=1e-5)
     # And what torch has saved is read here; its layers may be a part of a larger module.
     save_file({f"net.{k}": v for k, v in theirs.state_dict().items()}, tmp_path / "t.safetensors")
-    again, weights = load_safetensors(tmp_path / "t.safetensors", activation="tanh", loss=loss)
+    again, weights, _ = load_safetensors(tmp_path / "t.safetensors", activation="tanh", loss=loss)
     assert again == mlp
     for name, array in weights.items():
         np.testing.assert_array_equal(array, params[name])
@@ -121,9 +123,16 @@ def test_torch_loads_the_weights_and_says_the_same(tmp_path: Path, loss: str) ->
 
 def test_linear_layers_without_bias_have_zeros(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"0.weight": np.ones((2, 3))}, tmp_path / "w.safetensors")
-    mlp, params = load_safetensors(tmp_path / "w.safetensors")
+    mlp, params, scaling = load_safetensors(tmp_path / "w.safetensors")
     assert mlp.sizes == (3, 2)
+    assert scaling == PLAIN
     np.testing.assert_array_equal(params["layer1.bias"], [0, 0])
+
+
+def test_half_precision_becomes_single(tmp_path: Path) -> None:
+    half = {"0.weight": np.ones((2, 3), "float16")}
+    safetensors.numpy.save_file(half, tmp_path / "w.safetensors")
+    assert load_safetensors(tmp_path / "w.safetensors").params["layer1.weight"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,9 @@ def test_linear_layers_without_bias_have_zeros(tmp_path: Path) -> None:
         ({"0.bias": np.ones(3)}, "layer 0 is not linear"),
         ({"0.weight": np.ones((2, 3)), "0.bias": np.ones(3)}, "do not fit"),
         ({"0.weight": np.ones((2, 3)), "2.weight": np.ones((2, 3))}, "no chain"),
+        ({"0.weight": np.ones((2, 3)), "1.weight": np.ones((3, 2))}, "without an activation"),
+        ({"a.0.weight": np.ones((2, 3)), "b.0.weight": np.ones((3, 2))}, "several modules"),
+        ({"0.weight": np.ones((2, 3), int)}, "int64, and weights are real"),
         ({}, "no weights"),
     ],
 )
@@ -155,6 +167,27 @@ def test_damaged_file_is_refused_at_every_length(tmp_path: Path) -> None:
             load_safetensors(path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_safetensors(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("metadata", ["[]", "null", '{"activation": 3}', "{"])
+def test_metadata_of_another_kind_are_refused(tmp_path: Path, metadata: str) -> None:
+    path = tmp_path / "w.safetensors"
+    safetensors.numpy.save_file({"0.weight": np.ones((2, 3))}, path, {"xpmlp": metadata})
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_safetensors(path)
+
+
+def test_files_alone_are_replaced(tmp_path: Path) -> None:
+    mlp, params = network()
+    (tmp_path / "real.onnx").write_bytes(b"before")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    save_onnx(str(tmp_path / "link.onnx"), mlp, params)
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert (tmp_path / "real.onnx").stat().st_size > 100
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        save_onnx(tmp_path / "pipe.onnx", mlp, params)
+    assert (tmp_path / "pipe.onnx").is_fifo()
 
 
 def test_stack_is_refused(tmp_path: Path) -> None:
@@ -187,6 +220,36 @@ def test_scikit_learns_mlp_predicts_the_same_here(activation: str, solver: str) 
         theirs = neural_network.MLPRegressor(**settings).fit(x, values)
         ours = MLPRegressor.from_scikit_learn(theirs)
         np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_imported_training_goes_on_at_its_lowered_rate() -> None:
+    x, y = load_digits(return_X_y=True)
+    settings: dict[str, Any] = SETTINGS | {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "learning_rate_init": 0.5,
+        "tol": 0.1,
+        "n_iter_no_change": 1,
+        "max_iter": 40,
+    }
+    theirs = neural_network.MLPClassifier(**settings).fit(x / 16, y)
+    ours = MLPClassifier.from_scikit_learn(theirs)
+    for _ in range(5):
+        theirs.partial_fit(x / 16, y)
+        ours.partial_fit(x / 16, y)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+
+
+def test_estimators_of_another_kind_are_not_imported() -> None:
+    x, y = load_digits(return_X_y=True)
+    regressor = neural_network.MLPRegressor(max_iter=1, solver="sgd")
+    with pytest.warns(ConvergenceWarning):
+        regressor.fit(x / 16, y)
+    with pytest.raises(TypeError, match="not a MLPRegressor"):
+        MLPClassifier.from_scikit_learn(regressor)
+    with pytest.raises(TypeError, match="not a Dummy"):
+        MLPClassifier.from_scikit_learn(DummyClassifier().fit(x, y))
 
 
 def test_estimator_goes_out_as_onnx(tmp_path: Path) -> None:

@@ -100,11 +100,12 @@ class Training:
                 if not stopping:
                     e.best_loss_ = -patience.best
                 factor = schedule(state.step - 1, steps)
-                if patience.exhausted:
-                    if not (isinstance(schedule, Adaptive) and schedule.lowered()):
-                        break
-                    patience.waiting = 0
+                stalled = patience.exhausted
+                if stalled and isinstance(schedule, Adaptive) and schedule.lowered():
+                    patience.waiting, stalled = 0, False
                 self._scale_velocity(state, factor / schedule(state.step, steps))
+                if stalled:
+                    break
             else:
                 if not self._incremental:
                     warnings.warn(

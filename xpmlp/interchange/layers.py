@@ -38,10 +38,10 @@ def layers_of(
     return layers
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: str | Path, content: bytes) -> None:
     """Write a file whole; raises `CheckpointError` where that cannot be."""
     try:
-        write_whole(path, content)
+        write_whole(Path(path), content)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written ({error.strerror or error}): choose another place"

@@ -28,7 +28,7 @@ _RESULTS = {
 
 
 def save_onnx(
-    path: Path,
+    path: str | Path,
     mlp: MLP,
     params: Mapping[str, np.ndarray],
     normalization: Normalization | None = None,

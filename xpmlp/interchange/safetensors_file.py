@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.interchange.layers import layers_of, write
 from xpmlp.mlp import MLP
 
-_NAME = re.compile(r"(?:.*\.)?(\d+)\.(weight|bias)")
+_NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
 
 
 def save_safetensors(
-    path: Path,
+    path: str | Path,
     mlp: MLP,
     params: Mapping[str, np.ndarray],
     normalization: Normalization | None = None,
@@ -51,23 +51,33 @@ def save_safetensors(
     write(path, _package().save(tensors, metadata=metadata))
 
 
+class LoadedNetwork(NamedTuple):
+    """A network, its parameters on the host, and the scaling that its features have had."""
+
+    mlp: MLP
+    params: dict[str, np.ndarray]
+    normalization: Normalization
+
+
 def load_safetensors(
-    path: Path, *, activation: str | tuple[str, ...] | None = None, loss: str | None = None
-) -> tuple[MLP, dict[str, np.ndarray]]:
-    """Return the network and the parameters of a file, xpmlp's or of a torch nn.Sequential.
+    path: str | Path, *, activation: str | tuple[str, ...] | None = None, loss: str | None = None
+) -> LoadedNetwork:
+    """Return what a file holds, xpmlp's or of a torch nn.Sequential.
 
     `activation` and `loss` ("cross_entropy") are those that the file says, which torch's own do
     not: there `activation` is needed. Raises `CheckpointError` for a file that holds no
     such network.
     """
-    package = _package()
+    package, path = _package(), Path(path)
     try:
         raw = path.read_bytes()
         tensors, record = package.load(raw), _record(raw)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # whatever a damaged file makes of the parser
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+        raise CheckpointError(
+            f"{path}: not a safetensors file of float32 or float64 ({error})"
+        ) from error
     layers = _layers(tensors, path)
     sizes = (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers))
     activation = activation or record.get("activation")
@@ -79,17 +89,33 @@ def load_safetensors(
     params = {}
     for number, (weight, bias) in enumerate(layers, start=1):
         params[f"layer{number}.weight"], params[f"layer{number}.bias"] = weight, bias
-    return mlp, params
+    scaling = record.get("normalization")
+    found = Normalization.from_record(scaling | {"bias_column": False}) if scaling else None
+    return LoadedNetwork(mlp, params, found or Normalization())
 
 
 def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return weight (fan_in, fan_out) and bias of each layer, in order."""
     found: dict[int, dict[str, np.ndarray]] = {}
+    prefixes = set()
     for name, tensor in tensors.items():
         match = _NAME.fullmatch(name)
         if match is None:
             raise CheckpointError(f"{path}: {name} is no weight or bias of an nn.Sequential")
-        found.setdefault(int(match[1]), {})[match[2]] = tensor
+        prefixes.add(match[1])
+        found.setdefault(int(match[2]), {})[match[3]] = _real(tensor, name, path)
+    if len(prefixes) > 1:
+        raise CheckpointError(
+            f"{path}: layers of several modules ({', '.join(sorted(map(str, prefixes)))}): save "
+            "one nn.Sequential by itself"
+        )
+    numbers = sorted(found)
+    for one, other in pairwise(numbers):
+        if other - one == 1:
+            raise CheckpointError(
+                f"{path}: the layers {one} and {other} follow each other without an activation: "
+                "make one of them"
+            )
     layers = []
     for number, parts in sorted(found.items()):
         weight, bias = parts.get("weight"), parts.get("bias")
@@ -119,8 +145,22 @@ def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray
 def _record(raw: bytes) -> dict[str, Any]:
     """Return what save_safetensors wrote down; the header is JSON after its length."""
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    record: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("xpmlp", "{}"))
-    return record
+    record: Any = json.loads(header.get("__metadata__", {}).get("xpmlp", "{}"))
+    activation = record.get("activation", "") if isinstance(record, dict) else None
+    names = activation if isinstance(activation, list) else [activation]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("its metadata say no activation")
+    found: dict[str, Any] = record
+    return found
+
+
+def _real(tensor: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """Return a tensor of float32 or float64; half precision becomes float32."""
+    if tensor.dtype == np.float16:
+        return tensor.astype(np.float32)
+    if tensor.dtype not in (np.float32, np.float64):
+        raise CheckpointError(f"{path}: {name} is {tensor.dtype}, and weights are real numbers")
+    return tensor
 
 
 def _package() -> ModuleType:
