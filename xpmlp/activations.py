@@ -6,7 +6,8 @@ kept for the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -117,7 +118,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def of_models(names: Sequence[str]) -> Activation:
+@cache
+def of_models(names: tuple[str, ...]) -> Activation:
     """f of a stack whose model k has the activation names[k]; models alike should be neighbours.
 
     Each run of neighbours with the same activation is a slice of the leading axis.

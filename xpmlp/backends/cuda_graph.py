@@ -20,20 +20,26 @@ class RecordedGraph:
         self._stream = cuda.Stream(non_blocking=True)
         self._current = cuda.get_current_stream
         self._pool = cuda.MemoryPool()
+        self._before, self._after = (cuda.Event(disable_timing=True) for _ in range(2))
         self._wait_for_others()
-        with cuda.using_allocator(self._pool.malloc), self._stream:
-            # Kernels are compiled and libraries started at first use, which cannot be captured.
+        try:
+            with cuda.using_allocator(self._pool.malloc), self._stream:
+                self._graph = self._recorded(steps, restore)
+        finally:
+            self._others_wait()
+
+    def _recorded(self, steps: Callable[[], None], restore: Callable[[], None]) -> Any:
+        # Kernels are compiled and libraries started at first use, which cannot be captured.
+        steps()
+        restore()
+        self._stream.synchronize()
+        self._stream.begin_capture()
+        try:
             steps()
-            restore()
-            self._stream.synchronize()
-            self._stream.begin_capture()
-            try:
-                steps()
-            finally:
-                # A capture that is left open spoils the stream, and all work of this thread.
-                graph = self._stream.end_capture()
-        self._graph = graph
-        self._others_wait()
+        finally:
+            # A capture that is left open spoils the stream, and all work of this thread.
+            graph = self._stream.end_capture()
+        return graph
 
     def replay(self) -> None:
         """Do it again, after the work handed over before and ahead of what comes later."""
@@ -42,7 +48,7 @@ class RecordedGraph:
         self._others_wait()
 
     def _wait_for_others(self) -> None:
-        self._stream.wait_event(self._current().record())
+        self._stream.wait_event(self._current().record(self._before))
 
     def _others_wait(self) -> None:
-        self._current().wait_event(self._stream.record())
+        self._current().wait_event(self._stream.record(self._after))

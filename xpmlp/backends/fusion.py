@@ -12,7 +12,8 @@ Function = Callable[..., Any]
 class Fusion:
     """Traces functions of (arrays, xp=namespace) with cupy.fuse, once each.
 
-    One that cannot be traced is called as it is: the same result, in more kernels.
+    One that cannot be traced, or whose kernel has another dtype or shape, is called as it is:
+    the same result, in more kernels.
     """
 
     def __init__(self, cupy: Any, names: dict[str, Any]) -> None:
@@ -35,14 +36,17 @@ class Fusion:
         fuse = self._cupy.fuse(kernel_name=function.__name__)
         kernel = fuse(lambda *arrays: function(*arrays, xp=self._xp))
 
-        def fused(*arrays: Any) -> Any:
+        def tried(*arrays: Any) -> Any:
+            expected = plainly(*arrays)
             try:
-                return kernel(*arrays)
+                found = kernel(*arrays)
+                works = (found.dtype, found.shape) == (expected.dtype, expected.shape)
             except Exception:  # cupy.fuse raises several kinds for what it cannot trace
-                self._traced[function] = plainly
-                return plainly(*arrays)
+                works = False
+            self._traced[function] = kernel if works else plainly
+            return expected
 
-        return fused
+        return tried
 
 
 def _cast(cupy: Any) -> Function:
