@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -57,11 +57,11 @@ def load_hdf5(
     paths = [path] if test_path is None else [path, test_path]
     parts = [_open_part(each, x_key, y_key) for each in paths]
     if deferred and not stream:
-        return _deferred(path.stem, parts, classes)
+        return _left_in_place(path.stem, parts, classes, _classes_in)
     if stream is None:
         stream = sum(_bytes_in_memory(part) for part in parts) > _free_memory() / 2
     if stream:
-        return _streamed(path.stem, parts, classes)
+        return _left_in_place(path.stem, parts, classes, _scan)
     read = [Part(part.x[:], part.y[:], part.x_place, part.y_place) for part in parts]
     return make_dataset(path.stem, *read, classes=classes)
 
@@ -82,38 +82,26 @@ class Hdf5Rows:
             return np.asarray(self._data[rows])
 
 
-def _streamed(name: str, parts: list[Part], classes: int | None) -> Dataset:
-    """Look at every row once, a piece at a time, and leave them where they are."""
+def _left_in_place(
+    name: str, parts: list[Part], classes: int | None, look: Callable[[Part], np.ndarray]
+) -> Dataset:
+    """Look once at what can be looked at, a piece at a time, and leave the rows where they are."""
     train = parts[0]
-    found = count_classes(_scan(train), train.y_place, classes)
+    found = count_classes(look(train), train.y_place, classes)
     for test in parts[1:]:
         check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
-        check_test_ids(_scan(test), found, test.y_place)
-    return _left_in_place(name, parts, found)
-
-
-def _deferred(name: str, parts: list[Part], classes: int | None) -> Dataset:
-    """Look at all labels, and at no features."""
-    train = parts[0]
-    found = count_classes(_classes_in(train), train.y_place, classes)
-    for test in parts[1:]:
-        check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
-        check_test_ids(_classes_in(test), found, test.y_place)
-    return _left_in_place(name, parts, found)
-
-
-def _left_in_place(name: str, parts: list[Part], classes: int) -> Dataset:
+        check_test_ids(look(test), found, test.y_place)
     sources = [
-        StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), classes)
+        StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
         for part in parts
     ]
     return Dataset(
         name=name,
         train=sources[0],
         test=sources[1] if len(sources) > 1 else None,
-        classes=classes,
-        image_shape=image_shape(parts[0].x.shape),
-        maximum=type_maximum(parts[0].x.dtype),
+        classes=found,
+        image_shape=image_shape(train.x.shape),
+        maximum=type_maximum(train.x.dtype),
     )
 
 
