@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum, isfinite
 from time import perf_counter
 
-from xpmlp.arrays import Array, Params, copied
+from xpmlp.arrays import Array, Namespace, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, DropoutKeys, Order
 from xpmlp.data.examples import Batch
@@ -120,9 +120,12 @@ def fit(
         state.status = "running" if state.step < steps and not is_stale() else state.status
         while state.status == "running":
             begun = state.step
-            run.advance(next_event(begun) - begun)
-            told = [on_step(k) for k in range(begun + 1, state.step + 1)] if on_step else []
-            stop = backend.ranks.agreed(any(told))
+            run.advance(next_event(begun) - begun if run.recorded else 1)
+            stop = False
+            if on_step is not None:
+                for done in range(begun + 1, state.step + 1):
+                    stop = bool(on_step(done)) or stop
+            stop = backend.ranks.agreed(stop)
             row = None
             if state.step % log_every == 0 or state.step == steps:
                 row = run.log(train if train_exact else None, validation, test)
@@ -238,16 +241,16 @@ class _Run:
         self._pending: list[Taken] = []
         self._waiting = 0
         self._good = self._copy()
-        self._recorded = stepper.recorded(state)
+        self.recorded = stepper.recorded(state)
 
     def advance(self, limit: int) -> None:
         """Take a step, or several up to a limit where they are recorded; nothing is read back."""
         start, state = perf_counter(), self._state
         taken = None
-        if self._recorded is not None:
-            taken = self._recorded.advance(state.step, limit)
+        if self.recorded is not None:
+            taken = self.recorded.advance(state.step, limit)
         if taken is None:
-            self._recorded = None
+            self.recorded = None
             sums, size = self._stepper(state)
             taken = Taken(sums.loss, sums.correct, [size])
         else:
@@ -315,8 +318,8 @@ class _Run:
         counts = [taken.counts for taken in self._pending]
         sizes = [size for taken in self._pending for size in taken.sizes]
         with self._backend.computing():
-            losses = [xp.reshape(taken.losses, (-1,)) for taken in self._pending]
-            read = self._backend.to_host(xp.concat(losses)).tolist()
+            losses = _joined([taken.losses for taken in self._pending], xp)
+            read = self._backend.to_host(losses).tolist()
         self._pending, self._waiting = [], 0
         for number, loss in enumerate(read):
             if not isfinite(loss):
@@ -328,8 +331,7 @@ class _Run:
             state.interval.correct = None
         elif state.interval.correct is not None:
             with self._backend.computing():
-                each = [xp.reshape(count, (-1,)) for count in counts]
-                total = self._backend.to_host(xp.sum(xp.concat(each)))
+                total = self._backend.to_host(xp.sum(_joined(counts, xp)))
             state.interval.correct += int(total)
         if not self._stepper.finite(self._state.params):
             done = self._state.step
@@ -371,4 +373,11 @@ class _Run:
         state.optimizer_state = good.optimizer_state
         self._good = self._copy()
         # The arrays are others now.
-        self._recorded = self._stepper.recorded(state) if self._recorded else None
+        self.recorded = self._stepper.recorded(state) if self.recorded else None
+
+
+def _joined(arrays: list[Array], xp: Namespace) -> Array:
+    """Return the values of steps (), or of several (steps,) each, in one array."""
+    if all(array.ndim == 0 for array in arrays):
+        return xp.stack(arrays)
+    return xp.concat([xp.reshape(array, (-1,)) for array in arrays])

@@ -44,12 +44,12 @@ def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
 
 def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
     """Return a gradient as an array; one that was not added up is used up."""
+    if isinstance(gradient, Product):
+        return transposed_product(gradient.left, gradient.right, xp=xp)
     if isinstance(gradient, Decayed):
         g, w = multiplied(gradient.gradient, xp=xp), gradient.weight
         g += per_model(gradient.strength, like=w, xp=xp) * w
         return g
-    if isinstance(gradient, Product):
-        return transposed_product(gradient.left, gradient.right, xp=xp)
     return gradient
 
 
@@ -63,17 +63,17 @@ def accumulate(
 ) -> Array:
     """C ← β C + α G in place, and return C; α and β numbers, or arrays (models,) for a stack."""
     alpha, beta = per_model(alpha, like=c, xp=xp), per_model(beta, like=c, xp=xp)
-    if isinstance(gradient, Decayed):
+    if isinstance(gradient, Product):
+        supplied = getattr(xp, "accumulate_product", None)
+        if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):
+            return c
+    elif isinstance(gradient, Decayed):
         pull = alpha * per_model(gradient.strength, like=c, xp=xp)
         if gradient.weight is c:
             return accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta + pull)
         c = accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta)
         c += pull * gradient.weight
         return c
-    if isinstance(gradient, Product):
-        supplied = getattr(xp, "accumulate_product", None)
-        if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):
-            return c
     return accumulate_plainly(c, gradient, alpha, beta, xp)
 
 

@@ -8,8 +8,7 @@ before; the losses are found in others afterwards. The step itself is the same f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,8 +29,7 @@ class TakeStep(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """Steps that were taken: their losses (..., steps), counts (..., steps), and batch sizes."""
 
     losses: Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from xpmlp.errors import DataError
 from xpmlp.randomness import random_stream
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """The examples of one step. `read(piece)` returns x and y of some of its rows, ready to use.
 
     What a gradient is summed over; how the sum is split is the backend's affair. `weights`

@@ -74,7 +74,7 @@ class SharedExamples:
             stop = self.start + piece.stop
             return xp.arange(start, stop, dtype=xp.uint32, device=backend.device)
 
-        return replace(mine, of_all=self.total, places=places)
+        return mine._replace(of_all=self.total, places=places)
 
 
 def share_of(count: int, ranks: Ranks) -> slice:
@@ -130,7 +130,7 @@ class SharedBatches:
         whole = self._examples.own.batch(self._rows[mine], self._backend)
         size = min(self._size, len(self._examples) - position * self._size)
         places = self._places[mine]
-        return replace(whole, of_all=size, places=lambda piece: places[piece])
+        return whole._replace(of_all=size, places=lambda piece: places[piece])
 
     def _draw(self, epoch: int) -> None:
         """Find this rank's rows of an epoch: which they are, and their places in their batches."""
