@@ -119,6 +119,15 @@ def results(backend: Backend) -> dict[str, np.ndarray]:
     return found | {f"stack: {k}": array for k, array in trained_stack(backend).items()}
 
 
+def stopped_once(backend: Backend) -> dict[str, np.ndarray]:
+    """Stop one training on the wish of one rank, and take another, which is not stopped."""
+    settings = CASES["batches"] | {"on_step": lambda _: backend.ranks.rank == 0}
+    first = trained(backend, settings, steps=50)
+    again = trained(backend, CASES["batches"], steps=50)
+    steps = np.array([first["history"].shape[0]])
+    return {"stopped: rows": steps} | {f"after a stop: {k}": v for k, v in again.items()}
+
+
 def staged(backend: Backend) -> dict[str, np.ndarray]:
     """Train on arrays that MPI cannot be given, as those on a GPU are: they go through the host."""
     from xpmlp.backends.distributed import DistributedBackend
@@ -131,7 +140,7 @@ def staged(backend: Backend) -> dict[str, np.ndarray]:
 
 def main() -> None:
     backend = select_backend("cpu", "float64", distributed="mpi")
-    found = results(backend) | staged(backend)
+    found = results(backend) | staged(backend) | stopped_once(backend)
     if backend.ranks.rank == 0:
         with Path(sys.argv[1]).open("wb") as file:
             np.savez(file, **found)  # type: ignore[arg-type]

@@ -67,7 +67,8 @@ def alone() -> dict[str, np.ndarray]:
     backend = select_backend("cpu", "float64")
     found = on_ranks.results(backend)
     few = on_ranks.trained(backend, on_ranks.CASES["penalties"], steps=20)
-    return found | {f"staged: {name}": array for name, array in few.items()}
+    found |= {f"staged: {name}": array for name, array in few.items()}
+    return found | on_ranks.stopped_once(backend)
 
 
 @needs_mpi

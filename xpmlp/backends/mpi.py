@@ -60,7 +60,9 @@ class MpiRanks(Ranks):
 
     def largest(self, value: float) -> float:
         """Return the largest of the ranks' values."""
-        return float(self._world.allreduce(value, op=self._mpi.MAX))
+        found = np.array([value], dtype=np.float64)
+        self._world.Allreduce(self._mpi.IN_PLACE, found, op=self._mpi.MAX)
+        return float(found[0])
 
     def costs(self) -> dict[str, float]:
         """Return what the sums have cost, waiting for the slowest rank included."""
@@ -70,6 +72,8 @@ class MpiRanks(Ranks):
 
     def agreed(self, wish: bool) -> bool:
         """Send a wish along with the next sum; return whether the last sum brought one."""
+        if self.count == 1:
+            return wish
         self._wish = self._wish or wish
         return self._agreed
 
@@ -94,7 +98,8 @@ class MpiRanks(Ranks):
         return values
 
     def check_alike(self, described: Mapping[str, object]) -> None:
-        """Raise `UsageError` naming what differs from rank to rank."""
+        """Raise `UsageError` naming what differs from rank to rank; a training begins so."""
+        self._wish = self._agreed = False  # of a training before
         mine = {name: str(value) for name, value in described.items()}
         everyones = self._gathered(mine)
         for other, theirs in enumerate(everyones):
