@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xpmlp.backends import Backend, select_backend
+from xpmlp.backends import Backend, leave_before_start, select_backend
 from xpmlp.backends.ranks import Current
 from xpmlp.errors import UsageError, XpmlpError
 
@@ -154,7 +154,12 @@ def _cell(value: object) -> str:
 
 def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> NoReturn:
     """Parse the flags, run a script's main function and exit with its code."""
-    arguments = parser.parse_args()
+    try:
+        arguments = parser.parse_args()
+    except SystemExit as error:
+        if error.code and "--distributed" in sys.argv:
+            leave_before_start(int(error.code))
+        raise
     try:
         code = main(arguments)
     except XpmlpError as error:

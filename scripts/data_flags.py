@@ -25,6 +25,9 @@ from xpmlp.data.source import Unshared
 from xpmlp.data.stored import stored
 from xpmlp.errors import UsageError
 
+# Rows whose features ranks compare, evenly spaced.
+_LOOKED_AT = 64
+
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Add --data with its keys, and how its features are scaled."""
@@ -168,8 +171,9 @@ def _shared_data(arguments: argparse.Namespace, backend: Backend) -> PreparedDat
     """Do the same where ranks share the rows: split as one rank does, then read one's own."""
     if arguments.stream == "yes":
         raise UsageError(
-            "ranks hold their share of the rows in memory: leave out --stream yes, and start more "
-            "ranks if they do not fit"
+            "ranks hold their share of the rows in memory, and --stream yes leaves them on disk, "
+            "in an order and with a split of its own: start another run without it, with more "
+            "ranks if the rows do not fit"
         )
     arguments.stream = "no"
     dataset, ranks = load_source(arguments, deferred=True), backend.ranks
@@ -197,10 +201,12 @@ def _shared_data(arguments: argparse.Namespace, backend: Backend) -> PreparedDat
 
 
 def _fingerprint(examples: Unshared) -> str:
-    """Return the number of examples, and checksums of all labels and of the first features."""
-    labels = np.ascontiguousarray(examples.y[0 : len(examples)])
-    first = np.ascontiguousarray(examples.x[0:1])
-    return f"{len(examples):,} examples, {crc32(labels.tobytes()):08x} {crc32(first.tobytes()):08x}"
+    """Return the number of examples, and checksums of all labels and of some rows' features."""
+    count, total = len(examples), 0
+    labels = np.ascontiguousarray(examples.y[0:count])
+    for row in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
+        total = crc32(np.ascontiguousarray(examples.x[row : row + 1]).tobytes(), total)
+    return f"{count:,} examples, {crc32(labels.tobytes()):08x} {total:08x}"
 
 
 def _val_size(arguments: argparse.Namespace, examples: int) -> int:

@@ -14,8 +14,8 @@ from xpmlp.runs import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
 _FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}
-_FREE |= {"threads", "distributed", "no_graph", "precision"}
-_HERE = {"out", "resume", "overwrite", "quiet", "json", "debug"}
+_FREE |= {"threads", "no_graph", "precision"}
+_HERE = {"out", "resume", "overwrite", "quiet", "json", "debug", "distributed"}
 _TUPLES = {"hidden", "activation", "lr_milestones"}
 
 

@@ -35,7 +35,7 @@ from run_settings import default_folder, named_flags, resumed, settings_of
 from stop_signals import StopSignals
 
 import xpmlp
-from xpmlp.backends import Backend
+from xpmlp.backends import Backend, start_ranks
 from xpmlp.checkpoint import load_checkpoint, save_checkpoint
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import (
@@ -148,6 +148,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.distributed:
+        start_ranks()  # first of all: an error on one of them then ends all
     if arguments.resume:
         if arguments.out is None:
             raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
@@ -232,6 +234,8 @@ class Run:
                 except DivergedError as error:
                     self.state.status, failure = "diverged", error
                 except CheckpointError as error:
+                    if self.backend.ranks.count > 1:
+                        raise  # the others know nothing of it: they are ended, and not waited for
                     self.state.status, failure = "interrupted", error
                 summary = self.summary()
                 folder.write_summary(summary)
@@ -296,19 +300,21 @@ class Run:
 
     def diagnose(self, row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
         """Look into the layers, on a thousand training examples."""
-        return xpmlp.diagnose(
-            self.mlp,
-            self.state,
-            self.data.train.first(1000),
-            optimizer=self.optimizer,
-            learning_rate=row.learning_rate,
-            backend=self.backend,
-            penalty=self.penalty,
-        )
+        with self.backend.ranks.untimed():
+            return xpmlp.diagnose(
+                self.mlp,
+                self.state,
+                self.data.train.first(1000),
+                optimizer=self.optimizer,
+                learning_rate=row.learning_rate,
+                backend=self.backend,
+                penalty=self.penalty,
+            )
 
     def summary(self) -> dict[str, Any]:
         """Return what came out; test figures are of the best weights."""
         state, backend = self.state, self.backend
+        costs = backend.ranks.costs()  # of the steps, before the last evaluation
         test_loss, test_accuracy = None, None
         if state.status != "diverged" and self.data.test is not None:
             test_loss, test_accuracy = xpmlp.evaluate(
@@ -332,7 +338,7 @@ class Run:
             "backend": backend.name,
             "dtype": backend.dtype_name,
             **backend.settings(),
-            **backend.ranks.costs(),
+            **costs,
             "seed": state.seed,
             "versions": host_versions() | {"xpmlp": xpmlp.__version__} | backend.versions(),
         }

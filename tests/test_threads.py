@@ -151,3 +151,27 @@ def test_freed_memory_is_kept() -> None:
         [sys.executable, "-c", COUNT_PAGE_FAULTS], capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 100
+
+
+def test_ranks_divide_the_cores_that_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four ranks on eight cores have two each; with cores of their own they have all of these."""
+
+    class Some:
+        local_rank, local_count, count, rank, sharers = 0, 4, 4, 0, 4
+
+    monkeypatch.setattr("xpmlp.backends.select.shared_cores", lambda: 8)
+    monkeypatch.setattr("xpmlp.backends.select.usable_cores", lambda: 8)
+    monkeypatch.setattr("xpmlp.backends.select.start_ranks", Some)
+
+    def threads(given: int | None = None) -> int:
+        backend = select_backend("cpu", threads=given, distributed="mpi")
+        found: int = backend.settings()["threads"]
+        return found
+
+    with threadpool_limits():  # gives BLAS back what it has
+        assert threads() == 2
+        monkeypatch.setattr(Some, "sharers", 1)
+        assert threads() == 8
+        monkeypatch.setattr("xpmlp.backends.select.usable_cores", lambda: 3)  # OMP_NUM_THREADS
+        assert threads() == 3
+        assert threads(5) == 5

@@ -12,7 +12,7 @@ from xpmlp.mlp import MLP
 from xpmlp.optimizers import Optimizer
 from xpmlp.penalties import Penalty
 from xpmlp.products import multiplied
-from xpmlp.training import Sums, TrainingState, loss_and_gradients
+from xpmlp.training import Sums, TrainingState, check_shared_out, loss_and_gradients
 
 # A unit is flat at an example where its slope is below this share of the steepest.
 _FLAT = 0.01
@@ -51,6 +51,7 @@ def diagnose(
     Examples are on the backend's device: a thousand or so are enough. The state is left as it
     is: the update is taken on copies.
     """
+    check_shared_out(examples, backend)
     n, xp = len(examples), backend.xp
     batch = examples.whole(backend)
 

@@ -301,7 +301,8 @@ class _Run:
 
     def _evaluate(self, name: str, examples: Source) -> tuple[float, float | None]:
         mlp, state = self._stepper.mlp, self._state
-        loss, accuracy = evaluate_unchecked(mlp, state.params, examples, self._backend)
+        with self._backend.ranks.untimed():
+            loss, accuracy = evaluate_unchecked(mlp, state.params, examples, self._backend)
         if not isfinite(loss):
             self._diverged(state.step, state.step, f"the {name} loss is {loss}")
         return loss, accuracy

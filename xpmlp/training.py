@@ -127,8 +127,9 @@ def evaluate_unchecked(
 def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
     """Raise `DataError` unless the network has an input a feature and an output a class.
 
-    Looks at all labels once.
+    Looks at all labels once. Raises `UsageError` for examples that ranks have not shared out.
     """
+    check_shared_out(examples, backend)
     features, outputs = mlp.sizes[0], mlp.sizes[-1]
     if examples.features != features:
         raise DataError(
@@ -140,6 +141,15 @@ def check_fit(mlp: MLP, examples: Source, backend: Backend) -> None:
     if needed > outputs or (exactly and needed < outputs):
         raise DataError(
             f"the network has {outputs} outputs and the data needs {needed}: they do not fit"
+        )
+
+
+def check_shared_out(examples: Source, backend: Backend) -> None:
+    """Raise `UsageError` for examples that every rank would add to the same sum."""
+    if backend.ranks.count > 1 and not isinstance(examples, SharedExamples):
+        raise UsageError(
+            f"{backend.ranks.count} ranks would each count all examples: share them out with "
+            "xpmlp.data.shared_out(examples, backend.ranks), validation and test sets too"
         )
 
 

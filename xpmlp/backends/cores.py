@@ -17,14 +17,22 @@ def usable_cores() -> int:
     The least of the processors that it may run on, a container's share of them, and the threads
     that BLAS has been allowed: joblib, Dask and OMP_NUM_THREADS divide a machine that way.
     """
-    limits = [os.cpu_count() or 1]
-    if hasattr(os, "sched_getaffinity"):
-        limits.append(len(os.sched_getaffinity(0)))
-    quota = _container_quota()
-    if quota is not None:
-        limits.append(max(1, int(quota)))
     blas = [int(info["num_threads"]) for info in threadpool_info() if info["user_api"] == "blas"]
-    return max(1, min([*limits, *blas]))
+    return max(1, min([shared_cores(), *blas]))
+
+
+def shared_cores() -> int:
+    """Return the cores that this process may run on, maybe with others: BLAS's share left out."""
+    quota = _container_quota()
+    limits = [len(core_numbers())] if quota is None else [len(core_numbers()), max(1, int(quota))]
+    return max(1, min(limits))
+
+
+def core_numbers() -> list[int]:
+    """Return the numbers of the processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _container_quota() -> float | None:

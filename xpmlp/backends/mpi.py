@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
+from xpmlp.backends.cores import core_numbers
 from xpmlp.backends.lifeline import Lifeline
-from xpmlp.backends.ranks import Current, Ranks
+from xpmlp.backends.ranks import Ranks
 from xpmlp.errors import DeviceError, UsageError
 
 # How launchers tell a process how many they have started.
 _COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 # Where all ranks fail alike the first says so; the others wait this long before they do.
 _GRACE = 3.0
+# A launcher that is told to end all forgets what it has not passed on yet of their output.
+_PASSING_ON = 0.3
 
 
 class MpiRanks(Ranks):
@@ -39,29 +44,39 @@ class MpiRanks(Ranks):
         local = self._world.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_count = local.rank, local.size
         self._wish = self._agreed = False
-        self.seconds = 0.0
+        self._waiting_since: float | None = None
+        # Ranks on this machine that may run on the same cores, this one included.
+        self.sharers = 1
         if self.count > 1:
-            Current.ranks = self
             sys.excepthook = self._unhandled
-            where = self._gathered({"process": os.getpid(), "machine": socket.gethostname()})
+            machine, cores = socket.gethostname(), core_numbers()
+            where = self._gathered({"process": os.getpid(), "machine": machine, "cores": cores})
+            here = [w for w in where if w["machine"] == machine]
+            self.sharers = sum(bool(set(w["cores"]) & set(cores)) for w in here)
             names = [
                 f"rank {k} (process {w['process']} on {w['machine']})" for k, w in enumerate(where)
             ]
-            alike = len({w["machine"] for w in where}) == 1
             self._lifeline = Lifeline(
-                self.rank, names, self._shared_text, self._abort, one_machine=alike
+                self.rank,
+                names,
+                shared=self._shared_text,
+                abort=self._abort,
+                waiting_since=lambda: self._waiting_since,
+                one_machine=len(here) == self.count,
             )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sums over all ranks, in float64."""
         total = np.array(values, dtype=np.float64)
-        self._world.Allreduce(self._mpi.IN_PLACE, total)
+        with self._together():
+            self._world.Allreduce(self._mpi.IN_PLACE, total)
         return total
 
     def largest(self, value: float) -> float:
         """Return the largest of the ranks' values."""
         found = np.array([value], dtype=np.float64)
-        self._world.Allreduce(self._mpi.IN_PLACE, found, op=self._mpi.MAX)
+        with self._together():
+            self._world.Allreduce(self._mpi.IN_PLACE, found, op=self._mpi.MAX)
         return float(found[0])
 
     def costs(self) -> dict[str, float]:
@@ -89,18 +104,21 @@ class MpiRanks(Ranks):
     def add_up(self, flat: np.ndarray) -> None:
         """Replace a contiguous host array by its sum over all ranks."""
         start = time.perf_counter()
-        self._world.Allreduce(self._mpi.IN_PLACE, flat)
+        with self._together():
+            self._world.Allreduce(self._mpi.IN_PLACE, flat)
         self.seconds += time.perf_counter() - start
 
     def broadcast(self, values: np.ndarray) -> np.ndarray:
         """Return the array of rank 0; the others give one of its shape and dtype."""
-        self._world.Bcast(values, root=0)
+        with self._together():
+            self._world.Bcast(values, root=0)
         return values
 
     def check_alike(self, described: Mapping[str, object]) -> None:
         """Raise `UsageError` naming what differs from rank to rank; a training begins so."""
         self._wish = self._agreed = False  # of a training before
-        mine = {name: str(value) for name, value in described.items()}
+        # Where an object lies in memory says nothing of it.
+        mine = {n: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for n, v in described.items()}
         everyones = self._gathered(mine)
         for other, theirs in enumerate(everyones):
             names = [n for n in {**everyones[0], **theirs} if everyones[0].get(n) != theirs.get(n)]
@@ -123,6 +141,13 @@ class MpiRanks(Ranks):
         print(text, file=sys.stderr, flush=True)
         self._abort(code)
 
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Note that this rank waits for all others."""
+        self._waiting_since = time.monotonic()
+        yield
+        self._waiting_since = None
+
     def _unhandled(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
@@ -131,6 +156,7 @@ class MpiRanks(Ranks):
 
     def _abort(self, code: int) -> NoReturn:
         sys.stdout.flush()
+        time.sleep(_PASSING_ON)
         self._world.Abort(code)
         os._exit(code)
 
@@ -138,9 +164,10 @@ class MpiRanks(Ranks):
         """Return the records of all ranks, carried as JSON."""
         mine = np.frombuffer(json.dumps(record).encode(), dtype=np.uint8)
         sizes = np.empty(self.count, dtype=np.int64)
-        self._world.Allgather(np.array([mine.size], dtype=np.int64), sizes)
-        everything = np.empty(int(sizes.sum()), dtype=np.uint8)
-        self._world.Allgatherv(mine, (everything, sizes.tolist()))
+        with self._together():
+            self._world.Allgather(np.array([mine.size], dtype=np.int64), sizes)
+            everything = np.empty(int(sizes.sum()), dtype=np.uint8)
+            self._world.Allgatherv(mine, (everything, sizes.tolist()))
         ends = np.cumsum(sizes)
         texts = [part.tobytes() for part in np.split(everything, ends[:-1])]
         return [json.loads(text) for text in texts]
@@ -148,6 +175,16 @@ class MpiRanks(Ranks):
     def _shared_text(self, text: str) -> str:
         """Return rank 0's text."""
         return str(self._gathered({"text": text})[0]["text"])
+
+
+def abort(code: int) -> None:
+    """End all processes of this MPI program, where there are others."""
+    try:
+        mpi = _import_mpi()
+    except DeviceError:
+        return
+    if mpi.COMM_WORLD.size > 1:
+        mpi.COMM_WORLD.Abort(code)
 
 
 def _import_mpi() -> Any:

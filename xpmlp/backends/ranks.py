@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ class Ranks:
 
     rank = 0
     count = 1
+    # Seconds that sums of training steps have taken, waiting for the slowest rank included.
+    seconds = 0.0
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sums over all ranks of host arrays of one shape."""
@@ -22,8 +25,17 @@ class Ranks:
         """Return the largest of the ranks' values."""
         return value
 
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """Leave the sums made inside out of `seconds`."""
+        before = self.seconds
+        try:
+            yield
+        finally:
+            self.seconds = before
+
     def costs(self) -> dict[str, float]:
-        """Return what the sums have cost: seconds of all steps, on average over the ranks."""
+        """Return what the sums of steps have cost since the start, on average over the ranks."""
         return {}
 
     def agreed(self, wish: bool) -> bool:
@@ -44,3 +56,19 @@ class Current:
     """The ranks that this process is one of; scripts ask when they end."""
 
     ranks: Any = ALONE
+
+
+def start_ranks() -> Any:
+    """Return this process's `MpiRanks`: one for all its backends."""
+    from xpmlp.backends.mpi import MpiRanks
+
+    if Current.ranks is ALONE:
+        Current.ranks = MpiRanks()
+    return Current.ranks
+
+
+def leave_before_start(code: int) -> None:
+    """End the ranks that wait for this process to join them, which it will not."""
+    from xpmlp.backends.mpi import abort
+
+    abort(code)

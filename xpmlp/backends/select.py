@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from xpmlp.backends.base import Backend
-from xpmlp.backends.cores import usable_cores
+from xpmlp.backends.cores import shared_cores, usable_cores
+from xpmlp.backends.ranks import start_ranks
 from xpmlp.errors import UsageError
 
 
@@ -57,13 +58,12 @@ def _on_a_rank(
     if engine != "mpi":
         raise UsageError(f"distributed {engine!r} is not known: there is mpi")
     from xpmlp.backends.distributed import DistributedBackend
-    from xpmlp.backends.mpi import MpiRanks
 
-    ranks = MpiRanks()
+    ranks = start_ranks()
     if device == "gpu":
         device = f"gpu:{ranks.local_rank % _gpus()}"
     if threads is None:
-        threads = max(1, usable_cores() // ranks.local_count)
+        threads = max(1, min(shared_cores() // ranks.sharers, usable_cores()))
     # What a rank records would not wait for the others.
     inner = select_backend(device, dtype, threads=threads, graph=False, precision=precision)
     return DistributedBackend(inner, ranks)

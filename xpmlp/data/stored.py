@@ -60,8 +60,9 @@ class StoredExamples:
     def _read(self, numbers: np.ndarray) -> Examples:
         """Read rows by their numbers, which rise: pieces of the file, and of them what is asked."""
         x, y = [], []
-        for at in range(0, len(numbers), _PIECE):
-            some = numbers[at : at + _PIECE]
+        # So many rows of the file at a time, however few of them are wanted.
+        edges = np.flatnonzero(np.diff(numbers // _PIECE)) + 1
+        for some in np.split(numbers, edges) if len(numbers) else []:
             first, last = int(some[0]), int(some[-1]) + 1
             rows = slice(first, last)
             features = checked_features(np.asarray(self.x[rows]), self.x_place, first)
