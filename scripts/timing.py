@@ -81,9 +81,8 @@ def training_steps(
             return 1
 
         return step
-    arrays = list(state.params.values())
     # The step's number is counted here: those of the recording itself are none.
-    recorded = RecordedSteps(take, arrays, batches, lambda _: learning_rate, None, backend)  # type: ignore[arg-type]
+    recorded = RecordedSteps(take, state.arrays, batches, lambda _: learning_rate, None, backend)  # type: ignore[arg-type]
     at = 0
 
     def steps() -> int:

@@ -30,6 +30,7 @@ from xpmlp import (
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError
+from xpmlp.products import multiplied
 from xpmlp.training import TrainingState
 
 Steps = Callable[[], None]
@@ -126,6 +127,33 @@ def test_where_nothing_is_recorded_steps_are_taken_one_by_one() -> None:
         backend = Recorder(fails=True)
         found = trained(backend, optimizer=Adam(), learning_rate=0.01)
     assert (backend.recorded, backend.replayed) == (0, 0)
+    for name, array in found[2].items():
+        np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+class Elsewhere(SGD):
+    """An update that makes new arrays, as a library with immutable arrays does."""
+
+    def step(self, w: Any, g: Any, moments: Any, at: Any) -> Any:  # noqa: ARG002
+        return w - at.rate * multiplied(g, xp=at.xp), {}
+
+
+def test_update_that_makes_new_arrays_is_not_recorded() -> None:
+    class Failing(Recorder):
+        said = ""
+
+        def record(self, steps: Steps, restore: Steps) -> Steps | None:
+            try:
+                return super().record(steps, restore)
+            except RuntimeError as error:
+                self.said, self.records = str(error), False
+                return None
+
+    expected = trained(select_backend("cpu", "float64"))
+    with strict_rules():
+        backend = Failing()
+        found = trained(backend, optimizer=Elsewhere())
+    assert (backend.replayed, backend.said) == (0, "the update is not in place")
     for name, array in found[2].items():
         np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
 

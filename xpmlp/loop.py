@@ -194,10 +194,9 @@ class _Stepper:
         def take(batch: Batch, learning_rate: Array, dropout_keys: Array | None) -> Sums:
             return self._step(own, batch, learning_rate, dropout_keys)
 
-        moments = [array for arrays in own.optimizer_state.values() for array in arrays.values()]
         return RecordedSteps(
             take,
-            [*own.params.values(), *moments],
+            own.arrays,
             self.batches,  # type: ignore[arg-type]
             self.rate,
             self.dropout_keys,

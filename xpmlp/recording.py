@@ -40,22 +40,28 @@ class Taken(NamedTuple):
 class RecordedSteps:
     """Takes steps through recordings, one for each size of batch and number of steps.
 
-    `arrays` are all that a step changes, in place. `rates(step)` returns the learning rate of a
-    step, or of a stack's models.
+    `arrays()` returns all that a step changes, which must stay the same arrays. `rates(step)` is
+    the learning rate of a step, or those of a stack's models.
     """
 
     def __init__(
         self,
         take: TakeStep,
-        arrays: Sequence[Array],
+        arrays: Callable[[], Sequence[Array]],
         batches: ShuffledBatches | WholeBatches,
         rates: Callable[[int], float | list[float]],
         keys: DropoutKeys | None,
         backend: Backend,
     ) -> None:
-        self._take, self._arrays, self._batches = take, list(arrays), batches
+        self._take, self._batches = take, batches
+        self._arrays, self._arrays_now = list(arrays()), arrays
         self._rates, self._keys, self._backend = rates, keys, backend
         self._recordings: dict[tuple[int, int], _Recording] = {}
+
+    def check_in_place(self) -> None:
+        """Raise `RuntimeError` where a step has made new arrays: a recording would miss them."""
+        if any(a is not b for a, b in zip(self._arrays, self._arrays_now(), strict=True)):
+            raise RuntimeError("the update is not in place")
 
     def advance(self, step: int, limit: int) -> Taken | None:
         """Take one step or more from number `step` on, `limit` at most; None where it cannot be."""
@@ -138,6 +144,7 @@ class _Recording:
                     shape, dtype = self._losses.shape, sums.correct.dtype
                     self._counts = xp.zeros(shape, dtype=dtype, device=self._losses.device)
                 self._counts[..., number] = sums.correct
+        of.check_in_place()
 
     def _load(self, step: int) -> None:
         """Write what the steps from a number on will read."""

@@ -277,10 +277,9 @@ class _Group:
                 for m in self._stack
             ]
 
-        moments = [array for arrays in own.optimizer_state.values() for array in arrays.values()]
         return RecordedSteps(
             take,
-            [*own.params.values(), *moments],
+            own.arrays,
             self._batches,  # type: ignore[arg-type]
             rates,
             self._keys,

@@ -207,6 +207,11 @@ class TrainingState:
     best_params: Params | None = None
     status: str = "started"
 
+    def arrays(self) -> list[Array]:
+        """Return all that a step changes: parameters and what the optimiser remembers."""
+        moments = [array for arrays in self.optimizer_state.values() for array in arrays.values()]
+        return [*self.params.values(), *moments]
+
     @property
     def result(self) -> Params:
         """What the training is for: the best parameters, or without validation the last."""
