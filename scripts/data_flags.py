@@ -158,13 +158,7 @@ def prepare_data(arguments: argparse.Namespace, backend: Backend) -> PreparedDat
     arguments.stream = "yes" if isinstance(dataset.train, StreamedExamples) else "no"
     source = dataset.train.first(arguments.train_size)
     train, validation = source.hold_out(_val_size(arguments, len(source)), arguments.seed)
-    normalization = normalization_of(arguments, dataset, train)
-    parts = [
-        part.normalized(normalization).to_device(backend) if part else None
-        for part in (validation, dataset.test)
-    ]
-    moved = train.normalized(normalization).to_device(backend)
-    return PreparedData(dataset, normalization, moved, *parts)
+    return _on_device(arguments, dataset, (train, validation, dataset.test), backend)
 
 
 def _shared_data(arguments: argparse.Namespace, backend: Backend) -> PreparedData:
@@ -189,15 +183,24 @@ def _shared_data(arguments: argparse.Namespace, backend: Backend) -> PreparedDat
             "the test data": dataset.test and _fingerprint(dataset.test),
         }
     )
-    normalization = normalization_of(arguments, dataset, train, ranks)
-    moved = [
-        part.normalized(normalization).to_device(backend) if part else None
-        for part in (validation, test)
-    ]
-    own = train.normalized(normalization).to_device(backend)
     # Nobody needs all rows any more.
     kept = replace(dataset, train=dataset.train.first(0), test=None)
-    return PreparedData(kept, normalization, own, *moved)
+    return _on_device(arguments, kept, (train, validation, test), backend)
+
+
+def _on_device(
+    arguments: argparse.Namespace,
+    dataset: Dataset,
+    parts: tuple[Source, Source | None, Source | None],
+    backend: Backend,
+) -> PreparedData:
+    """Scale training, validation and test examples by the first of them, and move them."""
+    normalization = normalization_of(arguments, dataset, parts[0], backend.ranks)
+    train, validation, test = (
+        part.normalized(normalization).to_device(backend) if part else None for part in parts
+    )
+    assert train is not None  # a split leaves some to train on
+    return PreparedData(dataset, normalization, train, validation, test)
 
 
 def _fingerprint(examples: Unshared) -> str:

@@ -102,7 +102,8 @@ def verified(
         session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
         theirs = np.asarray(session.run(None, {"features": x})[0])
     else:
-        theirs = predicted(*load_safetensors(out)[:2], x, load_safetensors(out).normalization)
+        loaded = load_safetensors(out)
+        theirs = predicted(loaded.mlp, loaded.params, x, loaded.normalization)
     exact = predicted(mlp, params, x.astype("float64"), scaling)
     size = max(1.0, float(np.abs(exact).max()))
     rounding, off = (float(np.abs(found - exact).max()) / size for found in (ours, theirs))

@@ -13,6 +13,7 @@ from typing import Any, Self, TextIO
 
 from xpmlp.diagnostics import LayerDiagnostics
 from xpmlp.errors import CheckpointError, DataError, UsageError
+from xpmlp.files import write_whole
 from xpmlp.history import COLUMNS, LogRow
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
@@ -87,7 +88,7 @@ class RunFolder:
         """Put metrics.csv in place with the rows that there are, and open it for more."""
         lines = [_joined(self._columns), *(self._line(row) for row in rows)]
         path = self.path / METRICS
-        _write_whole(path, "".join(lines))
+        write_whole(path, "".join(lines).encode())
         return path.open("a", encoding="utf-8")
 
     def _cut_diagnostics(self, rows: Sequence[LogRow]) -> None:
@@ -96,11 +97,11 @@ class RunFolder:
             last = rows[-1].step if rows else 0
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines[1:] if int(line.split(",")[0]) <= last]
-            _write_whole(path, "".join([*lines[:1], *kept]))
+            write_whole(path, "".join([*lines[:1], *kept]).encode())
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         with _writing(self.path / name):
-            _write_whole(self.path / name, json.dumps(content, indent=2) + "\n")
+            write_whole(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
 
 
 class NoRunFolder(RunFolder):
@@ -168,13 +169,6 @@ def _parse_row(row: dict[str, str], place: str) -> LogRow:
 
 def _joined(values: Iterable[object]) -> str:
     return ",".join("" if value is None else str(value) for value in values) + "\n"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write to a file beside it and rename: a reader never sees half of one."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 @contextmanager

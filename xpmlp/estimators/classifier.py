@@ -8,13 +8,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import column_or_1d
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import given, kind_of, on_host, received
+from xpmlp.backends.exchange import given, on_host, received
 from xpmlp.data.examples import Examples
-from xpmlp.estimators.inputs import features_and_targets
+from xpmlp.estimators.inputs import validation_of
 from xpmlp.estimators.labels import Labels, labels_of
 from xpmlp.estimators.parameters import hidden_units
 from xpmlp.estimators.training import BaseMLP
@@ -155,12 +154,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         with backend.computing():
             return xp.concat([1.0 - probabilities, probabilities], axis=-1)
 
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = features_and_targets(self, X, y, reset=reset)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True) if kind_of(y).gpu is None else y[:, 0]
-        return X, y
-
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
         if not reset and not self.warm_start:
             return  # `partial_fit`: what does not fit is found when y is translated
@@ -208,12 +201,3 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return int(backend.to_host(xp.count_nonzero(right))) / len(examples)
         weighted = xp.astype(right, outputs.dtype) * examples.weights
         return float(backend.to_host(xp.sum(weighted) / xp.sum(examples.weights)))
-
-
-def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, Any, Any] | None:
-    """Return what is watched, None for nothing."""
-    if X_val is None and y_val is None and sample_weight_val is None:
-        return None
-    if X_val is None or y_val is None:
-        raise ValueError("X_val and y_val (and its weights) belong together: give both or none")
-    return X_val, y_val, sample_weight_val

@@ -12,10 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import received
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.draws import orders
+from xpmlp.estimators.inputs import real_arrays
 from xpmlp.estimators.stopping import Adaptive, InverseScaling
 from xpmlp.loop import fit
 from xpmlp.mlp import MLP
@@ -117,8 +117,8 @@ class Training:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
-            best = self._received(e._best_params) if stopping else None
-            self.result = state.params if best is None else best
+            best = e._best_params if stopping else None
+            self.result = state.params if best is None else real_arrays(best, backend)
             e._optimizer_state = state.optimizer_state  # for `partial_fit` to go on with
             e._adaptive = schedule if isinstance(schedule, Adaptive) else None
 
@@ -178,22 +178,7 @@ class Training:
         kept = self._estimator._optimizer_state
         if not self._incremental or kept is None or not kept.keys() >= new.keys():
             return new
-        return {moment: self._received(kept[moment]) or {} for moment in new}
-
-    def _received(self, arrays: Params | None) -> Params | None:
-        """Return arrays of a call before as this backend's, to be changed in place."""
-        if arrays is None:
-            return None
-        found = {}
-        for name, array in arrays.items():
-            mine = received(array, self._backend)
-            if isinstance(mine, np.ndarray) and not mine.flags.writeable:
-                mine = mine.copy()
-            floating = self._backend.xp.isdtype(mine.dtype, "real floating")
-            if floating and mine.dtype != self._backend.dtype:
-                mine = self._backend.xp.astype(mine, self._backend.dtype)
-            found[name] = mine
-        return found
+        return {name: real_arrays(kept[name], self._backend, writable=True) for name in new}
 
     def _schedule(self, examples: int) -> Schedule:
         e = self._estimator

@@ -14,15 +14,11 @@ from xpmlp.backends.exchange import Kind
 from xpmlp.estimators.labels import Labels
 from xpmlp.estimators.parameters import activation_names
 from xpmlp.estimators.stopping import Adaptive, Patience
+from xpmlp.estimators.training import OUT_ACTIVATIONS
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import OptimizerState
 
-_LOSSES = {
-    ("softmax", True): "cross_entropy",
-    ("logistic", True): "binary_cross_entropy",
-    ("identity", False): "squared_error",
-    ("exp", False): "poisson_deviance",
-}
+_LOSSES = {out_activation: loss for loss, out_activation in OUT_ACTIVATIONS.items()}
 _RECORD = [
     "n_iter_",
     "t_",
@@ -52,7 +48,7 @@ def imported(kind: type[Any], theirs: Any) -> Any:
     settings = {k: v for k, v in theirs.get_params().items() if k in known}
     ours = kind(**settings)
     classes = getattr(theirs, "classes_", None)
-    loss = _LOSSES[theirs.out_activation_, classes is not None]
+    loss = _LOSSES[theirs.out_activation_]
     if classes is not None:
         ours.classes_ = classes
         several = loss == "binary_cross_entropy" and theirs.n_outputs_ > 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils.validation import validate_data
+from sklearn.base import is_regressor
+from sklearn.utils.validation import column_or_1d, validate_data
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.exchange import Kind, kind_of, on_host, received
 from xpmlp.errors import UsageError
@@ -29,12 +31,10 @@ def backend_for(estimator: Any, kind: Kind, dtype: Any) -> Backend:
         raise ValueError(str(error)) from error
 
 
-def features_and_targets(
-    estimator: Any, X: Any, y: Any, *, reset: bool, **checks: Any
-) -> tuple[Any, Any]:
+def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
     """Return X and y checked; on the host as numpy's, on a GPU as they are.
 
-    y follows X to where it lies.
+    y follows X to where it lies; a single column is taken as a row, with a warning.
     """
     if kind_of(X).gpu is None:
         X, y = validate_data(
@@ -43,14 +43,15 @@ def features_and_targets(
             on_host(y),
             dtype=(np.float64, np.float32),
             multi_output=True,
+            y_numeric=is_regressor(estimator),
             reset=reset,
-            **checks,
         )
-        return X, y
+        column = y.ndim == 2 and y.shape[1] == 1
+        return X, column_or_1d(y, warn=True) if column else y
     _check_on_device(estimator, X, reset)
     if len(y) != len(X):
         raise ValueError(f"X has {len(X)} samples and y has {len(y)}: they must be as many")
-    return X, y
+    return X, y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def features(estimator: Any, X: Any, method: str) -> Any:
@@ -63,20 +64,28 @@ def features(estimator: Any, X: Any, method: str) -> Any:
     return X
 
 
+def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, Any, Any] | None:
+    """Return what is watched, None for nothing."""
+    if X_val is None and y_val is None and sample_weight_val is None:
+        return None
+    if X_val is None or y_val is None:
+        raise ValueError("X_val and y_val (and its weights) belong together: give both or none")
+    return X_val, y_val, sample_weight_val
+
+
 def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | None:
     """Return sample weights (N,) on a backend, or None for none."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, Real):
         sample_weight = np.full(examples, float(sample_weight))
-    weights = received(sample_weight, backend)
+    weights = real_array(sample_weight, backend)
     if tuple(weights.shape) != (examples,):
         raise ValueError(
             f"sample_weight has the shape {tuple(weights.shape)}: give one number for each of the "
             f"{examples} samples"
         )
     xp = backend.xp
-    weights = xp.astype(weights, backend.dtype)
     with backend.computing():
         if not bool(backend.to_host(xp.all(xp.isfinite(weights) & (weights >= 0)))):
             raise ValueError("sample_weight has values that are negative, NaN or infinite")
@@ -85,13 +94,34 @@ def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | N
     return weights
 
 
+def real_array(array: Any, backend: Backend) -> Array:
+    """Return numbers as a backend's array of its dtype; without a copy where they are that."""
+    found = received(array, backend)
+    return found if found.dtype == backend.dtype else backend.xp.astype(found, backend.dtype)
+
+
+def real_arrays(arrays: Mapping[str, Any], backend: Backend, *, writable: bool = False) -> Params:
+    """Return the same of several by name, if need be such as may be changed in place."""
+    found = {name: real_array(array, backend) for name, array in arrays.items()}
+    if writable:
+        for name, array in found.items():
+            if isinstance(array, np.ndarray) and not array.flags.writeable:
+                found[name] = array.copy()
+    return found
+
+
 def as_matrix(array: Any, backend: Backend) -> Array:
     """Return numbers (N,) or (N, K) as a backend's array (N, K) of its dtype."""
-    found = received(array, backend)
-    xp = backend.xp
-    if found.ndim == 1:
-        found = xp.reshape(found, (-1, 1))
-    return found if found.dtype == backend.dtype else xp.astype(found, backend.dtype)
+    found = real_array(array, backend)
+    return backend.xp.reshape(found, (-1, 1)) if found.ndim == 1 else found
+
+
+def checked_real_array(array: Any, backend: Backend, name: str) -> Array:
+    """Return features or targets; those that came from a GPU have not been looked at before."""
+    found = real_array(array, backend)
+    if kind_of(array).gpu is not None:
+        check_finite(found, backend, name)
+    return found
 
 
 def _check_on_device(estimator: Any, X: Any, reset: bool) -> None:

@@ -7,14 +7,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import column_or_1d
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import given, kind_of, on_host
+from xpmlp.backends.exchange import given, on_host
 from xpmlp.data.examples import Examples
-from xpmlp.estimators.classifier import validation_of
-from xpmlp.estimators.inputs import as_matrix, features_and_targets
+from xpmlp.estimators.inputs import as_matrix, validation_of
 from xpmlp.estimators.parameters import hidden_units
 from xpmlp.estimators.training import BaseMLP
 from xpmlp.metrics import determination
@@ -101,12 +99,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        X, y = features_and_targets(self, X, y, reset=reset, y_numeric=True)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True) if kind_of(y).gpu is None else y[:, 0]
-        return X, y
 
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
         columns = 1 if y.ndim == 1 else int(y.shape[1])

@@ -14,20 +14,31 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import Kind, given, kind_of, on_host, received
+from xpmlp.backends.exchange import Kind, given, kind_of, on_host
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.course import Training, outputs_of
 from xpmlp.estimators.draws import held_out, initial_weights
 from xpmlp.estimators.inputs import (
     backend_for,
     check_finite,
+    checked_real_array,
     features,
+    features_and_targets,
+    real_arrays,
     weights_of,
 )
 from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
 from xpmlp.estimators.stopping import Adaptive, Patience
 from xpmlp.mlp import MLP
 from xpmlp.optimizers import OptimizerState
+
+# From our losses to scikit-learn's names of what the outputs are taken through.
+OUT_ACTIVATIONS = {
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "logistic",
+    "squared_error": "identity",
+    "poisson_deviance": "exp",
+}
 
 
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
@@ -64,10 +75,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     threads: int | None
 
     # What the kinds of estimators do differently.
-
-    @abstractmethod
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        """Return features and targets checked."""
 
     @abstractmethod
     def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
@@ -118,7 +125,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         kind = kind_of(X)
-        X, y = self._checked(X, y, reset)
+        X, y = features_and_targets(self, X, y, reset=reset)
         backend = backend_for(self, kind, X.dtype if reset else self._dtype)
         self._prepare(y, backend, reset, classes)
         train = self._examples(X, y, sample_weight, backend)
@@ -130,11 +137,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
             params = {name: backend.to_device(array) for name, array in drawn.items()}
         else:
-            params = self._params(backend, writable=True)
+            params = real_arrays(self._named(), backend, writable=True)
             self._check_network(params, sizes)
         watched = None
         if validation is not None:
-            X, y = self._checked(validation[0], validation[1], reset=False)
+            X, y = features_and_targets(self, validation[0], validation[1], reset=False)
             watched = self._examples(X, y, validation[2], backend)
         elif self.early_stopping:
             train, watched = self._hold_out(train, rng, backend)
@@ -150,11 +157,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, backend: Backend) -> Examples:
         """Return checked arrays as examples on the backend."""
-        x = received(X, backend)
-        if x.dtype != backend.dtype:
-            x = backend.xp.astype(x, backend.dtype)
-        if kind_of(X).gpu is not None:
-            check_finite(x, backend, "X")
+        x = checked_real_array(X, backend, "X")
         targets = self._targets(y, backend)
         if not backend.xp.isdtype(targets.dtype, "integral") and kind_of(y).gpu is not None:
             check_finite(targets, backend, "y")
@@ -198,12 +201,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         )
         self.mlp_ = mlp
         self.n_layers_, self.n_outputs_ = len(mlp.sizes), mlp.sizes[-1]
-        self.out_activation_ = {
-            "cross_entropy": "softmax",
-            "binary_cross_entropy": "logistic",
-            "squared_error": "identity",
-            "poisson_deviance": "exp",
-        }[mlp.loss]
+        self.out_activation_ = OUT_ACTIVATIONS[mlp.loss]
 
     def _named(self) -> dict[str, Any]:
         """Return `coefs_` and `intercepts_`, in whatever kind they are, under our names."""
@@ -211,18 +209,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         for layer, pair in enumerate(zip(self.coefs_, self.intercepts_, strict=True), start=1):
             named[f"layer{layer}.weight"], named[f"layer{layer}.bias"] = pair
         return named
-
-    def _params(self, backend: Backend, *, writable: bool = False) -> Params:
-        """Return the weights as a network's parameters on a backend."""
-        params = {}
-        for name, array in self._named().items():
-            found = received(array, backend)
-            if isinstance(found, np.ndarray) and writable and not found.flags.writeable:
-                found = found.copy()
-            if found.dtype != backend.dtype:
-                found = backend.xp.astype(found, backend.dtype)
-            params[name] = found
-        return params
 
     def _check_network(self, params: Params, sizes: tuple[int, ...]) -> None:
         shapes = [tuple(params[f"layer{k}.weight"].shape) for k in range(1, len(self.coefs_) + 1)]
@@ -241,12 +227,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         kind = kind_of(X)
         X = features(self, X, method)
         backend = backend_for(self, kind, self._dtype)
-        x = received(X, backend)
-        if x.dtype != backend.dtype:
-            x = backend.xp.astype(x, backend.dtype)
-        if kind.gpu is not None:
-            check_finite(x, backend, "X")
-        return outputs_of(self.mlp_, self._params(backend), x, backend), backend, kind
+        x = checked_real_array(X, backend, "X")
+        params = real_arrays(self._named(), backend)
+        return outputs_of(self.mlp_, params, x, backend), backend, kind
 
     @property
     def params_(self) -> Params:
