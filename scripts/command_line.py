@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xpmlp.backends import Backend, leave_before_start, select_backend
-from xpmlp.backends.ranks import Current
+from xpmlp.backends import Backend, select_backend
+from xpmlp.backends.ranks.start import Current, leave_before_start
 from xpmlp.errors import UsageError, XpmlpError
 
 INTERRUPTED = 130

@@ -37,7 +37,7 @@ from peers.server import save_problem
 from timing import spread, time_in_turns
 
 import xpmlp
-from xpmlp.backends.cores import usable_cores
+from xpmlp.backends.cpu.cores import usable_cores
 from xpmlp.data import Examples
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.plots import require_matplotlib, save_peers

@@ -26,7 +26,7 @@ from machine import measured_on
 
 import xpmlp
 from xpmlp.data import Source
-from xpmlp.optimizers import Optimizer
+from xpmlp.mathematics.optimizers import Optimizer
 
 
 def build_parser() -> argparse.ArgumentParser:

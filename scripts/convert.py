@@ -11,7 +11,7 @@ from command_line import new_parser, print_result, run
 from data_flags import add_source_flags, load_source
 
 from xpmlp.data import Examples, Unshared
-from xpmlp.data.hdf5 import write_hdf5
+from xpmlp.data.formats.hdf5 import write_hdf5
 from xpmlp.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from command_line import message, positive
 
 from xpmlp.backends import Backend
-from xpmlp.backends.ranks import ALONE, Ranks
+from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.data import (
     Dataset,
     Normalization,

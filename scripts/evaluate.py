@@ -21,11 +21,11 @@ from data_flags import add_source_flags, load_source
 from trained import add_trained_flags, checkpoint_path, normalization_of
 
 import xpmlp
-from xpmlp.checkpoint import Checkpoint, load_checkpoint
 from xpmlp.data import Dataset, Source
 from xpmlp.errors import DataError
+from xpmlp.inspection.predictions import Predictions, predict
 from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
-from xpmlp.predictions import Predictions, predict
+from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint
 
 
 def build_parser() -> argparse.ArgumentParser:

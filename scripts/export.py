@@ -13,11 +13,11 @@ from command_line import message, new_parser, print_result, run
 from trained import add_trained_flags, checkpoint_path, normalization_of
 
 import xpmlp
-from xpmlp.checkpoint import load_checkpoint
 from xpmlp.data import Examples, Normalization
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.randomness import random_stream
+from xpmlp.runs.checkpoint import load_checkpoint
 
 _SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
 # What two programs may differ by: this, or a few times our own rounding where that is more.

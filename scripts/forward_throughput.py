@@ -25,7 +25,7 @@ from machine import measured_on
 from timing import forward_seconds
 
 from xpmlp.plots import require_matplotlib, save_throughput
-from xpmlp.training import initial_params
+from xpmlp.training.steps import initial_params
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,12 +11,12 @@ from typing import Any
 from command_line import positive
 from hyperparameters import layer_sizes, names_of
 
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.errors import UsageError
-from xpmlp.initializers import INITIALIZERS
-from xpmlp.optimizers import OPTIMIZERS, Optimizer
-from xpmlp.stack_loop import ModelSetting
-from xpmlp.sweep import Candidate
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.runs.sweep import Candidate
+from xpmlp.training.stack_loop import ModelSetting
 
 # The grid's axes, by flag.
 _AXES = ("hidden", "activation", "init", "lr", "momentum", "l2", "l1")

@@ -22,11 +22,11 @@ from xpmlp import (
     StepDecay,
     Warmup,
 )
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.errors import UsageError
-from xpmlp.initializers import INITIALIZERS
-from xpmlp.optimizers import OPTIMIZERS, Optimizer
-from xpmlp.schedules import Schedule
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.mathematics.schedules import Schedule
 
 # Flag -> the optimisers that know it, and their name for it.
 _OPTIMIZER_FLAGS: dict[str, tuple[tuple[type[Optimizer], ...], str]] = {

@@ -12,9 +12,9 @@ from typing import Any
 from command_line import new_parser, print_result, run
 
 from xpmlp.errors import DataError
-from xpmlp.history import LogRow, best_row
 from xpmlp.plots import save_curves, save_overlay
-from xpmlp.runs import CURVES, read_config, read_metrics
+from xpmlp.runs.folder import CURVES, read_config, read_metrics
+from xpmlp.training.history import LogRow, best_row
 
 # Runs that differ in nothing else are one configuration with several seeds.
 _NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy", "threads"}

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from command_line import message
 
-from xpmlp.history import LogRow
+from xpmlp.training.history import LogRow
 
 
 class Progress:

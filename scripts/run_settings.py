@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xpmlp.errors import UsageError
-from xpmlp.runs import CONFIG, read_config
+from xpmlp.runs.folder import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
 _FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}

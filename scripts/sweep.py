@@ -26,15 +26,15 @@ from machine import measured_on
 from sweep_results import best_outcome, report_of, write_results
 
 import xpmlp
-from xpmlp.checkpoint import load_checkpoint
 from xpmlp.data import Examples
 from xpmlp.data.batches import check_batch_size, steps_per_epoch
 from xpmlp.errors import DataError, DivergedError, UsageError
-from xpmlp.optimizers import OPTIMIZERS
+from xpmlp.mathematics.optimizers import OPTIMIZERS
 from xpmlp.plots import require_matplotlib
 from xpmlp.randomness import random_stream
-from xpmlp.runs import CONFIG, METRICS, read_config
-from xpmlp.sweep import Fold, Outcome, StackJob, model_bytes, run_stacks, stacks_of
+from xpmlp.runs.checkpoint import load_checkpoint
+from xpmlp.runs.folder import CONFIG, METRICS, read_config
+from xpmlp.runs.sweep import Fold, Outcome, StackJob, model_bytes, run_stacks, stacks_of
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ from typing import Any
 from command_line import save_json
 from grids import Point, shown
 
-from xpmlp.history import LogRow
 from xpmlp.plots import save_heat_map, save_overlay
-from xpmlp.sweep import Outcome
+from xpmlp.runs.sweep import Outcome
+from xpmlp.training.history import LogRow
 
 
 def best_outcome(outcomes: list[Outcome]) -> Outcome | None:

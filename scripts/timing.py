@@ -18,8 +18,8 @@ from xpmlp.backends import Backend
 from xpmlp.data import Batch, Batches
 from xpmlp.data.source import Source
 from xpmlp.errors import CheckFailedError
-from xpmlp.recording import RecordedSteps, can_be_recorded
-from xpmlp.training import Sums, TrainingState, train_step
+from xpmlp.training.recording import RecordedSteps, can_be_recorded
+from xpmlp.training.steps import Sums, TrainingState, train_step
 
 # A block begins with untimed steps: the threads of whoever worked before it go on spinning
 # for some hundredths of a second, and its own have to wake up.

@@ -35,8 +35,8 @@ from run_settings import default_folder, named_flags, resumed, settings_of
 from stop_signals import StopSignals
 
 import xpmlp
-from xpmlp.backends import Backend, start_ranks
-from xpmlp.checkpoint import load_checkpoint, save_checkpoint
+from xpmlp.backends import Backend
+from xpmlp.backends.ranks.start import start_ranks
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import (
     CheckFailedError,
@@ -45,9 +45,9 @@ from xpmlp.errors import (
     UsageError,
     XpmlpError,
 )
-from xpmlp.history import best_row
 from xpmlp.plots import require_matplotlib, save_curves
-from xpmlp.runs import (
+from xpmlp.runs.checkpoint import load_checkpoint, save_checkpoint
+from xpmlp.runs.folder import (
     BEST,
     CHECKPOINT,
     CURVES,
@@ -56,7 +56,8 @@ from xpmlp.runs import (
     host_versions,
     refuse_existing,
 )
-from xpmlp.training import TrainingState
+from xpmlp.training.history import best_row
+from xpmlp.training.steps import TrainingState
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from xpmlp.checkpoint import Checkpoint
 from xpmlp.data import Normalization
-from xpmlp.runs import BEST, CHECKPOINT
+from xpmlp.runs.checkpoint import Checkpoint
+from xpmlp.runs.folder import BEST, CHECKPOINT
 
 
 def add_trained_flags(parser: argparse.ArgumentParser) -> None:

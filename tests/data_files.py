@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from xpmlp.data import Dataset, Examples
-from xpmlp.data.idx_folder import FILES
+from xpmlp.data.formats.idx_folder import FILES
 
 _CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D}
 _CODES["float64"] = 0x0E

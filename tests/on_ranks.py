@@ -130,7 +130,7 @@ def stopped_once(backend: Backend) -> dict[str, np.ndarray]:
 
 def staged(backend: Backend) -> dict[str, np.ndarray]:
     """Train on arrays that MPI cannot be given, as those on a GPU are: they go through the host."""
-    from xpmlp.backends.distributed import DistributedBackend
+    from xpmlp.backends.ranks.distributed import DistributedBackend
 
     with strict_rules():
         there = DistributedBackend(StrictBackend("float64"), backend.ranks)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
-from xpmlp.initializers import HostParams
+from xpmlp.mathematics.initializers import HostParams
 
 
 def to_device(backend: Backend, params: HostParams) -> Params:

@@ -178,6 +178,6 @@ def test_broken_cupy_names_the_missing_module(monkeypatch: pytest.MonkeyPatch) -
     def fail(_: str) -> ModuleType:
         raise ModuleNotFoundError("No module named 'fastrlock'", name="fastrlock")
 
-    monkeypatch.setattr("xpmlp.backends.cupy_backend.importlib.import_module", fail)
+    monkeypatch.setattr("xpmlp.backends.cuda.cupy_backend.importlib.import_module", fail)
     with pytest.raises(DeviceError, match="lacks the module fastrlock: reinstall"):
         select_backend("gpu")

@@ -13,12 +13,12 @@ import pytest
 
 from xpmlp import MLP, Adam, Examples, Momentum, fit, initial_state, select_backend
 from xpmlp.backends import Backend
-from xpmlp.checkpoint import FORMAT, load_checkpoint, parse_checkpoint, save_checkpoint
 from xpmlp.errors import CheckpointError
-from xpmlp.history import LogRow, history_arrays, rows_of_arrays
-from xpmlp.optimizers import OPTIMIZERS, Optimizer
-from xpmlp.schedules import StepDecay
-from xpmlp.training import TrainingState
+from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.mathematics.schedules import StepDecay
+from xpmlp.runs.checkpoint import FORMAT, load_checkpoint, parse_checkpoint, save_checkpoint
+from xpmlp.training.history import LogRow, history_arrays, rows_of_arrays
+from xpmlp.training.steps import TrainingState
 
 MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))
 

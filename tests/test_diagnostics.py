@@ -6,9 +6,9 @@ from stacks import stack_of, to_device
 
 from xpmlp import MLP, SGD, Examples, Momentum, Penalty, diagnose, initial_state, summarize
 from xpmlp.backends import Backend
-from xpmlp.diagnostics import LayerDiagnostics
-from xpmlp.initializers import HostParams
-from xpmlp.training import TrainingState, loss_and_gradients
+from xpmlp.inspection.diagnostics import LayerDiagnostics
+from xpmlp.mathematics.initializers import HostParams
+from xpmlp.training.steps import TrainingState, loss_and_gradients
 
 
 def test_saturated_and_dead_units_by_hand(backend: Backend) -> None:

@@ -21,15 +21,15 @@ from data_files import write_h5
 from scripts_at_work import command, environment, run_script
 
 from xpmlp import fit_normalization, select_backend
-from xpmlp.backends.nccl import nccl_of
-from xpmlp.backends.ranks import Ranks
-from xpmlp.checkpoint import load_checkpoint
+from xpmlp.backends.alone import Ranks
+from xpmlp.backends.ranks.nccl import nccl_of
 from xpmlp.data import Examples, load_data, shared_out
 from xpmlp.data.batches import ShuffledBatches
 from xpmlp.data.shared import SharedBatches
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.errors import DeviceError, UsageError
+from xpmlp.runs.checkpoint import load_checkpoint
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
@@ -298,7 +298,7 @@ def test_full_disk_on_the_rank_that_writes_ends_all(tmp_path: Path) -> None:
 
 def test_strangers_at_the_keepers_door_are_turned_away() -> None:
     keeper = subprocess.Popen(
-        [sys.executable, "-I", str(REPOSITORY / "xpmlp" / "backends" / "lifeline.py")],
+        [sys.executable, "-I", str(REPOSITORY / "xpmlp" / "backends" / "ranks" / "lifeline.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -561,5 +561,5 @@ def test_without_nccl_sums_go_through_the_host(monkeypatch: pytest.MonkeyPatch) 
             )
         raise ImportError("libnccl.so.2")
 
-    monkeypatch.setattr("xpmlp.backends.nccl.importlib.import_module", missing)
+    monkeypatch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", missing)
     assert nccl_of(Four(0, 4), select_backend("cpu")) is None  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from conftest import MakeBackend
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
-from xpmlp.dropout import dropout_mask
+from xpmlp.mathematics.dropout import dropout_mask
 
 
 def key(backend: Backend, *values: int) -> Array:

@@ -12,9 +12,9 @@ from stacks import to_device
 
 from xpmlp import MLP, Examples, evaluate
 from xpmlp.backends import Backend
-from xpmlp.ensemble import ensemble_probabilities, evaluate_ensemble
 from xpmlp.errors import UsageError
-from xpmlp.stacking import mlp_of, model_of, stacked
+from xpmlp.inspection.ensemble import ensemble_probabilities, evaluate_ensemble
+from xpmlp.training.stacking import mlp_of, model_of, stacked
 
 MLP_ = MLP((6, 8, 4), "tanh")
 

@@ -11,7 +11,7 @@ from data_files import small_set, write_h5
 from scripts_at_work import run_script
 
 from xpmlp.data import load_data
-from xpmlp.predictions import Predictions
+from xpmlp.inspection.predictions import Predictions
 
 PNG = b"\x89PNG"
 

@@ -8,77 +8,52 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-# Floor of each module, or of a whole package; a module imports only from floors below its
-# own, and inside its own package.
-FLOORS = {
-    "errors": 0,
-    "arrays": 0,
-    "parts": 0,
-    "files": 0,
-    "backends": 1,
-    "randomness": 1,
-    "activations": 1,
-    "losses": 1,
-    "initializers": 1,
-    "metrics": 1,
-    "penalties": 2,
-    "schedules": 1,
-    "dropout": 1,
-    "products": 1,
-    "history": 1,
-    "mlp": 2,
-    "optimizers": 2,
-    "stacking": 3,
-    "recording": 3,
-    "data": 2,
-    "training": 3,
-    "loop": 4,
-    "stack_loop": 4,
-    "ensemble": 4,
-    "checkpoint": 4,
-    "gradcheck": 4,
-    "diagnostics": 4,
-    "predictions": 4,
-    "summary": 4,
-    "runs": 5,
-    "sweep": 5,
-    "interchange": 5,
-    "estimators": 5,
-    "plots": 5,
-}
+# Rooms from the ground up: a file imports from rooms on floors below its own room's, and inside
+# its room only from files that stand before it in the room's list.
+FLOORS: list[dict[str, str]] = [
+    {"errors": "", "arrays": "", "parts": "", "files": ""},
+    {
+        "randomness": "",
+        "mathematics": "activations losses initializers dropout metrics schedules products "
+        "penalties optimizers mlp",
+        "backends": "alone base layout cpu.cores cpu.blas cpu.numpy_backend cuda.cublas "
+        "cuda.fusion cuda.graph cuda.cupy_backend ranks.lifeline ranks.mpi ranks.nccl "
+        "ranks.distributed ranks.start exchange select",
+    },
+    {
+        "data": "checks normalization examples batches shared streaming stored source dataset "
+        "formats.idx formats.idx_folder formats.digits formats.published formats.npz "
+        "formats.hdf5 load",
+    },
+    {"training": "history steps recording stacking loop stack_loop"},
+    {
+        "inspection": "gradcheck diagnostics predictions ensemble summary",
+        "interchange": "layers onnx_file safetensors_file",
+        "plots": "figures heat_map ensemble layers images curves speed",
+    },
+    {
+        "estimators": "stopping draws parameters inputs labels epochs base imported classifier "
+        "regressor",
+        "runs": "folder checkpoint sweep",
+    },
+]
+HEIGHTS = {name: height for height, rooms in enumerate(FLOORS) for name in rooms}
+FILES = {name: files.split() for rooms in FLOORS for name, files in rooms.items()}
 
 # Everything else receives a namespace and knows no library.
-NUMPY_ALLOWED = {"backends", "data", "randomness", "initializers"}
-NUMPY_ALLOWED |= {
-    "recording",
-    "gradcheck",
-    "history",
-    "checkpoint",
-    "predictions",
-    "plots",
-    "estimators",
-    "interchange",
-}
+NUMPY_ALLOWED = {"backends", "data", "randomness", "training", "inspection", "runs"}
+NUMPY_ALLOWED |= {"plots", "estimators", "interchange", "mathematics.initializers"}
 # Formulas and steps: only functions of the namespace that they are handed.
-MATHEMATICS = ["activations", "losses", "metrics", "penalties", "dropout", "products"]
-MATHEMATICS += [
-    "mlp",
-    "optimizers",
-    "training",
-    "diagnostics",
-    "loop",
-    "stacking",
-    "stack_loop",
-    "ensemble",
-]
+STANDARD_ONLY = ["mathematics", "training", "inspection.diagnostics", "inspection.ensemble"]
 ARRAY_METHODS = {"sum", "mean", "max", "min", "dot", "reshape", "astype", "T", "take", "argmax"}
 
 MODULES = sorted((REPOSITORY / "xpmlp").rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    """Return the top-level name under xpmlp that a file belongs to."""
-    return path.relative_to(REPOSITORY / "xpmlp").parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    """Return the dotted name of a module below xpmlp; a package has that of its folder."""
+    parts = path.relative_to(REPOSITORY / "xpmlp").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path) -> set[str]:
@@ -93,36 +68,47 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+PARAMETERS = pytest.mark.parametrize("path", MODULES, ids=name_of)
+
+
+@PARAMETERS
 def test_imports_go_down(path: Path) -> None:
-    here = room(path)
-    if here == "__init__":
+    here, _, file = name_of(path).partition(".")
+    if not here:
         return  # the front door shows every floor
     for name in imports(path):
         if not name.startswith("xpmlp."):
             assert name != "xpmlp", f"{path} imports the whole package"
             continue
-        there = name.split(".")[1]
-        allowed = here == there or FLOORS[there] < FLOORS[here]
-        assert allowed, f"{here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+        there, _, other = name.removeprefix("xpmlp.").partition(".")
+        if here != there:
+            assert HEIGHTS[there] < HEIGHTS[here], f"{here} imports {there}, no floor below it"
+        elif path.name != "__init__.py":  # a room's own door shows all of the room
+            order = FILES[here]
+            assert other in order, f"{path} imports its own room's door"
+            assert order.index(other) < order.index(file), f"{file} imports {other} above it"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+@PARAMETERS
 def test_libraries_stay_in_their_rooms(path: Path) -> None:
     libraries = {name.split(".")[0] for name in imports(path)}
-    if room(path) not in NUMPY_ALLOWED:
+    name = name_of(path)
+    room = name.partition(".")[0]
+    if not NUMPY_ALLOWED & {name, room}:
         assert "numpy" not in libraries
-    if room(path) != "backends":
+    if room != "backends":
         assert not libraries & {"cupy", "array_api_compat"}
-    if room(path) != "plots":
+    if room != "plots":
         assert "matplotlib" not in libraries
-    if room(path) != "estimators":
+    if room != "estimators":
         assert "sklearn" not in libraries
 
 
-@pytest.mark.parametrize("name", MATHEMATICS)
-def test_mathematics_calls_functions_of_the_namespace(name: str) -> None:
-    path = REPOSITORY / "xpmlp" / f"{name}.py"
+@PARAMETERS
+def test_mathematics_calls_functions_of_the_namespace(path: Path) -> None:
+    name = name_of(path)
+    if not any(name == part or name.startswith(f"{part}.") for part in STANDARD_ONLY):
+        return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         place = f"{path.name}:{getattr(node, 'lineno', '?')}"
         if isinstance(node, ast.BinOp | ast.AugAssign):
@@ -135,5 +121,26 @@ def test_mathematics_calls_functions_of_the_namespace(name: str) -> None:
             assert node.arg != "out", f"{place} uses out="
 
 
-def test_every_module_has_a_floor() -> None:
-    assert {room(path) for path in MODULES} == FLOORS.keys() | {"__init__"}
+def test_every_file_has_a_place() -> None:
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        room, _, file = name_of(path).partition(".")
+        files = found.setdefault(room, set())
+        if path.name != "__init__.py" and file:
+            files.add(file)
+    del found[""]
+    assert found == {room: set(files) for room, files in FILES.items()}
+
+
+def test_no_file_is_long() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name_of(path) for path, length in lengths.items() if length > 300} == set()
+
+
+def test_the_mathematics_is_an_evening() -> None:
+    wing = [path for path in MODULES if name_of(path).startswith("mathematics")]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in wing) < 1300
+    for path in wing:
+        allowed = ("xpmlp.arrays", "xpmlp.errors", "xpmlp.mathematics.")
+        own = [name for name in imports(path) if name.startswith("xpmlp")]
+        assert all(name.startswith(allowed) for name in own), f"{path.name} imports another room"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import MakeBackend
 
-from xpmlp.activations import ACTIVATIONS, sigmoid
 from xpmlp.backends import Backend
-from xpmlp.losses import softmax, softmax_cross_entropy
-from xpmlp.metrics import count_correct
+from xpmlp.mathematics.activations import ACTIVATIONS, sigmoid
+from xpmlp.mathematics.losses import softmax, softmax_cross_entropy
+from xpmlp.mathematics.metrics import count_correct
 
 
 def test_sigmoid_at_known_points(backend: Backend) -> None:

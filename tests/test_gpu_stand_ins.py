@@ -10,14 +10,14 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.backends import select_backend
-from xpmlp.backends.cublas import Cublas, product_of
-from xpmlp.backends.cuda_graph import RecordedGraph
-from xpmlp.backends.cupy_backend import CupyBackend, working_products
-from xpmlp.backends.fusion import Fusion
+from xpmlp.backends.cuda.cublas import Cublas, product_of
+from xpmlp.backends.cuda.cupy_backend import CupyBackend, working_products
+from xpmlp.backends.cuda.fusion import Fusion
+from xpmlp.backends.cuda.graph import RecordedGraph
 from xpmlp.errors import UsageError
-from xpmlp.products import Product, accumulate
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.products import Product, accumulate
 
 
 class DeviceArray(np.ndarray):
@@ -165,7 +165,7 @@ def cupy_of(log: list[Any]) -> Any:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library()
-    monkeypatch.setattr("xpmlp.backends.cublas._load", lambda: library)
+    monkeypatch.setattr("xpmlp.backends.cuda.cublas._load", lambda: library)
     return library
 
 

@@ -12,9 +12,9 @@ import pytest
 from stacks import stack_of
 
 from xpmlp import MLP, Examples, Penalty, check_gradients, select_backend
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.backends import Backend
 from xpmlp.errors import UsageError
+from xpmlp.mathematics.activations import ACTIVATIONS
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_script_passes_at_its_tolerance(script: Run) -> None:
 
 def test_script_fails_on_a_broken_derivative_and_names_the_layer(script: Run) -> None:
     broken = (
-        "from xpmlp.activations import ACTIVATIONS as known\n"
+        "from xpmlp.mathematics.activations import ACTIVATIONS as known\n"
         "known['sigmoid'] = known['sigmoid']._replace(derivative=lambda a, xp: 1.01 * a * (1 - a))"
     )
     flags = ("--hidden", "30,20,20", "--activation", "tanh,sigmoid,tanh", "--samples", "20")

@@ -9,15 +9,15 @@ import pytest
 from central_differences import central_differences
 from stacks import stack_of, to_device, to_host
 
-from xpmlp.activations import ACTIVATIONS
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend, select_backend
-from xpmlp.initializers import HostParams
-from xpmlp.losses import LOSSES
-from xpmlp.mlp import MLP
-from xpmlp.penalties import Penalty
-from xpmlp.products import multiplied
-from xpmlp.training import loss_and_gradients
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import HostParams
+from xpmlp.mathematics.losses import LOSSES
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.products import multiplied
+from xpmlp.training.steps import loss_and_gradients
 
 PENALTIES = {
     "no penalty": Penalty(),

@@ -8,8 +8,8 @@ import pytest
 from data_files import idx_bytes, in_memory, small_set, write_idx_folder
 
 from xpmlp.data import load_data
-from xpmlp.data.idx import read_idx
-from xpmlp.data.idx_folder import FILES
+from xpmlp.data.formats.idx import read_idx
+from xpmlp.data.formats.idx_folder import FILES
 from xpmlp.errors import DataError
 
 

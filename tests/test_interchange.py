@@ -18,13 +18,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 
 from xpmlp import MLP, MLPClassifier, MLPRegressor, select_backend
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.checkpoint import load_checkpoint
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
-from xpmlp.losses import LOSSES
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.losses import LOSSES
+from xpmlp.runs.checkpoint import load_checkpoint
 
 RNG = np.random.default_rng(0)
 PLAIN = Normalization()

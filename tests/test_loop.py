@@ -11,8 +11,8 @@ import pytest
 from xpmlp import MLP, SGD, Examples, Momentum, fit, initial_state, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError, UsageError
-from xpmlp.history import LogRow
-from xpmlp.training import Sums, TrainingState, train_step
+from xpmlp.training.history import LogRow
+from xpmlp.training.steps import Sums, TrainingState, train_step
 
 NETWORK = MLP((4, 6, 3), "tanh")
 
@@ -40,7 +40,7 @@ def start(backend: Backend, **settings: Any) -> tuple[TrainingState, Iterator[Lo
 def scripted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Validation losses to come, in order."""
     losses: list[float] = []
-    monkeypatch.setattr("xpmlp.loop.evaluate_unchecked", lambda *_: (losses.pop(0), 0.5))
+    monkeypatch.setattr("xpmlp.training.loop.evaluate_unchecked", lambda *_: (losses.pop(0), 0.5))
     return losses
 
 
@@ -137,8 +137,8 @@ def test_seconds_count_steps_and_not_what_is_done_between(
         spend(1.0)
         return train_step(*arguments, **settings)
 
-    monkeypatch.setattr("xpmlp.loop.perf_counter", lambda: now)
-    monkeypatch.setattr("xpmlp.loop.train_step", timed_step)
+    monkeypatch.setattr("xpmlp.training.loop.perf_counter", lambda: now)
+    monkeypatch.setattr("xpmlp.training.loop.train_step", timed_step)
     state, rows = start(backend, log_every=10, on_step=lambda _: spend(100.0))
     for _ in rows:
         spend(1000.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpmlp.backends import Backend
-from xpmlp.losses import (
+from xpmlp.mathematics.losses import (
     LOSSES,
     binary_cross_entropy,
     cross_entropy,

@@ -8,8 +8,8 @@ from conftest import MakeBackend
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.errors import UsageError
-from xpmlp.mlp import MLP
-from xpmlp.training import Sums, loss_and_gradients
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.steps import Sums, loss_and_gradients
 
 DEPTHS = [(5, 3), (5, 4, 3), (5, 4, 6, 3), (5, 4, 3, 4, 3)]
 

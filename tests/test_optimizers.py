@@ -9,7 +9,7 @@ import pytest
 
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
-from xpmlp.optimizers import (
+from xpmlp.mathematics.optimizers import (
     OPTIMIZERS,
     SGD,
     Adam,

@@ -10,8 +10,8 @@ import pytest
 
 from xpmlp import select_backend
 from xpmlp.backends import Backend
-from xpmlp.backends.blas import accumulating_product
-from xpmlp.products import Decayed, Product, accumulate, accumulate_plainly, multiplied
+from xpmlp.backends.cpu.blas import accumulating_product
+from xpmlp.mathematics.products import Decayed, Product, accumulate, accumulate_plainly, multiplied
 
 FACTORS = [(1.0, 1.0), (-0.1, 1.0), (1.0, 0.9), (2.0, 0.0), (-0.5, 0.25)]
 

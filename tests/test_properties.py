@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xpmlp import select_backend
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.losses import LOSSES, softmax
-from xpmlp.mlp import MLP
-from xpmlp.training import Sums, loss_and_gradients
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.losses import LOSSES, softmax
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.steps import Sums, loss_and_gradients
 
 BACKEND = select_backend("cpu", "float64")
 XP = BACKEND.xp

@@ -15,8 +15,8 @@ import pytest
 from data_files import idx_bytes, in_memory, write_idx_folder
 
 from xpmlp.data import fit_normalization, load_data
-from xpmlp.data.idx_folder import FILES
-from xpmlp.data.published import MNIST, PublishedSet
+from xpmlp.data.formats.idx_folder import FILES
+from xpmlp.data.formats.published import MNIST, PublishedSet
 from xpmlp.errors import DataError
 
 

@@ -30,8 +30,8 @@ from xpmlp import (
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError
-from xpmlp.products import multiplied
-from xpmlp.training import TrainingState
+from xpmlp.mathematics.products import multiplied
+from xpmlp.training.steps import TrainingState
 
 Steps = Callable[[], None]
 
@@ -67,7 +67,7 @@ class Recorder(StrictBackend):
 
 @pytest.fixture(autouse=True)
 def few_steps_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpmlp.recording._STEPS", 3)
+    monkeypatch.setattr("xpmlp.training.recording._STEPS", 3)
 
 
 def trained(backend: Backend, **settings: Any) -> tuple[TrainingState, list[float], Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scripts_at_work import rows_without_seconds, run_script, start_script
 
-from xpmlp.checkpoint import load_checkpoint
+from xpmlp.runs.checkpoint import load_checkpoint
 
 # Long enough to be killed many times: about 300 steps with a checkpoint every 4.
 COMMON = ("--hidden", "300,300", "--checkpoint-every", "4", "--log-every", "10", "--quiet")

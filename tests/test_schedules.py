@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from xpmlp.errors import UsageError
-from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
+from xpmlp.mathematics.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
 
 
 def test_halving_after_20_and_40_epochs_never_inside_one() -> None:

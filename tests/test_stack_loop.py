@@ -25,9 +25,9 @@ from xpmlp import (
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DataError, DivergedError, UsageError
-from xpmlp.optimizers import Optimizer
-from xpmlp.stack_loop import ModelSetting, StackModel, fit_stack
-from xpmlp.training import TrainingState
+from xpmlp.mathematics.optimizers import Optimizer
+from xpmlp.training.stack_loop import ModelSetting, StackModel, fit_stack
+from xpmlp.training.steps import TrainingState
 
 SIZES = (6, 9, 7, 4)
 

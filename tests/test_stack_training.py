@@ -12,10 +12,10 @@ from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.data import Examples
 from xpmlp.data.batches import DropoutKeys, ShuffledBatches
-from xpmlp.mlp import MLP
-from xpmlp.optimizers import OPTIMIZERS
-from xpmlp.penalties import Penalty
-from xpmlp.training import TrainingState, train_step
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import OPTIMIZERS
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.training.steps import TrainingState, train_step
 
 SEEDS = (3, 4, 5)
 RATES, L2, L1 = (0.5, 0.1, 0.02), (0.0, 0.01, 0.1), (0.01, 0.0, 0.001)

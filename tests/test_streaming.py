@@ -15,8 +15,8 @@ from xpmlp.data import load_data
 from xpmlp.data.batches import ShuffledBatches
 from xpmlp.data.streaming import StreamedBatches
 from xpmlp.errors import DataError
-from xpmlp.mlp import MLP
-from xpmlp.training import TrainingState, initial_state, train_step
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.steps import TrainingState, initial_state, train_step
 
 ROWS = 1003
 X, Y = small_set(ROWS)

@@ -12,9 +12,9 @@ import pytest
 from scripts_at_work import run_script
 
 from xpmlp import Examples
-from xpmlp.checkpoint import load_checkpoint
-from xpmlp.stack_loop import ModelSetting
-from xpmlp.sweep import Candidate, Fold, StackJob, model_bytes, run_stacks, stacks_of
+from xpmlp.runs.checkpoint import load_checkpoint
+from xpmlp.runs.sweep import Candidate, Fold, StackJob, model_bytes, run_stacks, stacks_of
+from xpmlp.training.stack_loop import ModelSetting
 
 SMALL = ("--data", "digits", "--hidden", "16", "12", "--epochs", "3", "--batch-size", "64")
 

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from xpmlp import MLP, SGD, Examples, Momentum, evaluate, initial_state, select_backend
 from xpmlp.backends import Backend
-from xpmlp.backends.cores import SingleThreadedBlas, usable_cores
+from xpmlp.backends.cpu.cores import SingleThreadedBlas, usable_cores
 from xpmlp.errors import UsageError
-from xpmlp.optimizers import Optimizer
-from xpmlp.training import TrainingState, train_step
+from xpmlp.mathematics.optimizers import Optimizer
+from xpmlp.training.steps import TrainingState, train_step
 
 
 def train(backend: Backend, optimizer: Optimizer, batch_rows: int = 2500) -> TrainingState:
@@ -32,8 +32,8 @@ def train(backend: Backend, optimizer: Optimizer, batch_rows: int = 2500) -> Tra
 
 @pytest.fixture
 def always_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpmlp.backends.numpy_backend._FLOP_FOR_THREADS", 0)
-    monkeypatch.setattr("xpmlp.backends.numpy_backend._THREAD_PIECE", 300)
+    monkeypatch.setattr("xpmlp.backends.cpu.numpy_backend._FLOP_FOR_THREADS", 0)
+    monkeypatch.setattr("xpmlp.backends.cpu.numpy_backend._THREAD_PIECE", 300)
 
 
 @pytest.mark.usefixtures("always_threads")
@@ -64,7 +64,7 @@ def test_evaluation_on_threads() -> None:
 
 
 def test_error_on_a_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpmlp.backends.numpy_backend._FLOP_FOR_THREADS", 0)
+    monkeypatch.setattr("xpmlp.backends.cpu.numpy_backend._FLOP_FOR_THREADS", 0)
     with threadpool_limits(None):
         backend = select_backend("cpu", threads=2)
 
@@ -161,7 +161,7 @@ def test_ranks_divide_the_cores_that_they_share(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("xpmlp.backends.select.shared_cores", lambda: 8)
     monkeypatch.setattr("xpmlp.backends.select.usable_cores", lambda: 8)
-    monkeypatch.setattr("xpmlp.backends.select.start_ranks", Some)
+    monkeypatch.setattr("xpmlp.backends.ranks.start.start_ranks", Some)
 
     def threads(given: int | None = None) -> int:
         backend = select_backend("cpu", threads=given, distributed="mpi")

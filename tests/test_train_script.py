@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from scripts_at_work import rows_without_seconds, run_script
 
-from xpmlp.runs import read_metrics
+from xpmlp.runs.folder import read_metrics
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

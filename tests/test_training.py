@@ -10,9 +10,9 @@ from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
 from xpmlp.backends import Backend
 from xpmlp.data import load_data
 from xpmlp.errors import DataError, DivergedError, UsageError
-from xpmlp.history import LogRow
-from xpmlp.mlp import MLP
-from xpmlp.training import TrainingState
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.history import LogRow
+from xpmlp.training.steps import TrainingState
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ from xpmlp.data import (
     fit_normalization,
     load_data,
 )
-from xpmlp.diagnostics import LayerDiagnostics, diagnose
-from xpmlp.ensemble import EnsembleScore, ensemble_probabilities, evaluate_ensemble
-from xpmlp.gradcheck import GradientRow, check_gradients
-from xpmlp.history import LogRow, history_arrays
-from xpmlp.loop import fit
-from xpmlp.mlp import MLP
-from xpmlp.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
-from xpmlp.penalties import Penalty
-from xpmlp.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
-from xpmlp.stack_loop import ModelSetting, StackModel, fit_stack
-from xpmlp.stacking import mlp_of, model_of, stacked
-from xpmlp.summary import summarize
-from xpmlp.training import TrainingState, evaluate, initial_state
+from xpmlp.inspection.diagnostics import LayerDiagnostics, diagnose
+from xpmlp.inspection.ensemble import EnsembleScore, ensemble_probabilities, evaluate_ensemble
+from xpmlp.inspection.gradcheck import GradientRow, check_gradients
+from xpmlp.inspection.summary import summarize
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.schedules import Constant, Cosine, Exponential, StepDecay, Warmup
+from xpmlp.training.history import LogRow, history_arrays
+from xpmlp.training.loop import fit
+from xpmlp.training.stack_loop import ModelSetting, StackModel, fit_stack
+from xpmlp.training.stacking import mlp_of, model_of, stacked
+from xpmlp.training.steps import TrainingState, evaluate, initial_state
 
 if TYPE_CHECKING:
     from xpmlp.estimators import MLPClassifier, MLPRegressor

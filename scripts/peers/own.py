@@ -10,7 +10,7 @@ from timing import training_steps
 from peers import HostParams, Peer, Problem
 from xpmlp import MLP, SGD, Examples, select_backend
 from xpmlp.data import batches_of
-from xpmlp.training import TrainingState, train_step
+from xpmlp.training.steps import TrainingState, train_step
 
 
 class Own(Peer):

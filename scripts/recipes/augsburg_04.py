@@ -9,8 +9,8 @@ import numpy as np
 
 from recipes.laboratory import Laboratory, Setting, Trained
 from xpmlp import LogRow
-from xpmlp.activations import sigmoid, sigmoid_derivative
-from xpmlp.losses import output_error, softmax, softmax_cross_entropy, softmax_jacobian
+from xpmlp.mathematics.activations import sigmoid, sigmoid_derivative
+from xpmlp.mathematics.losses import output_error, softmax, softmax_cross_entropy, softmax_jacobian
 from xpmlp.plots import save_overlay
 
 TITLE = "Backpropagation by hand: the full batch, and minibatches of 64"

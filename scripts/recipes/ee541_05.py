@@ -10,7 +10,7 @@ from typing import Any
 
 from recipes.laboratory import Laboratory, Setting, Trained
 from xpmlp.data import Examples, Unshared, load_data
-from xpmlp.data.hdf5 import write_hdf5
+from xpmlp.data.formats.hdf5 import write_hdf5
 from xpmlp.plots import save_accuracy_panels, save_curves
 
 TITLE = "tanh and ReLU at three learning rates, from HDF5"

@@ -15,8 +15,8 @@ from xpmlp import LogRow
 from xpmlp.backends import Backend
 from xpmlp.data import Dataset, Normalization, Source, Unshared
 from xpmlp.data.batches import steps_per_epoch
-from xpmlp.history import best_row
-from xpmlp.optimizers import Optimizer
+from xpmlp.mathematics.optimizers import Optimizer
+from xpmlp.training.history import best_row
 
 Value = TypeVar("Value")
 

@@ -10,7 +10,7 @@ import xpmlp
 from recipes.laboratory import Laboratory, Setting, Split, Trained
 from xpmlp.plots import save_overlay, save_throughput
 from xpmlp.randomness import random_stream
-from xpmlp.training import initial_params
+from xpmlp.training.steps import initial_params
 
 TITLE = "A shallow and a deep network: throughput, gradients, a study of settings"
 SHALLOW, DEEP, REVIEW = (150,), (150, 200, 150, 50), (100, 200, 50)

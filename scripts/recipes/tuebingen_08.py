@@ -8,7 +8,7 @@ import xpmlp
 from recipes.laboratory import Laboratory, Setting
 from xpmlp.plots import save_curves
 from xpmlp.randomness import random_stream
-from xpmlp.training import initial_params, loss_and_gradients
+from xpmlp.training.steps import initial_params, loss_and_gradients
 
 TITLE = "Backpropagation through one hidden layer"
 

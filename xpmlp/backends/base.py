@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from xpmlp.arrays import Array, Namespace
-from xpmlp.backends.ranks import ALONE, Ranks
+from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import UsageError
 
 DTYPES = ("float32", "float64")

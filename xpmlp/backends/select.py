@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from xpmlp.backends.base import Backend
-from xpmlp.backends.cores import shared_cores, usable_cores
-from xpmlp.backends.ranks import start_ranks
+from xpmlp.backends.cpu.cores import shared_cores, usable_cores
 from xpmlp.errors import UsageError
 
 
@@ -33,11 +32,11 @@ def select_backend(
         return _on_a_rank(device, dtype, threads, distributed, precision)
     _check_precision(device, dtype, precision)
     if device == "cpu":
-        from xpmlp.backends.numpy_backend import NumpyBackend
+        from xpmlp.backends.cpu.numpy_backend import NumpyBackend
 
         return NumpyBackend(dtype, threads)
     if match := re.fullmatch(r"gpu(?::(\d+))?", device):
-        from xpmlp.backends.cupy_backend import CupyBackend
+        from xpmlp.backends.cuda.cupy_backend import CupyBackend
 
         return CupyBackend(int(match[1] or 0), dtype, graph=graph, precision=precision)
     raise UsageError(
@@ -57,7 +56,8 @@ def _on_a_rank(
 ) -> Backend:
     if engine != "mpi":
         raise UsageError(f"distributed {engine!r} is not known: there is mpi")
-    from xpmlp.backends.distributed import DistributedBackend
+    from xpmlp.backends.ranks.distributed import DistributedBackend
+    from xpmlp.backends.ranks.start import start_ranks
 
     ranks = start_ranks()
     if device == "gpu":
@@ -70,6 +70,6 @@ def _on_a_rank(
 
 
 def _gpus() -> int:
-    from xpmlp.backends.cupy_backend import count_devices
+    from xpmlp.backends.cuda.cupy_backend import count_devices
 
     return count_devices()

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpmlp.data.dataset import Dataset, make_dataset
-from xpmlp.data.digits import load_digits
-from xpmlp.data.idx_folder import load_idx_folder, read_idx_pair
-from xpmlp.data.published import FASHION_MNIST, MNIST
+from xpmlp.data.formats.digits import load_digits
+from xpmlp.data.formats.idx_folder import load_idx_folder, read_idx_pair
+from xpmlp.data.formats.published import FASHION_MNIST, MNIST
 from xpmlp.errors import DataError, UsageError
 
 NAMED: dict[str, Callable[[], Dataset]] = {
@@ -58,7 +58,7 @@ def load_data(
             known = ", ".join(NAMED)
             raise DataError(f"{each}: neither a file or folder here, nor a name of these: {known}")
     if hdf5:
-        from xpmlp.data.hdf5 import load_hdf5
+        from xpmlp.data.formats.hdf5 import load_hdf5
 
         return load_hdf5(
             path,
@@ -70,7 +70,7 @@ def load_data(
             deferred=deferred,
         )
     if path.suffix.lower() == ".npz":
-        from xpmlp.data.npz import read_npz
+        from xpmlp.data.formats.npz import read_npz
 
         parts = read_npz(path, x_key, y_key)
         if test_path is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.ranks import ALONE, Ranks
+from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
 
 NORMALIZATIONS = ("none", "unit", "standard", "feature")

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.ranks import Ranks
+from xpmlp.backends.alone import Ranks
 from xpmlp.data.batches import Order, check_batch_size, epoch_order, steps_per_epoch
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.data.normalization import Normalization, Rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from xpmlp.backends import Backend
-from xpmlp.backends.ranks import Ranks
+from xpmlp.backends.alone import Ranks
 from xpmlp.data.batches import Batches, Order, ShuffledBatches, WholeBatches
 from xpmlp.data.examples import Examples
 from xpmlp.data.shared import SharedBatches, SharedExamples, shared

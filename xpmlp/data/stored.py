@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xpmlp.backends.ranks import Ranks
+from xpmlp.backends.alone import Ranks
 from xpmlp.data.checks import checked_features, checked_ids
 from xpmlp.data.examples import Examples, held_out_rows
 from xpmlp.data.shared import SharedExamples, share_of

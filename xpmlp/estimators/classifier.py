@@ -13,10 +13,10 @@ from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import given, on_host, received
 from xpmlp.data.examples import Examples
+from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.inputs import validation_of
 from xpmlp.estimators.labels import Labels, labels_of
 from xpmlp.estimators.parameters import hidden_units
-from xpmlp.estimators.training import BaseMLP
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import shuffle
 
-from xpmlp.initializers import INITIALIZERS, HostParams, draw_parameters
+from xpmlp.mathematics.initializers import INITIALIZERS, HostParams, draw_parameters
 
 
 def initial_weights(

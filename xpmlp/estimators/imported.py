@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind
+from xpmlp.estimators.base import OUT_ACTIVATIONS
 from xpmlp.estimators.labels import Labels
 from xpmlp.estimators.parameters import activation_names
 from xpmlp.estimators.stopping import Adaptive, Patience
-from xpmlp.estimators.training import OUT_ACTIVATIONS
-from xpmlp.mlp import MLP
-from xpmlp.optimizers import OptimizerState
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import OptimizerState
 
 _LOSSES = {out_activation: loss for loss, out_activation in OUT_ACTIVATIONS.items()}
 _RECORD = [

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpmlp.activations import ACTIVATIONS
-from xpmlp.initializers import INITIALIZERS
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import INITIALIZERS
 
 # scikit-learn's names of functions that have another one here.
 _ALIASES = {"logistic": "sigmoid"}

@@ -12,10 +12,10 @@ from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import given, on_host
 from xpmlp.data.examples import Examples
+from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.inputs import as_matrix, validation_of
 from xpmlp.estimators.parameters import hidden_units
-from xpmlp.estimators.training import BaseMLP
-from xpmlp.metrics import determination
+from xpmlp.mathematics.metrics import determination
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]

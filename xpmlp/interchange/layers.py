@@ -11,7 +11,7 @@ import numpy as np
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.files import write_whole
-from xpmlp.mlp import MLP
+from xpmlp.mathematics.mlp import MLP
 
 
 class Layer(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import UsageError
 from xpmlp.interchange.layers import layers_of, write
-from xpmlp.mlp import MLP
+from xpmlp.mathematics.mlp import MLP
 
 # Old enough for any runtime of the last years; all that is used here has not changed since.
 _OPSET, _IR_VERSION = 17, 8

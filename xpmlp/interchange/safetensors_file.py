@@ -20,7 +20,7 @@ import numpy as np
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.interchange.layers import layers_of, write
-from xpmlp.mlp import MLP
+from xpmlp.mathematics.mlp import MLP
 
 _NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
 

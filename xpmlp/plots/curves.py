@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.history import LogRow, best_row
 from xpmlp.plots.figures import DPI, new_figure
+from xpmlp.training.history import LogRow, best_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""numpy on a CPU: its BLAS, its cores, its threads."""

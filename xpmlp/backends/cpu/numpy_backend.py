@@ -1,0 +1,165 @@
+"""numpy on the CPU: small sums in one piece, large ones in pieces that fit in cache, on threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from copy import copy
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+
+import array_api_compat.numpy as compat
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from xpmlp.arrays import Array
+from xpmlp.backends.base import Backend, Result, Sums
+from xpmlp.backends.cpu.blas import accumulating_product
+from xpmlp.backends.cpu.cores import shared_pool, single_threaded_blas, usable_cores
+from xpmlp.errors import UsageError
+from xpmlp.parts import even_parts
+
+# Between so many floating-point operations a step waits longer for BLAS's other threads than
+# they save it. Measured on two cores: 784-64-10 at 32 examples (6.5e6) takes a quarter less on
+# one, at 256 (5.2e7) and 784-150-10 at 128 (6.1e7) the same, 784-150-10 at 256 (1.2e8) a fifth
+# more. For less BLAS asks no other thread anyway.
+_WAITING_FOR_BLAS = (5e6, 5e7)
+# Below so many floating-point operations a step is no slower in one piece, its products on
+# all threads of BLAS. Measured for 784-400-400-10 on two cores: 384 examples (0.9e9) take the
+# same either way, 512 (1.1e9) a twentieth less on threads, 60,000 a quarter less.
+_FLOP_FOR_THREADS = 1e9
+# A thread that is given fewer examples spends its time on handing over and on fetching weights.
+_LEAST_SHARE = 250
+# Examples of a piece: the activations of a few hundred units stay in cache between passes.
+_THREAD_PIECE = 500
+_LARGEST_LESSON = 32 * 2**20 - 2**16
+
+
+class NumpyBackend(Backend):
+    """numpy arrays in main memory, worked on by up to `threads` threads.
+
+    A sum over many examples is cut into pieces, and the pieces are dealt to threads in
+    contiguous shares, each multiplying with a BLAS held to one thread. The shares depend on
+    the number of threads alone: for a given number results are the same bit for bit, and for
+    another the same to rounding.
+    """
+
+    name = "numpy"
+    device_name = "cpu"
+    device = "cpu"
+    piece_size = 1000
+
+    def __init__(self, dtype: str, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"{threads} threads cannot work: choose 1 or more")
+        self._controller = ThreadpoolController().select(user_api="blas")
+        if threads is not None:
+            self._controller.limit(limits=threads)
+        self.threads = threads or usable_cores()
+        _keep_freed_memory()
+        self.xp = _namespace()
+        super().__init__(dtype)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return a copy: later updates in place do not reach it."""
+        return np.array(array)
+
+    def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:
+        """Let a diverging training reach its NaN without warnings: it is an error of its own.
+
+        A small step has its products on one thread.
+        """
+        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        low, high = _WAITING_FOR_BLAS
+        return _small(quiet) if flop is not None and low <= flop < high else quiet
+
+    def settings(self) -> dict[str, Any]:
+        """Return the number of threads, and whether BLAS adds products in place."""
+        return {
+            "threads": self.threads,
+            "accumulating_product": hasattr(self.xp, "accumulate_product"),
+            "blas": [
+                f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip()
+                for info in self._controller.info()
+            ],
+        }
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: numpy returns when it is done."""
+
+    def sum_over_examples(
+        self, sums_of: Callable[[slice], Sums], examples: int, flop: float = 0.0
+    ) -> Sums:
+        """Return Σ sums_of(piece), on several threads where that is quicker."""
+        shares = min(self.threads, examples // _LEAST_SHARE)
+        if shares < 2 or flop * examples < _FLOP_FOR_THREADS:
+            return super().sum_over_examples(sums_of, examples, flop)
+
+        def work(share: slice) -> Sums:
+            with self.computing():  # each thread has settings of its own
+                sums = self._sum_between(sums_of, share.start, share.stop, _THREAD_PIECE)
+                sums.complete()
+                return sums
+
+        works = [partial(work, share) for share in even_parts(examples, shares)]
+        total, *others = self._on_threads(works)
+        for other in others:
+            total.add(other)
+        return total
+
+    def shares(self, models: int) -> int:
+        """Return one stack a thread: independent models need nothing of each other."""
+        return min(self.threads, models)
+
+    def run_apart(self, works: Sequence[Callable[[Backend], Result]]) -> list[Result]:
+        """Return what works return, each on a thread of its own."""
+        if len(works) < 2:
+            return super().run_apart(works)
+        alone = copy(self)
+        alone.threads = 1
+        return self._on_threads([partial(work, alone) for work in works])
+
+    def _on_threads(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Return what works return, each on a thread with a BLAS of one thread."""
+        with single_threaded_blas():
+            # This thread does one too: that saves the time to wake another, and itself.
+            others = [shared_pool(self.threads).submit(work) for work in works[1:]]
+            return [works[0](), *(other.result() for other in others)]
+
+
+@contextmanager
+def _small(quiet: AbstractContextManager[Any]) -> Iterator[None]:
+    with quiet, single_threaded_blas():
+        yield
+
+
+def _keep_freed_memory() -> None:
+    """Have malloc keep what a step frees for the next one, instead of giving it back.
+
+    The malloc of Linux returns freed memory from twice the largest block freed so far on; that
+    may be at each step, and to get it back costs a page fault for every 4 kB: a quarter of the
+    time of a step of 1,000 examples. It learns from blocks of up to 32 MB: here is one.
+    """
+    np.empty(_LARGEST_LESSON, dtype=np.uint8)  # and gone
+
+
+def _namespace() -> SimpleNamespace:
+    """Return the standard's functions, the accumulating product, and shorter ways to some.
+
+    A step on a small batch is some fifty calls: what numpy and array-api-compat wrap around
+    these costs more than their work.
+    """
+
+    def total(x: Array, /, *, axis: Any = None, keepdims: Any = False) -> Array:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+    def largest(x: Array, /, *, axis: Any = None, keepdims: Any = False) -> Array:
+        return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+    names = vars(compat) | {"matmul": np.matmul, "sum": total, "max": largest}
+    names["isdtype"] = cache(np.isdtype)
+    product = accumulating_product()
+    if product is not None:
+        names["accumulate_product"] = product
+    return SimpleNamespace(**names)

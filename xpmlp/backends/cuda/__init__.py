@@ -1,0 +1,1 @@
+"""CuPy on an NVIDIA GPU: products that can be recorded, fused functions, CUDA graphs."""

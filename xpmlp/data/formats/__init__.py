@@ -1,0 +1,1 @@
+"""What examples are stored in: each format reads a path into parts."""

@@ -1,0 +1,85 @@
+"""npz archives of arrays. Pickled objects are refused: reading one would run its code."""
+
+from __future__ import annotations
+
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from xpmlp.data.dataset import Part
+from xpmlp.data.formats.idx import MAX_DEFLATE_RATIO
+from xpmlp.errors import DataError
+
+# The keys of the archives that hold both sets in one file, as Keras writes MNIST.
+_BOTH_SETS = (("x_train", "y_train"), ("x_test", "y_test"))
+
+
+def read_npz(path: Path, x_key: str, y_key: str) -> list[Part]:
+    """Read the training part, and the test part if the archive has one.
+
+    Looks for `x_key` and `y_key`, then for x_train, y_train, x_test and y_test. Raises
+    `DataError` for a damaged archive, missing keys, or anything but plain numbers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = {name.removesuffix(".npy") for name in archive.namelist()}
+            pairs = [(x_key, y_key)]
+            if not {x_key, y_key} <= keys and set(_BOTH_SETS[0]) <= keys:
+                pairs = [pair for pair in _BOTH_SETS if set(pair) <= keys]
+            missing = [key for key in pairs[0] if key not in keys]
+            if missing:
+                raise DataError(
+                    f"{path}: no {' and no '.join(missing)} in it, only {', '.join(sorted(keys))}: "
+                    "name the keys with --x-key and --y-key"
+                )
+            return [
+                Part(
+                    _read_array(archive, x, path, path.stat().st_size),
+                    _read_array(archive, y, path, path.stat().st_size),
+                    f"{path}, {x}",
+                    f"{path}, {y}",
+                )
+                for x, y in pairs
+            ]
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
+        raise DataError(f"{path}: not an intact npz archive ({error}): make it again") from error
+
+
+def _read_array(archive: zipfile.ZipFile, key: str, path: Path, file_size: int) -> np.ndarray:
+    """Read one array, whose header, archive entry and file must agree before it is allocated."""
+    info, place = archive.getinfo(f"{key}.npy"), f"{path}, {key}"
+    with archive.open(info) as stream:
+        shape, fortran, dtype = _read_header(stream)
+        if dtype.hasobject:
+            raise DataError(f"{place}: holds pickled objects, which are not read: save numbers")
+        expected = prod(shape) * dtype.itemsize
+        if not 0 <= expected <= info.file_size <= MAX_DEFLATE_RATIO * file_size:
+            raise DataError(
+                f"{place}: the header says {expected} bytes, which this file cannot hold: make it "
+                "again"
+            )
+        content = stream.read(expected + 1)
+    if len(content) != expected:
+        raise DataError(
+            f"{place}: the header says {expected} bytes and the archive holds "
+            f"{'more' if len(content) > expected else len(content)}: make it again"
+        )
+    array = np.frombuffer(content, dtype)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = npy.read_magic(stream)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return npy.read_array_header_2_0(stream)
+    raise ValueError(f"version {version[0]}.{version[1]} of npy holds no plain numbers")

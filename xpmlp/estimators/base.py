@@ -1,0 +1,253 @@
+"""What classifier and regressor share: from checked arrays through `fit` to coefficients."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import pairwise
+from math import inf
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from xpmlp.arrays import Array, Params
+from xpmlp.backends import Backend
+from xpmlp.backends.exchange import Kind, given, kind_of, on_host
+from xpmlp.data.examples import Examples
+from xpmlp.estimators.draws import held_out, initial_weights
+from xpmlp.estimators.epochs import Training, outputs_of
+from xpmlp.estimators.inputs import (
+    backend_for,
+    check_finite,
+    checked_real_array,
+    features,
+    features_and_targets,
+    real_arrays,
+    weights_of,
+)
+from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
+from xpmlp.estimators.stopping import Adaptive, Patience
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import OptimizerState
+
+# From our losses to scikit-learn's names of what the outputs are taken through.
+OUT_ACTIVATIONS = {
+    "cross_entropy": "softmax",
+    "binary_cross_entropy": "logistic",
+    "squared_error": "identity",
+    "poisson_deviance": "exp",
+}
+
+
+class BaseMLP(BaseEstimator):  # type: ignore[misc]
+    """The common part of the two estimators; not to be used by itself."""
+
+    # Parameters, which scikit-learn wants to find as attributes of the same names.
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str
+    alpha: float
+    batch_size: Any
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    dropout: float
+    init: str | None
+    monitor: str
+    device: str | None
+    threads: int | None
+
+    # What the kinds of estimators do differently.
+
+    @abstractmethod
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+        """Note what the targets say of the network: classes (if none are given), outputs."""
+
+    @abstractmethod
+    def _targets(self, y: Any, backend: Backend) -> Array:
+        """Return targets as the loss takes them."""
+
+    @abstractmethod
+    def _weighted(self, train: Examples, backend: Backend) -> Examples:
+        """Return training examples with the weights of their classes."""
+
+    @abstractmethod
+    def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
+        """Return what held-out examples keep the shares of."""
+
+    @abstractmethod
+    def _network(self, features: int) -> tuple[tuple[int, ...], str]:
+        """Return layer sizes and loss."""
+
+    @abstractmethod
+    def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
+        """Return how good outputs are: the larger the better, as `score` has it."""
+
+    @classmethod
+    def from_scikit_learn(cls, fitted: Any) -> Self:
+        """Return one of ours with the weights and settings of scikit-learn's fitted estimator."""
+        from xpmlp.estimators.imported import imported
+
+        found: Self = imported(cls, fitted)
+        return found
+
+    # Training.
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any, Any] | None = None,
+        *,
+        classes: np.ndarray | None = None,
+        incremental: bool = False,
+    ) -> Self:
+        check_parameters(self)
+        reset = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        kind = kind_of(X)
+        X, y = features_and_targets(self, X, y, reset=reset)
+        backend = backend_for(self, kind, X.dtype if reset else self._dtype)
+        self._prepare(y, backend, reset, classes)
+        train = self._examples(X, y, sample_weight, backend)
+        rng = check_random_state(self.random_state)
+        sizes, loss = self._network(train.features)
+        mlp = MLP(sizes, activation_names(self), loss)
+        if reset:
+            self._forget()
+            drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
+            params = {name: backend.to_device(array) for name, array in drawn.items()}
+        else:
+            params = real_arrays(self._named(), backend, writable=True)
+            self._check_network(params, sizes)
+        watched = None
+        if validation is not None:
+            X, y = features_and_targets(self, validation[0], validation[1], reset=False)
+            watched = self._examples(X, y, validation[2], backend)
+        elif self.early_stopping:
+            train, watched = self._hold_out(train, rng, backend)
+        train = self._weighted(train, backend)
+        training = Training(self, mlp, train, watched, backend, rng, incremental)
+        try:
+            training.run(params)
+        finally:
+            # Whatever ended it: the weights are those of the last epoch that was any good.
+            if training.result:
+                self._keep(mlp, training.result, backend, kind)
+        return self
+
+    def _examples(self, X: Any, y: Any, sample_weight: Any, backend: Backend) -> Examples:
+        """Return checked arrays as examples on the backend."""
+        x = checked_real_array(X, backend, "X")
+        targets = self._targets(y, backend)
+        if not backend.xp.isdtype(targets.dtype, "integral") and kind_of(y).gpu is not None:
+            check_finite(targets, backend, "y")
+        return Examples(x, targets, weights=weights_of(sample_weight, len(y), backend))
+
+    def _hold_out(
+        self, examples: Examples, rng: np.random.RandomState, backend: Backend
+    ) -> tuple[Examples, Examples]:
+        train, validation = held_out(
+            rng, len(examples), self.validation_fraction, self._stratify(examples.y, backend)
+        )
+        if len(validation) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        parts = [examples.take(backend.to_device(rows), backend) for rows in (train, validation)]
+        return parts[0], parts[1]
+
+    def _forget(self) -> None:
+        """Begin the record of a new training."""
+        self.loss_curve_: list[float] = []
+        # None where nothing is watched, as scikit-learn has it.
+        self.validation_scores_: Any = None
+        self.validation_loss_curve_: Any = None
+        self.best_loss_: Any = None
+        self.best_validation_score_: Any = None
+        self.t_ = 0
+        # What goes on from call to call with `warm_start` and `partial_fit`.
+        self._optimizer_state: OptimizerState | None = None
+        self._patience = Patience(0.0, inf)
+        self._adaptive: Adaptive | None = None
+        self._best_params: Params | None = None
+
+    def _keep(self, mlp: MLP, params: Params, backend: Backend, kind: Kind) -> None:
+        """Put weights where scikit-learn's users look for them, in the kind of X."""
+        layers = range(1, mlp.layers + 1)
+        self.coefs_, self.intercepts_ = (
+            [given(params[f"layer{layer}.{part}"], backend, kind) for layer in layers]
+            for part in ("weight", "bias")
+        )
+        self.mlp_ = mlp
+        self.n_layers_, self.n_outputs_ = len(mlp.sizes), mlp.sizes[-1]
+        self.out_activation_ = OUT_ACTIVATIONS[mlp.loss]
+
+    def _named(self) -> dict[str, Any]:
+        """Return `coefs_` and `intercepts_`, in whatever kind they are, under our names."""
+        named = {}
+        for layer, pair in enumerate(zip(self.coefs_, self.intercepts_, strict=True), start=1):
+            named[f"layer{layer}.weight"], named[f"layer{layer}.bias"] = pair
+        return named
+
+    def _check_network(self, params: Params, sizes: tuple[int, ...]) -> None:
+        shapes = [tuple(params[f"layer{k}.weight"].shape) for k in range(1, len(self.coefs_) + 1)]
+        wanted = list(pairwise(sizes))
+        if shapes != wanted:
+            raise ValueError(
+                f"the weights so far have the shapes {shapes} and the parameters ask for {wanted}: "
+                "start again with warm_start=False"
+            )
+
+    # Prediction.
+
+    def _outputs(self, X: Any, method: str) -> tuple[Array, Backend, Kind]:
+        """Return what the network says of X, the backend that it is on, and the kind of X."""
+        check_is_fitted(self)
+        kind = kind_of(X)
+        X = features(self, X, method)
+        backend = backend_for(self, kind, self._dtype)
+        x = checked_real_array(X, backend, "X")
+        params = real_arrays(self._named(), backend)
+        return outputs_of(self.mlp_, params, x, backend), backend, kind
+
+    @property
+    def params_(self) -> Params:
+        """The weights under the library's names, on the host; `mlp_` is the network of them."""
+        return {name: np.asarray(on_host(array)) for name, array in self._named().items()}
+
+    @property
+    def _dtype(self) -> type[np.floating[Any]]:
+        """The dtype of the weights, in whatever kind they are."""
+        return np.float32 if str(self.coefs_[0].dtype).endswith("float32") else np.float64
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether there are weights."""
+        return hasattr(self, "coefs_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what input is taken: dense arrays of any library of the Array API standard."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.array_api_support = True
+        return tags

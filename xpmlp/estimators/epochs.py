@@ -1,0 +1,269 @@
+"""The course of one `fit` or `partial_fit`: epochs until it has converged, or is told to end."""
+
+from __future__ import annotations
+
+import warnings
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+from xpmlp.arrays import Array, Params, copied
+from xpmlp.backends import Backend
+from xpmlp.data.batches import steps_per_epoch
+from xpmlp.data.examples import Examples
+from xpmlp.estimators.draws import orders
+from xpmlp.estimators.inputs import real_arrays
+from xpmlp.estimators.stopping import Adaptive, InverseScaling
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import (
+    SGD,
+    Adam,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    OptimizerState,
+    RMSprop,
+)
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.products import multiplied
+from xpmlp.mathematics.schedules import Constant, Schedule
+from xpmlp.training.loop import fit
+from xpmlp.training.steps import Sums, TrainingState, loss_and_gradients
+
+if TYPE_CHECKING:
+    from xpmlp.estimators.base import BaseMLP
+
+_BATCH = 200  # of batch_size="auto", as scikit-learn has it
+
+
+class Training:
+    """Trains an estimator's network; `result` holds the weights as soon as it has begun."""
+
+    def __init__(
+        self,
+        estimator: BaseMLP,
+        mlp: MLP,
+        train: Examples,
+        watched: Examples | None,
+        backend: Backend,
+        rng: np.random.RandomState,
+        incremental: bool,
+    ) -> None:
+        self._estimator, self._mlp, self._backend, self._rng = estimator, mlp, backend, rng
+        self._train, self._watched, self._incremental = train, watched, incremental
+        self._penalty = Penalty(l2=float(estimator.alpha), shared=True) if estimator.alpha else None
+        self.result: Params = {}
+
+    def run(self, params: Params) -> None:
+        """Train the parameters, in place."""
+        if self._estimator.solver == "lbfgs":
+            self._run_lbfgs(params)
+        else:
+            self._run_epochs(params)
+
+    def _run_epochs(self, params: Params) -> None:
+        e, backend, n = self._estimator, self._backend, len(self._train)
+        optimizer, size = _optimizer_of(e), _batch_size(e, n)
+        steps, schedule = steps_per_epoch(n, size), self._schedule(n)
+        # Other masks in every call: a number alone would draw the same ones again.
+        seed = int(self._rng.randint(2**31)) + e.t_ if e.dropout else 0
+        state = TrainingState(params, self._optimizer_state(optimizer, params), seed)
+        order = orders(self._rng, n, bool(e.shuffle))
+        rows = fit(
+            self._mlp,
+            state,
+            self._train,
+            optimizer=optimizer,
+            learning_rate=float(e.learning_rate_init),
+            batch_size=None if size >= n else size,
+            order=order,
+            steps=(1 if self._incremental else e.max_iter) * steps,
+            schedule=schedule,
+            penalty=self._penalty,
+            penalized_loss=True,
+            dropout=float(e.dropout),
+            backend=backend,
+        )
+        self.result = params
+        stopping, patience = bool(e.early_stopping), e._patience
+        patience.tolerance, patience.limit = float(e.tol), float(e.n_iter_no_change)
+        e.n_iter_ = 0
+        try:
+            for row in rows:
+                if size >= n:
+                    order(e.n_iter_)  # all at once need no order; whoever draws next expects one
+                e.n_iter_ += 1
+                e.t_ += n
+                e.loss_ = row.train_loss
+                e.loss_curve_.append(e.loss_)
+                if e.verbose:
+                    print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
+                score = self._watch(state.params)
+                if patience.improved(score if stopping else -e.loss_) and stopping:
+                    e._best_params = copied(state.params, xp=backend.xp)
+                    e.best_validation_score_ = e.validation_scores_[-1]
+                if not stopping:
+                    e.best_loss_ = -patience.best
+                factor = schedule(state.step - 1, steps)
+                stalled = patience.exhausted
+                if stalled and isinstance(schedule, Adaptive) and schedule.lowered():
+                    patience.waiting, stalled = 0, False
+                self._scale_velocity(state, factor / schedule(state.step, steps))
+                if stalled:
+                    break
+            else:
+                if not self._incremental:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
+                        "optimization hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=5,
+                    )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        finally:
+            best = e._best_params if stopping else None
+            self.result = state.params if best is None else real_arrays(best, backend)
+            e._optimizer_state = state.optimizer_state  # for `partial_fit` to go on with
+            e._adaptive = schedule if isinstance(schedule, Adaptive) else None
+
+    def _run_lbfgs(self, params: Params) -> None:
+        """Minimise the loss over all examples with SciPy's L-BFGS-B."""
+        e, backend, xp = self._estimator, self._backend, self._backend.xp
+        shapes = {name: tuple(array.shape) for name, array in params.items()}
+        whole, flop = self._train.whole(backend), self._mlp.step_flop()
+
+        def unpacked(values: np.ndarray) -> Params:
+            found, at = {}, 0
+            for name, shape in shapes.items():
+                size = int(np.prod(shape))
+                found[name] = backend.to_device(values[at : at + size].reshape(shape))
+                at += size
+            return found
+
+        def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
+            here = unpacked(values)
+
+            def sums_of(piece: slice) -> Sums:
+                x, y = whole.read(piece)
+                weights = whole.weights_of(piece)
+                return loss_and_gradients(
+                    self._mlp, here, x, y, scale=scale, weights=weights, xp=xp
+                )
+
+            with backend.computing():
+                scale = whole.scale(xp=xp)
+                sums = backend.sum_over_examples(sums_of, whole.size, flop)
+                loss, gradients = sums.loss, sums.gradients
+                if self._penalty is not None:
+                    penalty = self._penalty.in_a_batch(scale)
+                    loss = loss + penalty.loss(here, xp=xp)
+                    total = penalty.added_to(gradients, here, xp=xp)
+                    gradients = {name: multiplied(g, xp=xp) for name, g in total.items()}
+                flat = [backend.to_host(gradients[name]).reshape(-1) for name in shapes]
+            return float(backend.to_host(loss)), np.concatenate(flat).astype(np.float64)
+
+        start = np.concatenate([backend.to_host(array).reshape(-1) for array in params.values()])
+        options = {"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": float(e.tol)}
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        e.n_iter_, e.loss_ = int(found.nit), float(found.fun)
+        self.result = unpacked(found.x)
+        if found.status != 0:
+            warnings.warn(
+                f"lbfgs has not converged after {e.n_iter_} iterations ({found.message}): raise "
+                "max_iter, or scale the features",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _optimizer_state(self, optimizer: Optimizer, params: Params) -> OptimizerState:
+        """Return what the optimiser remembers: in `partial_fit` from the call before."""
+        with self._backend.computing():
+            new = optimizer.init(params, xp=self._backend.xp)
+        kept = self._estimator._optimizer_state
+        if not self._incremental or kept is None or not kept.keys() >= new.keys():
+            return new
+        return {name: real_arrays(kept[name], self._backend, writable=True) for name in new}
+
+    def _schedule(self, examples: int) -> Schedule:
+        e = self._estimator
+        if e.solver != "sgd" or e.learning_rate == "constant":
+            return Constant()
+        if e.learning_rate == "adaptive":
+            fresh = Adaptive(float(e.learning_rate_init))
+            return (e._adaptive or fresh) if self._incremental else fresh
+        return InverseScaling(float(e.power_t), examples, e.t_, fresh=not self._incremental)
+
+    def _scale_velocity(self, state: TrainingState, ratio: float) -> None:
+        """Carry the velocity over to another learning rate, which is smaller by a ratio.
+
+        scikit-learn's velocity remembers steps, with the rate that they were taken with; ours
+        remembers gradients, to which the rate of today is applied.
+        """
+        if ratio != 1:
+            with self._backend.computing():
+                for velocity in state.optimizer_state.get("velocity", {}).values():
+                    velocity *= ratio
+
+    def _watch(self, params: Params) -> float:
+        """Evaluate the examples that are watched; return the figure that decides."""
+        e, watched, backend = self._estimator, self._watched, self._backend
+        if watched is None:
+            return -inf
+        outputs = outputs_of(self._mlp, params, watched.x, backend, meaning=False)
+        batch, xp = watched.whole(backend), backend.xp
+        with backend.computing():
+            loss, _ = self._mlp.loss_function(
+                outputs, watched.y, scale=batch.scale(xp=xp), weights=watched.weights, xp=xp
+            )
+            loss = float(backend.to_host(loss))
+            score = e._score_outputs(outputs, watched, backend)
+        e.validation_loss_curve_ = [*(e.validation_loss_curve_ or []), loss]
+        e.validation_scores_ = [*(e.validation_scores_ or []), score]
+        if e.verbose:
+            print(f"Validation score: {score:f}, loss: {loss:f}")
+        return score if e.monitor == "score" else -loss
+
+
+def outputs_of(
+    mlp: MLP, params: Params, x: Array, backend: Backend, *, meaning: bool = True
+) -> Array:
+    """Return the network's outputs (N, outputs) for x (N, F), a piece at a time.
+
+    With `meaning` they are what they stand for: probabilities, counts or values.
+    """
+    xp, size, n = backend.xp, backend.piece_size, int(x.shape[0])
+    with backend.computing():
+        pieces = [x[at : min(at + size, n), :] for at in range(0, n, size)]
+        if meaning:
+            found = [mlp.predict(params, piece, xp=xp) for piece in pieces]
+        else:
+            found = [mlp.forward(params, piece, xp=xp)[0] for piece in pieces]
+        return found[0] if len(found) == 1 else xp.concat(found, axis=0)
+
+
+def _optimizer_of(e: Any) -> Optimizer:
+    if e.solver == "adam":
+        return Adam(float(e.beta_1), float(e.beta_2), float(e.epsilon), epsilon_hat=True)
+    if e.solver == "rmsprop":
+        return RMSprop(float(e.beta_2), float(e.epsilon))
+    if not e.momentum:
+        return SGD()
+    return (Nesterov if e.nesterovs_momentum else Momentum)(float(e.momentum))
+
+
+def _batch_size(e: Any, examples: int) -> int:
+    if e.batch_size == "full":
+        return examples
+    if e.batch_size == "auto":
+        return min(_BATCH, examples)
+    if e.batch_size > examples:
+        warnings.warn(
+            f"batch_size is {e.batch_size} and there are {examples} samples: all of them are "
+            "taken at once",
+            stacklevel=6,
+        )
+    return min(int(e.batch_size), examples)

@@ -1,0 +1,1 @@
+"""What to trust a network by: gradient check, diagnostics, predictions, ensembles, a summary."""

@@ -1,0 +1,195 @@
+"""The network: the forward pass, and the backward pass that it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+from xpmlp.arrays import Array, Namespace, Params, elementwise
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.activations import ACTIVATIONS, Activation, of_models
+from xpmlp.mathematics.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
+from xpmlp.mathematics.losses import LOSSES, Loss, logistic, softmax
+from xpmlp.mathematics.products import Gradient, transposed_product
+
+# From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
+Backprop = Callable[..., dict[str, Gradient]]
+
+# From a hidden layer's number (from 1) and its output, the factors of its units.
+Masks = Callable[[int, Array], Array]
+
+Multiply = Callable[[Array, Array], Gradient]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A fully connected network: hidden layers h = f(h W + b), and a linear output layer.
+
+    `sizes` is (features, hidden units ..., outputs). `activation` names the f of all hidden
+    layers, or of each in turn. `loss` names what the outputs are trained on: "cross_entropy"
+    makes them logits of a softmax, "binary_cross_entropy" each the logit of a yes or no,
+    "poisson_deviance" logarithms of counts; "mean_squared_error" leaves them linear.
+    Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
+    (fan_out,), counted from 1. Leading axes of the parameters are independent models;
+    `model_activations` names the f of each model of a stack, where they differ.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str | tuple[str, ...] = "sigmoid"
+    loss: str = "cross_entropy"
+    model_activations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
+        for name in (*self.activation_names, *self.model_activations):
+            _known("activation", name, ACTIVATIONS)
+        _known("loss", self.loss, LOSSES)
+        if len(self.activation_names) != self.layers - 1:
+            raise UsageError(
+                f"{len(self.activation_names)} activations for {self.layers - 1} hidden layers: "
+                "name one for all of them, or one each"
+            )
+
+    def __str__(self) -> str:
+        names = self.activation_names
+        if self.model_activations:
+            names = tuple(dict.fromkeys(self.model_activations))
+        shown = ", ".join(names if len(set(names)) > 1 else names[:1]) or "linear"
+        return f"{'-'.join(map(str, self.sizes))}, {shown}"
+
+    @property
+    def layers(self) -> int:
+        """Number of layers with parameters."""
+        return len(self.sizes) - 1
+
+    @property
+    def activation_names(self) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * (self.layers - 1)
+        return self.activation
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """f and f′ of each hidden layer."""
+        if self.model_activations:
+            return (of_models(self.model_activations),) * (self.layers - 1)
+        return tuple(ACTIVATIONS[name] for name in self.activation_names)
+
+    @property
+    def loss_function(self) -> Loss:
+        """Loss and its gradient from outputs and targets."""
+        return LOSSES[self.loss]
+
+    def step_flop(self, examples: int = 1) -> int:
+        """Return the floating-point operations of the products of one training step.
+
+        A product with a weight (fan_in, fan_out) costs 2 fan_in fan_out an example. Forward
+        there is one, backward two: hᵀ δ, and δ Wᵀ, which the first layer does not need.
+        """
+        weights = [fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes)]
+        return 2 * examples * (3 * sum(weights) - weights[0])
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases: Σ_l (fan_in + 1) fan_out."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
+
+    def init(self, rng: Generator, initializer: str = "xavier") -> HostParams:
+        """Draw the initial parameters on the host; biases are zero."""
+        _known("initialiser", initializer, INITIALIZERS)
+        return draw_parameters(rng, self.sizes, INITIALIZERS[initializer])
+
+    def forward(
+        self, params: Params, x: Array, *, xp: Namespace, masks: Masks | None = None
+    ) -> tuple[Array, Backprop]:
+        """Return the outputs (..., N, outputs) of x (..., N, features), and backprop.
+
+        `masks` multiplies each hidden layer's output (dropout). `backprop(doutputs)` takes
+        δ = ∂C/∂outputs and returns ∂C/∂parameter under the parameters' names:
+
+            ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
+
+        with h the layer's input, from the last layer to the first; `multiply(h, δ)` makes hᵀ δ,
+        by default as an array. The activations live in that closure and nowhere else.
+        """
+        h, inputs, outputs, factors = x, [x], [], []
+        activations = self.activations
+        for layer, f in enumerate(activations, start=1):
+            a = elementwise(f.function, _affine(params, layer, h, xp), xp=xp)
+            factor = masks(layer, a) if masks is not None else None
+            h = a if factor is None else a * factor
+            inputs.append(h)
+            outputs.append(a)
+            factors.append(factor)
+        logits = _outputs(params, self.layers, h, xp)
+
+        def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
+            multiply = multiply or partial(transposed_product, xp=xp)
+            gradients: dict[str, Gradient] = {}
+            delta = doutputs
+            # Σ_n δ_n = 1ᵀ δ: a product reads δ twice as fast as a sum over rows does.
+            ones = xp.ones((1, x.shape[-2]), dtype=delta.dtype, device=delta.device)
+            for layer in range(self.layers, 0, -1):
+                h = inputs[layer - 1]
+                gradients[f"layer{layer}.weight"] = multiply(h, delta)
+                gradients[f"layer{layer}.bias"] = xp.matmul(ones, delta)[..., 0, :]
+                if layer == 1:
+                    break  # nobody asks for the gradient with respect to x
+                below = layer - 2  # the hidden layer that feeds this one, from 0
+                delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
+                if factors[below] is not None:
+                    delta *= factors[below]
+                delta *= elementwise(activations[below].derivative, outputs[below], xp=xp)
+            return gradients
+
+        return logits, backprop
+
+    def hidden_outputs(self, params: Params, x: Array, *, xp: Namespace) -> list[Array]:
+        """Return the output a = f(z) (..., N, units) of every hidden layer."""
+        outputs: list[Array] = []
+        for layer, f in enumerate(self.activations, start=1):
+            h = outputs[-1] if outputs else x
+            outputs.append(f.function(_affine(params, layer, h, xp), xp=xp))
+        return outputs
+
+    def predict(self, params: Params, x: Array, *, xp: Namespace) -> Array:
+        """Return what the outputs (..., N, outputs) stand for: probabilities, counts, values."""
+        outputs, _ = self.forward(params, x, xp=xp)
+        return _meaning(self.loss, outputs, xp)
+
+
+def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+    """z = h W + b."""
+    z = xp.matmul(h, params[f"layer{layer}.weight"])
+    z += params[f"layer{layer}.bias"][..., None, :]
+    return z
+
+
+def _outputs(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+    """z = h W + b of the last layer, made as zᵀ = Wᵀ hᵀ + b.
+
+    A loss adds up over the outputs of each example. They are few: with the examples side by
+    side in memory such a sum is taken for many at once.
+    """
+    w, b = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
+    z = xp.matmul(w.mT, h.mT)
+    z += b[..., None]
+    return z.mT
+
+
+def _meaning(loss: str, outputs: Array, xp: Namespace) -> Array:
+    """Apply what a loss takes the outputs through; a squared error takes them as they are."""
+    if loss == "cross_entropy":
+        return softmax(outputs, xp=xp)
+    if loss == "binary_cross_entropy":
+        return logistic(outputs, xp=xp)
+    return xp.exp(outputs) if loss == "poisson_deviance" else outputs
+
+
+def _known(kind: str, name: str, table: Mapping[str, object]) -> None:
+    if name not in table:
+        raise UsageError(f"{kind} {name!r} is not known: choose from {', '.join(table)}")

@@ -1,0 +1,228 @@
+"""Optimisers: `init` makes the state, `update` takes a step.
+
+`update` may change the arrays of the parameters and of the state in place (and returns
+them): they belong to the training, and a pass over memory is saved. Gradients are its to
+use up, and may be products that are not multiplied out. Hyperparameters are numbers, 0-d
+arrays, or arrays (models,) with one value a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
+from xpmlp.mathematics.products import Gradient, accumulate, multiplied
+
+# Moments by name ("velocity", ...), each with an array under every parameter's name; what
+# belongs to no parameter has a name of its own.
+OptimizerState = dict[str, Params]
+
+
+class At(NamedTuple):
+    """Where a step is taken: the parameter's name, α shaped for it, the whole state."""
+
+    name: str
+    rate: float | Array
+    state: OptimizerState
+    xp: Namespace
+
+
+class Optimizer(ABC):
+    """An update rule, written for one parameter array at a time.
+
+    `moments` names the arrays kept for each parameter, zero before the first step.
+    """
+
+    moments: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
+        """Return the state before the first step."""
+        return {
+            moment: {name: xp.zeros_like(w) for name, w in params.items()}
+            for moment in self.moments
+        }
+
+    def update(
+        self,
+        params: Params,
+        gradients: Mapping[str, Gradient],
+        state: OptimizerState,
+        *,
+        learning_rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Params, OptimizerState]:
+        """Return parameters and state after one step; their arrays may be changed in place."""
+        stepped: Params = {}
+        moved: OptimizerState = {moment: {} for moment in self.moments}
+        for name, w in params.items():
+            rate = per_model(learning_rate, like=w, xp=xp)
+            kept = {moment: state[moment][name] for moment in self.moments}
+            at = At(name, rate, state, xp)
+            stepped[name], kept = self.step(w, gradients[name], kept, at)
+            for moment, array in kept.items():
+                moved[moment][name] = array
+        return stepped, state | moved
+
+    @abstractmethod
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """Return w and its moments after a step along the gradient g."""
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent on a batch: w ← w − α g with g = ∂C/∂w."""
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """w ← w − α g."""
+        return accumulate(w, g, alpha=-at.rate, xp=at.xp), {}
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Heavy ball: Δw(t) = g + γ Δw(t−1), w ← w − α Δw(t) (Polyak 1964).
+
+    The form of today's frameworks. LeCun et al. 1998 put the rate inside, Δw(t) = α g + γ Δw(t−1)
+    and w ← w − Δw(t): the same path while α is constant, another one after α changes, because
+    there the steps remembered keep the rate that they were taken with.
+    """
+
+    momentum: float | Array = 0.9
+    moments = ("velocity",)
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """v ← γ v + g, w ← w − α v."""
+        v = accumulate(moments["velocity"], g, beta=self.momentum, xp=at.xp)
+        w -= at.rate * v
+        return w, {"velocity": v}
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """Momentum that looks ahead: v ← γ v + g, w ← w − α (g + γ v).
+
+    Nesterov 1983 in the form of Sutskever et al. 2013, with w standing for the point looked
+    ahead to, where the gradient is taken.
+    """
+
+    momentum: float | Array = 0.9
+    moments = ("velocity",)
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """v ← γ v + g, w ← w − α (g + γ v)."""
+        g = multiplied(g, xp=at.xp)
+        v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=at.xp)
+        v *= gamma
+        v += g
+        g += gamma * v
+        g *= at.rate
+        w -= g
+        return w, {"velocity": v}
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε) (Hinton 2012, lecture 6e)."""
+
+    decay: float | Array = 0.9
+    epsilon: float = 1e-8
+    moments = ("square",)
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε)."""
+        g = multiplied(g, xp=at.xp)
+        s, rho = moments["square"], per_model(self.decay, like=w, xp=at.xp)
+        s *= rho
+        s += (1.0 - rho) * (g * g)
+        g *= at.rate
+        g /= at.xp.sqrt(s) + self.epsilon
+        w -= g
+        return w, {"square": s}
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − α m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t) undo the start at zero
+    (Kingma and Ba 2015, algorithm 1). With `epsilon_hat` ε is added to √v instead of √v̂, the
+    shorter form at the end of their section 2.
+    """
+
+    beta1: float | Array = 0.9
+    beta2: float | Array = 0.999
+    epsilon: float = 1e-8
+    epsilon_hat: bool = False
+    moments = ("first_moment", "second_moment")
+
+    def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
+        """Return the moments at zero, and the number of steps t as an array of its own."""
+        w = next(iter(params.values()))
+        steps = xp.zeros((), dtype=w.dtype, device=w.device)
+        return super().init(params, xp=xp) | {"time": {"steps": steps}}
+
+    def update(
+        self,
+        params: Params,
+        gradients: Mapping[str, Gradient],
+        state: OptimizerState,
+        *,
+        learning_rate: float | Array,
+        xp: Namespace,
+    ) -> tuple[Params, OptimizerState]:
+        """Count the step and take it."""
+        steps = state["time"]["steps"]
+        steps += 1
+        state = state | {"time": {"steps": steps}}
+        return super().update(params, gradients, state, learning_rate=learning_rate, xp=xp)
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """One step of algorithm 1."""
+        g = multiplied(g, xp=at.xp)
+        m, v, t = moments["first_moment"], moments["second_moment"], at.state["time"]["steps"]
+        beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
+        square = g * g
+        square *= 1.0 - beta2
+        v *= beta2
+        v += square
+        g *= 1.0 - beta1
+        m *= beta1
+        m += g
+        # m̂ / (√v̂ + ε) with the corrections taken out: fewer passes over memory.
+        root = at.xp.sqrt(1.0 - beta2**t)
+        denominator = at.xp.sqrt(v)
+        denominator += self.epsilon if self.epsilon_hat else self.epsilon * root
+        step = m / denominator
+        step *= at.rate * root / (1.0 - beta1**t)
+        w -= step
+        return w, {"first_moment": m, "second_moment": v}
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam after w ← w − α λ w for weights, not biases (Loshchilov and Hutter 2019).
+
+    Unlike an L2 penalty the decay does not pass through the moments, so that it is the same
+    for weights with large and with small gradients.
+    """
+
+    weight_decay: float | Array = 0.01
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+        """Decay a weight, then one step of Adam."""
+        g = multiplied(g, xp=at.xp)  # before w changes, of which it may hold a share
+        if is_weight(at.name):
+            w *= 1.0 - at.rate * per_model(self.weight_decay, like=w, xp=at.xp)
+        return super().step(w, g, moments, at)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}

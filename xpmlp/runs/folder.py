@@ -1,0 +1,187 @@
+"""The run folder: what was asked for, what was measured on the way, what came out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from xpmlp.errors import CheckpointError, DataError, UsageError
+from xpmlp.files import write_whole
+from xpmlp.inspection.diagnostics import LayerDiagnostics
+from xpmlp.training.history import COLUMNS, LogRow
+
+CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
+CHECKPOINT, BEST, DIAGNOSTICS = "checkpoint.h5", "best.h5", "diagnostics.csv"
+_FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS)
+_TEST_COLUMNS = ("test_loss", "test_accuracy")
+
+
+class RunFolder:
+    """The files of one training run; opened once, closed by the `with` statement.
+
+    A folder that holds a run already is refused with `UsageError` unless `overwrite` is set,
+    when that run's files are removed and nothing else in the folder is touched, or it is
+    resumed with the history of its checkpoint, to which its tables are cut back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        resumed: Sequence[LogRow] | None = None,
+        log_test: bool = False,
+    ) -> None:
+        self.path = path
+        self._columns = [name for name in COLUMNS if log_test or name not in _TEST_COLUMNS]
+        if resumed is None and not overwrite:
+            refuse_existing(path)
+        with _writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if resumed is None:
+                for name in _FILES:
+                    (path / name).unlink(missing_ok=True)
+            else:
+                self._cut_diagnostics(resumed)
+            self._metrics: TextIO = self._started(resumed or ())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.close()
+
+    def append(self, row: LogRow) -> None:
+        """Write a row of metrics.csv, handed to the system when this returns."""
+        with _writing(self.path / METRICS):
+            self._metrics.write(self._line(row))
+            self._metrics.flush()
+
+    def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
+        """Add a row a layer to diagnostics.csv."""
+        path = self.path / DIAGNOSTICS
+        header = ["step", *(field.name for field in fields(LayerDiagnostics))]
+        with _writing(path), path.open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(_joined(header))
+            for layer in layers:
+                file.write(_joined([step, *asdict(layer).values()]))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.json: everything needed to run it again."""
+        self._write_json(CONFIG, config)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write summary.json: what came out."""
+        self._write_json(SUMMARY, summary)
+
+    def _line(self, row: LogRow) -> str:
+        return _joined([getattr(row, name) for name in self._columns])
+
+    def _started(self, rows: Sequence[LogRow]) -> TextIO:
+        """Put metrics.csv in place with the rows that there are, and open it for more."""
+        lines = [_joined(self._columns), *(self._line(row) for row in rows)]
+        path = self.path / METRICS
+        write_whole(path, "".join(lines).encode())
+        return path.open("a", encoding="utf-8")
+
+    def _cut_diagnostics(self, rows: Sequence[LogRow]) -> None:
+        path = self.path / DIAGNOSTICS
+        if path.exists():
+            last = rows[-1].step if rows else 0
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines[1:] if int(line.split(",")[0]) <= last]
+            write_whole(path, "".join([*lines[:1], *kept]).encode())
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        with _writing(self.path / name):
+            write_whole(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+class NoRunFolder(RunFolder):
+    """What a rank has that leaves the writing to another."""
+
+    def __init__(self, path: Path, **_: Any) -> None:
+        self.path = path
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def append(self, row: LogRow) -> None:
+        """Leave it to the first rank."""
+
+    def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
+        """Leave it to the first rank."""
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Leave it to the first rank."""
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `UsageError` if a folder holds a run already; ask before the work begins."""
+    present = [name for name in _FILES if (path / name).exists()]
+    if present:
+        raise UsageError(
+            f"{path} already holds a run ({', '.join(present)}): choose another --out, go on with "
+            "--resume, or replace it with --overwrite"
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the settings of a run; raises `CheckpointError` where there is none."""
+    path = folder / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no settings by name")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: there is no run in it (no {CONFIG})") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not the settings of a run ({error})") from error
+    return config
+
+
+def read_metrics(folder: Path) -> list[LogRow]:
+    """Read the rows of a run's metrics.csv; raises `DataError` naming the line it cannot read."""
+    path = folder / METRICS
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            return [_parse_row(row, f"{path}, line {reader.line_num}") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _parse_row(row: dict[str, str], place: str) -> LogRow:
+    try:
+        step = int(row.pop("step"))
+        values = {name: float(text) if text != "" else None for name, text in row.items()}
+        return LogRow(step=step, **values)  # type: ignore[arg-type]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{place}: not a row of a run's metrics ({error})") from error
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ",".join("" if value is None else str(value) for value in values) + "\n"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written ({error.strerror}): make room or choose another --out; what "
+            "was saved before is untouched"
+        ) from error
+
+
+def host_versions() -> dict[str, str]:
+    """Return the versions of Python and of the machine's system."""
+    return {"python": platform.python_version(), "platform": platform.platform()}
