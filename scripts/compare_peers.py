@@ -16,8 +16,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from command_line import (
+from benchmarks.peers import Problem, installed_peers
+from benchmarks.peers.processes import Server, servers
+from benchmarks.peers.race import race
+from benchmarks.peers.server import save_problem
+from benchmarks.timing import spread, time_in_turns
+
+import xpmlp
+from xpmlp.backends.cpu.cores import usable_cores
+from xpmlp.commands.command_line import (
     add_device_flags,
+    add_out_flag,
     backend_of,
     in_range,
     message,
@@ -27,17 +36,9 @@ from command_line import (
     run,
     save_json,
 )
-from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import batch_sizes, layer_sizes
-from machine import measured_on
-from peers import Problem, installed_peers
-from peers.processes import Server, servers
-from peers.race import race
-from peers.server import save_problem
-from timing import spread, time_in_turns
-
-import xpmlp
-from xpmlp.backends.cpu.cores import usable_cores
+from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.hyperparameters import batch_sizes, layer_sizes
+from xpmlp.commands.machine import measured_on
 from xpmlp.data import Examples
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.plots import require_matplotlib, save_peers
@@ -83,13 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="A",
         help="time whole processes, imports and loading included, to this test accuracy",
     )
-    group.add_argument(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for peers.json and peers.png, or to_accuracy.json (default: here)",
-    )
+    add_out_flag(group, "peers", "peers.json and peers.png, or to_accuracy.json")
     return parser
 
 
@@ -138,7 +133,7 @@ def chosen_peers(wanted: str, device: str) -> list[str]:
 
 def problem_data(arguments: argparse.Namespace) -> tuple[tuple[int, ...], xpmlp.Dataset]:
     """Return the layers' sizes and the data."""
-    dataset = load_source(arguments)
+    dataset = scaled(arguments, read_source(arguments))
     return (dataset.train.features, *arguments.hidden, dataset.classes), dataset
 
 
@@ -157,8 +152,8 @@ def compare_steps(
 ) -> list[dict[str, Any]]:
     """Time a step of each library at each batch size."""
     backend = xpmlp.select_backend("cpu", threads=threads)
-    examples = dataset.train.normalized(normalization_of(arguments, dataset, dataset.train))
-    x, y = map(np.asarray, examples.to_device(backend).whole(backend).read(slice(0, len(examples))))
+    examples = dataset.train.to_device(backend)
+    x, y, _ = map(np.asarray, examples.batch(xp=backend.xp).read(slice(0, len(examples))))
     params = initial_weights(sizes, arguments.activation)
     problem = Problem(
         sizes,
@@ -217,7 +212,7 @@ def loss_of(params: dict[str, np.ndarray], problem: Problem) -> float:
     few = Examples(problem.x[:5000], problem.y[:5000]).to_device(backend)
     device = {name: backend.to_device(array) for name, array in params.items()}
     mlp = xpmlp.MLP(problem.sizes, problem.activation)
-    return xpmlp.evaluate(mlp, device, few, backend=backend)[0]
+    return float(xpmlp.evaluate(mlp, device, few, backend=backend)[0])
 
 
 def summary_of(

@@ -8,13 +8,24 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from command_line import (
+from benchmarks.timing import (
+    Steps,
+    Work,
+    peak_bytes,
+    products_of_a_step,
+    spread,
+    time_in_turns,
+)
+
+import xpmlp
+from xpmlp.backends import Backend
+from xpmlp.commands.command_line import (
     add_gpu_flags,
+    add_out_flag,
     message,
     new_parser,
     positive,
@@ -22,23 +33,12 @@ from command_line import (
     run,
     save_json,
 )
-from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import add_network_flags, batch_sizes, network_of
-from machine import measured_on
-from timing import (
-    Work,
-    peak_bytes,
-    products_of_a_step,
-    spread,
-    time_in_turns,
-    training_steps,
-)
-
-import xpmlp
-from xpmlp.backends import Backend
-from xpmlp.data.source import Source, batches_of
+from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.hyperparameters import add_network_flags, batch_sizes, network_of
+from xpmlp.commands.machine import measured_on
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib, save_speed
+from xpmlp.training.state import initial_state
 
 # Each point of a curve is so many times as many steps as the one before.
 _CURVE_FACTOR = 1.35
@@ -101,13 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_gpu_flags(group)
     group.add_argument("--seed", type=int, default=0, help="of weights and batches")
-    group.add_argument(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for speed.json and speed.png (default: here)",
-    )
+    add_out_flag(group, "speed", "speed.json and speed.png")
     return parser
 
 
@@ -133,10 +127,9 @@ def main(arguments: argparse.Namespace) -> int:
         )
         for device in arguments.devices.split(",")
     ]
-    dataset = load_source(arguments)
-    normalization = normalization_of(arguments, dataset, dataset.train)
-    train = repeated(dataset.train, arguments.examples).normalized(normalization)
-    test = (dataset.test or train.first(_TRAIN_SAMPLE)).normalized(normalization)
+    dataset = scaled(arguments, read_source(arguments))
+    train = repeated(dataset.train, arguments.examples)
+    test = dataset.test or train.first(_TRAIN_SAMPLE)
     mlp = network_of(arguments, train.features, dataset.classes)
     results = []
     for backend in backends:
@@ -174,7 +167,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def repeated(examples: Source, count: int | None) -> Source:
+def repeated(examples: Any, count: int | None) -> Any:
     """Return the first `count` examples, or those there are again and again up to `count`."""
     if count is None or count <= len(examples):
         return examples.first(count)
@@ -186,15 +179,13 @@ def repeated(examples: Source, count: int | None) -> Source:
 
 @dataclass(frozen=True)
 class Case:
-    """One network, device, batch size and learning rate."""
+    """One model, device and batch size."""
 
-    mlp: xpmlp.MLP
-    train: Source
+    model: xpmlp.Model
+    train: Any
     backend: Backend
     batch_size: int
-    learning_rate: float
     seed: int
-    initializer: str
 
     @property
     def name(self) -> str:
@@ -206,79 +197,54 @@ class Case:
         """Whether a batch is all there is."""
         return self.batch_size == len(self.train)
 
-    def first_state(self) -> xpmlp.TrainingState:
-        """Return the state that training begins with."""
-        return xpmlp.initial_state(
-            self.mlp,
-            xpmlp.SGD(),
-            seed=self.seed,
-            backend=self.backend,
-            initializer=self.initializer,
-        )
-
     def work(self) -> Work:
         """Return a training step with all that belongs to it."""
         size = None if self.full else self.batch_size
-        batches = batches_of(self.train, size, seed=self.seed, backend=self.backend)
-        step = training_steps(
-            self.mlp,
-            self.first_state(),
-            batches,
-            learning_rate=self.learning_rate,
-            backend=self.backend,
-        )
-        return Work(step, self.backend.synchronize)
+        batches = self.train.batches(size, seed=self.seed, backend=self.backend)
+        variables = initial_state(self.model, self.backend).variables
+        return Work(Steps(self.model, variables, batches, self.backend), self.backend.synchronize)
 
-    def curve(self, seconds: float, test: Source) -> Iterator[dict[str, Any]]:
+    def curve(self, seconds: float, test: Any) -> Iterator[dict[str, Any]]:
         """Train for so long, and yield what was reached on the way."""
-        state, sample = self.first_state(), self.train.first(_TRAIN_SAMPLE)
+        state, sample = initial_state(self.model, self.backend), self.train.first(_TRAIN_SAMPLE)
         steps_per_epoch, target = -(-len(self.train) // self.batch_size), 0
         while state.seconds < seconds:
             target = max(target + 1, round(_CURVE_FACTOR * target))
-            for _ in xpmlp.fit(
-                self.mlp,
-                state,
-                self.train,
-                optimizer=xpmlp.SGD(),
-                learning_rate=self.learning_rate,
-                batch_size=None if self.full else self.batch_size,
+            plan = xpmlp.Plan(
                 steps=target,
+                batch_size=None if self.full else self.batch_size,
                 log_every=target,
+                seed=self.seed,
+            )
+            xpmlp.Training(
+                self.model,
+                self.train,
+                plan,
                 backend=self.backend,
+                state=state,
                 on_step=lambda _: state.seconds >= seconds,
-            ):
-                pass
-            train_loss, train_accuracy = self.evaluate(state, sample)
-            test_loss, test_accuracy = self.evaluate(state, test)
-            yield {
-                "step": state.step,
-                "epoch": state.step / steps_per_epoch,
-                "seconds": state.seconds,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-            }
-
-    def evaluate(self, state: xpmlp.TrainingState, examples: Source) -> tuple[float, float | None]:
-        """Return loss and accuracy of a state."""
-        return xpmlp.evaluate(self.mlp, state.params, examples, backend=self.backend)
+            ).run()
+            point = {"step": state.step, "epoch": state.step / steps_per_epoch}
+            point["seconds"] = state.seconds
+            for name, examples in (("train", sample), ("test", test)):
+                point[f"{name}_loss"], point[f"{name}_accuracy"] = xpmlp.evaluate(
+                    self.model.mlp, state.params, examples, backend=self.backend
+                )
+            yield point
 
 
 def cases_of(
-    arguments: argparse.Namespace, mlp: xpmlp.MLP, train: Source, backend: Backend
+    arguments: argparse.Namespace, mlp: xpmlp.MLP, train: Any, backend: Backend
 ) -> list[Case]:
     """Return a case for each batch size."""
-    lr, wanted = arguments.lr, arguments.batch_sizes
+    lr, wanted, seed = arguments.lr, arguments.batch_sizes, arguments.seed
     return [
         Case(
-            mlp,
+            xpmlp.Model(mlp, xpmlp.SGD(), rate, initializer=arguments.init, seed=seed),
             train,
             backend,
             len(train) if size == "full" else min(int(size), len(train)),
-            rate,
-            arguments.seed,
-            arguments.init,
+            seed,
         )
         for size, rate in zip(wanted, lr * len(wanted) if len(lr) == 1 else lr, strict=True)
     ]
@@ -288,7 +254,7 @@ def measure(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
     """Time a step of each case, and the products of one, in turns."""
     works = {}
     for number, case in enumerate(cases):
-        products = products_of_a_step(case.mlp.sizes, case.batch_size, case.backend)
+        products = products_of_a_step(case.model.mlp.sizes, case.batch_size, case.backend)
         works[f"step {number}"] = case.work().seconds_a_step
         works[f"products {number}"] = products.seconds_a_step
     times = time_in_turns(works, rounds)
@@ -300,7 +266,7 @@ def measure(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
                 "device": case.backend.device_name,
                 "batch_size": case.batch_size,
                 "full": case.full,
-                "learning_rate": case.learning_rate,
+                "learning_rate": case.model.rate,
                 "step": spread(step),
                 "products": spread(alone),
                 "over_products": median(s / p for s, p in zip(step, alone, strict=True)),

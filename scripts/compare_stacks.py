@@ -7,11 +7,12 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
-from command_line import (
+import xpmlp
+from xpmlp.commands.command_line import (
     add_device_flags,
+    add_out_flag,
     backend_of,
     message,
     new_parser,
@@ -20,13 +21,10 @@ from command_line import (
     run,
     save_json,
 )
-from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import activation_of_all, add_network_flags, network_of
-from machine import measured_on
-
-import xpmlp
-from xpmlp.data import Source
-from xpmlp.mathematics.optimizers import Optimizer
+from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.hyperparameters import activation_of_all, add_network_flags, network_of
+from xpmlp.commands.machine import measured_on
+from xpmlp.mathematics.optimizers import OPTIMIZERS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,46 +53,37 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--rounds", type=positive(int), default=5, metavar="N", help="of both, taking turns"
     )
-    group.add_argument(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for stacks.json (default: here)",
-    )
+    add_out_flag(group, "stacks", "stacks.json")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
     backend = backend_of(arguments)
-    dataset = load_source(arguments)
-    scale = normalization_of(arguments, dataset, dataset.train)
-    train = dataset.train.normalized(scale).to_device(backend)
-    mlp = network_of(arguments, train.features, dataset.classes)
-    activation = activation_of_all(arguments)
-    kind: Optimizer = {"sgd": xpmlp.SGD, "momentum": xpmlp.Momentum, "adam": xpmlp.Adam}[
-        arguments.optimizer
-    ]()
+    data = scaled(arguments, read_source(arguments)).to_device(backend)
+    activation_of_all(arguments)
+    mlp = network_of(arguments, data.train.features, data.classes)
+    rule = OPTIMIZERS[arguments.optimizer]()
     base = 0.001 if arguments.optimizer == "adam" else 0.05
-    settings = [
-        xpmlp.ModelSetting(
-            activation=activation,
+    models = [
+        xpmlp.Model(
+            mlp,
+            rule,
+            base * (1 + number / arguments.models),
             initializer=arguments.init,
             seed=number,
-            learning_rate=base * (1 + number / arguments.models),
-            optimizer=kind,
         )
         for number in range(arguments.models)
     ]
-    course = {"steps": arguments.steps, "log_every": arguments.steps, "backend": backend}
-    course["batch_size"] = arguments.batch_size
+    plan = xpmlp.Plan(
+        steps=arguments.steps, batch_size=arguments.batch_size, log_every=arguments.steps
+    )
 
     def as_stack() -> None:
-        *_, _ = xpmlp.fit_stack(mlp.sizes, settings, train, loss=mlp.loss, **course)
+        xpmlp.StackTraining(models, data.train, plan, backend=backend).run()
 
     def one_by_one() -> None:
-        for setting in settings:
-            train_one(mlp, setting, train, course)
+        for model in models:
+            xpmlp.Training(model, data.train, plan, backend=backend).run()
 
     stack: list[float] = []
     single: list[float] = []
@@ -116,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
         "from": min(ratios),
         "to": max(ratios),
     }
-    report = {"data": dataset.name, "rounds": arguments.rounds, **measured_on(backend)}
+    report = {"data": data.name, "rounds": arguments.rounds, **measured_on(backend)}
     report["results"] = [row]
     save_json(report, arguments.out / "stacks.json")
     if arguments.json:
@@ -124,25 +113,6 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         print_table([row])
     return 0
-
-
-def train_one(
-    mlp: xpmlp.MLP, setting: xpmlp.ModelSetting, train: Source, course: dict[str, object]
-) -> None:
-    """Train one model by itself, on the batches that the stack has."""
-    backend = course["backend"]
-    assert isinstance(backend, xpmlp.Backend)
-    state = xpmlp.initial_state(
-        mlp,
-        setting.optimizer,
-        seed=setting.seed,
-        backend=backend,
-        initializer=setting.initializer,
-    )
-    state.seed = 0
-    rule, rate = setting.optimizer, setting.learning_rate
-    for _ in xpmlp.fit(mlp, state, train, optimizer=rule, learning_rate=rate, **course):  # type: ignore[arg-type]
-        pass
 
 
 def seconds_of(work: Callable[[], None], backend: xpmlp.Backend) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from command_line import (
+from benchmarks.timing import forward_seconds
+
+from xpmlp.commands.command_line import (
     add_device_flags,
+    add_out_flag,
     backend_of,
     message,
     new_parser,
@@ -19,13 +21,11 @@ from command_line import (
     run,
     save_json,
 )
-from data_flags import add_data_flags, load_source, normalization_of
-from hyperparameters import add_network_flags, batch_sizes, network_of
-from machine import measured_on
-from timing import forward_seconds
-
+from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.hyperparameters import add_network_flags, batch_sizes, network_of
+from xpmlp.commands.machine import measured_on
 from xpmlp.plots import require_matplotlib, save_throughput
-from xpmlp.training.steps import initial_params
+from xpmlp.training.state import initial_params
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,22 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--rounds", type=positive(int), default=3, metavar="N", help="passes at each size, in turns"
     )
-    group.add_argument(
-        "--out",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for throughput.json and throughput.png (default: here)",
-    )
+    add_out_flag(group, "throughput", "throughput.json and throughput.png")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
     backend = backend_of(arguments)
-    dataset = load_source(arguments)
-    normalization = normalization_of(arguments, dataset, dataset.train)
-    train = dataset.train.normalized(normalization).to_device(backend)
+    dataset = scaled(arguments, read_source(arguments))
+    train = dataset.train.to_device(backend)
     mlp = network_of(arguments, train.features, dataset.classes)
     params = initial_params(mlp, seed=0, backend=backend, initializer=arguments.init)
     wanted = [len(train) if size == "full" else int(size) for size in arguments.batch_sizes]

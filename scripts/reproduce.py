@@ -6,7 +6,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command_line import (
+from courses.laboratory import Laboratory
+from courses.recipes import RECIPES, recipe
+from courses.report import Report
+
+from xpmlp.commands.command_line import (
     add_device_flags,
     backend_of,
     message,
@@ -15,12 +19,8 @@ from command_line import (
     print_result,
     run,
 )
-from data_flags import add_source_flags, load_source
-from machine import measured_on
-from recipes import RECIPES, recipe
-from recipes.laboratory import Laboratory
-from recipes.report import Report
-
+from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.commands.machine import measured_on
 from xpmlp.data import Examples
 from xpmlp.errors import DataError, UsageError
 from xpmlp.plots import require_matplotlib
@@ -72,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise UsageError(f"{flag} means nothing to {arguments.recipe}: leave it out")
     backend = backend_of(arguments)
     arguments.data = arguments.data or ("digits" if arguments.quick else "mnist")
-    dataset = load_source(arguments)
+    dataset = read_source(arguments)
     if dataset.test is None or not isinstance(dataset.train, Examples):
         raise DataError(
             f"{arguments.data}: a recipe needs a test set, and data that fit into memory"

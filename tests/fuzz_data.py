@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from data_files import idx_bytes, small_set, write_h5
 
-from xpmlp.data import Unshared, load_data
+from xpmlp.data import Examples, StreamedExamples, read_data
 from xpmlp.errors import DataError
 
 SECONDS_A_CASE = 10
@@ -88,8 +88,8 @@ DAMAGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 def read_everything(path: Path, stream: bool | None, original: np.ndarray) -> None:
     """Load a file and hold what was read against what examples must be."""
-    dataset = load_data(path, stream=stream)
-    source: Unshared = dataset.train
+    dataset = read_data(path, stream=stream)
+    source: Examples | StreamedExamples = dataset.train
     rows = source.hold_out(0, 0)[0]
     x = np.asarray(rows.rows[0 : len(rows)])
     assert len(rows) > 0

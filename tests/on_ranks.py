@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 from strict_backend import StrictBackend, strict_rules
+from trainings import fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
     SGD,
     Adam,
     Examples,
-    ModelSetting,
+    Model,
     Momentum,
     Penalty,
     diagnose,
     evaluate,
-    fit,
-    fit_stack,
-    initial_state,
     select_backend,
 )
 from xpmlp.backends import Backend
@@ -43,7 +41,6 @@ CASES: dict[str, dict[str, Any]] = {
         "learning_rate": 0.2,
         "batch_size": 16,
         "penalty": PENALTY,
-        "penalized_loss": True,
     },
     "Adam and dropout": {
         "optimizer": Adam(),
@@ -86,11 +83,9 @@ def trained(backend: Backend, settings: dict[str, Any], steps: int = 200) -> dic
     found = {name: backend.to_host(array) for name, array in state.params.items()}
     found["history"] = np.array(history, dtype=float)
     layers = diagnose(
-        mlp,
-        state,
+        Model(mlp, settings["optimizer"], 0.1),
+        state.variables,
         on_ranks(examples(ROWS, seed=0), backend).first(60),
-        optimizer=settings["optimizer"],
-        learning_rate=0.1,
         backend=backend,
     )
     found["diagnosed"] = np.array([(row.gradient_norm, row.update_ratio) for row in layers])
@@ -99,13 +94,13 @@ def trained(backend: Backend, settings: dict[str, Any], steps: int = 200) -> dic
 
 
 def trained_stack(backend: Backend) -> dict[str, np.ndarray]:
-    settings = [ModelSetting("tanh", seed=k, learning_rate=0.1 * (k + 1)) for k in range(3)]
+    mlp = MLP((5, 9, 3), "tanh")
+    models = [Model(mlp, learning_rate=0.1 * (k + 1), seed=k) for k in range(3)]
     train = on_ranks(examples(ROWS, seed=0), backend)
-    for models in fit_stack((5, 9, 3), settings, train, steps=30, backend=backend, batch_size=16):
-        last = models
+    ended = fit_stack(models, train, steps=30, backend=backend, batch_size=16)
     return {
         f"model {k} {name}": backend.to_host(array)
-        for k, model in enumerate(last)
+        for k, model in enumerate(ended)
         for name, array in model.result.items()
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import array_api_strict
@@ -17,12 +18,29 @@ import pytest
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 
+_DEVICE = array_api_strict.Device("device1")
+
+
+def _on_device(function: Any) -> Any:
+    """Create on the second device, as the functions of a GPU's library do on theirs."""
+
+    def create(*arguments: Any, device: Any = None, **settings: Any) -> Any:
+        return function(*arguments, device=device or _DEVICE, **settings)
+
+    return create
+
+
+_CREATION = ("arange", "ones", "zeros", "eye", "full", "asarray")
+
 
 class StrictBackend(Backend):
     name = "array_api_strict"
     device_name = "strict:device1"
-    xp = array_api_strict
-    device = array_api_strict.Device("device1")
+    xp = SimpleNamespace(
+        **vars(array_api_strict)
+        | {name: _on_device(getattr(array_api_strict, name)) for name in _CREATION}
+    )
+    device = _DEVICE
     piece_size = 16
 
     def to_host(self, array: Array) -> np.ndarray:

@@ -10,8 +10,7 @@ import pytest
 from conftest import MakeBackend
 from strict_backend import StrictBackend, strict_rules
 
-from xpmlp.arrays import Array
-from xpmlp.backends import Backend, Summable, select_backend
+from xpmlp.backends import Backend, select_backend
 from xpmlp.errors import DeviceError, UsageError
 
 
@@ -46,19 +45,19 @@ def test_transfer_copies_and_keeps_values(make_backend: MakeBackend) -> None:
 
 
 @dataclass
-class Pieces(Summable):
+class Pieces:
     slices: list[slice]
 
     def add(self, other: Self) -> None:
         self.slices += other.slices
 
-    def complete(self) -> None:
+    def multiply_out(self) -> None:
         pass
 
-    def arrays(self) -> list[Array]:
-        return []
+    def items(self) -> Any:
+        return ()
 
-    def take(self, arrays: list[Array]) -> None:
+    def update(self, arrays: Any) -> None:
         pass
 
 

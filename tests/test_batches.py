@@ -5,7 +5,6 @@ import pytest
 
 from xpmlp import Examples
 from xpmlp.backends import Backend
-from xpmlp.data import batches_of
 from xpmlp.data.batches import ShuffledBatches
 from xpmlp.errors import DataError
 
@@ -13,12 +12,14 @@ from xpmlp.errors import DataError
 def rows_of(backend: Backend, seed: int, steps: range) -> list[np.ndarray]:
     """Return the row numbers of the batches of some steps, of 23 examples in fives."""
     numbered = Examples(np.arange(23.0)[:, None], np.arange(23)).to_device(backend)
-    batches = ShuffledBatches(numbered, 5, seed=seed, backend=backend)
+    batches = ShuffledBatches(numbered, 23, 5, seed=seed, backend=backend)
     assert batches.steps_per_epoch == 5
     found = []
     for step in steps:
-        batch = batches.batch(step)
-        x, y = batch.read(slice(0, batch.size))
+        drawn = batches.draw(step)
+        batch = drawn.data.batch(drawn.rows, xp=backend.xp)
+        assert batch.size == drawn.size == batches.size_of(step % 5)
+        x, y, _ = batch.read(slice(0, batch.size))
         np.testing.assert_array_equal(backend.to_host(x)[:, 0], backend.to_host(y))
         found.append(backend.to_host(y))
     return found
@@ -42,10 +43,11 @@ def test_batch_of_a_step_does_not_depend_on_the_steps_before(backend: Backend) -
 
 def test_full_batch_is_everything_in_order(backend: Backend) -> None:
     numbered = Examples(np.arange(23.0)[:, None], np.arange(23)).to_device(backend)
-    batches = batches_of(numbered, None, seed=0, backend=backend)
+    batches = numbered.batches(None, seed=0, backend=backend)
     for step in (0, 3):
-        batch = batches.batch(step)
-        assert batch.size == 23
+        drawn = batches.draw(step)
+        batch = drawn.data.batch(drawn.rows, xp=backend.xp)
+        assert batch.size == drawn.size == 23
         np.testing.assert_array_equal(backend.to_host(batch.read(slice(4, 9))[1]), np.arange(4, 9))
 
 
@@ -53,7 +55,7 @@ def test_full_batch_is_everything_in_order(backend: Backend) -> None:
 def test_size_that_does_not_fit_is_refused(backend: Backend, size: int) -> None:
     numbered = Examples(np.arange(23.0)[:, None], np.arange(23))
     with pytest.raises(DataError, match=f"batch size of {size} does not fit 23 training"):
-        batches_of(numbered, size, seed=0, backend=backend)
+        numbered.batches(size, seed=0, backend=backend)
 
 
 def test_validation_is_held_out_by_seed() -> None:
@@ -77,7 +79,7 @@ def test_bytes_stay_bytes_on_the_device(backend: Backend) -> None:
     images = Examples(np.full((4, 2), 200, dtype=np.uint8), np.zeros(4, dtype=np.uint8))
     moved = images.to_device(backend)
     assert moved.x.dtype == backend.xp.uint8
-    x, _ = moved.whole(backend).read(slice(0, 4))
+    x, *_ = moved.batch(xp=backend.xp).read(slice(0, 4))
     assert x.dtype == backend.dtype
     assert (backend.to_host(x) == 200).all()
     wide = Examples(np.full((4, 2), 200), np.zeros(4, dtype=np.uint8)).to_device(backend)

@@ -10,15 +10,15 @@ from typing import Any, Self
 import h5py
 import numpy as np
 import pytest
+from trainings import fit, initial_state
 
-from xpmlp import MLP, Adam, Examples, Momentum, fit, initial_state, select_backend
+from xpmlp import MLP, Adam, Examples, Model, Momentum, TrainingState, Variables, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import CheckpointError
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.schedules import StepDecay
 from xpmlp.runs.checkpoint import FORMAT, load_checkpoint, parse_checkpoint, save_checkpoint
 from xpmlp.training.history import LogRow, history_arrays, rows_of_arrays
-from xpmlp.training.steps import TrainingState
 
 MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))
 
@@ -58,11 +58,11 @@ def train(
 
 
 def save_and_load(state: TrainingState, path: Path, backend: Backend) -> TrainingState:
-    save_checkpoint(path, MLP_, state, {"normalization": 1}, backend=backend)
+    save_checkpoint(path, state, {"normalization": 1}, backend=backend)
     checkpoint = load_checkpoint(path)
     assert checkpoint.mlp == MLP_
     assert checkpoint.record == {"normalization": 1}
-    return checkpoint.restore(backend)
+    return checkpoint.restore(state.only.model, backend)
 
 
 def without_seconds(rows: list[LogRow]) -> list[LogRow]:
@@ -72,13 +72,14 @@ def without_seconds(rows: list[LogRow]) -> list[LogRow]:
 def assert_same(one: TrainingState, other: TrainingState, backend: Backend) -> None:
     """Bit for bit, but for the time it took."""
     arrays = [(one.params, other.params), (one.best_params or {}, other.best_params or {})]
-    arrays += [(one.optimizer_state[k], other.optimizer_state[k]) for k in one.optimizer_state]
+    moments = [state.variables.optimizer_state for state in (one, other)]
+    arrays += [(moments[0][k], moments[1][k]) for k in moments[0]]
     for mine, its in arrays:
         assert mine.keys() == its.keys()
         for name, array in mine.items():
             np.testing.assert_array_equal(backend.to_host(array), backend.to_host(its[name]))
             assert array.dtype == its[name].dtype
-    assert (one.step, one.seed, one.interval) == (other.step, other.seed, other.interval)
+    assert (one.step, one.only.interval) == (other.step, other.only.interval)
     assert without_seconds(one.history) == without_seconds(other.history)
 
 
@@ -110,12 +111,11 @@ def test_weights_alone_are_not_enough(examples: Examples, tmp_path: Path) -> Non
         return save_and_load(state, tmp_path / "checkpoint.h5", backend)
 
     whole = train(stopped(), examples, backend, optimizer)
-    for forgotten in (
-        {"optimizer_state": optimizer.init(stopped().params, xp=backend.xp)},
-        {"step": 15},
-        {"seed": 4},
-    ):
-        other = train(replace(stopped(), **forgotten), examples, backend, optimizer)
+    fresh = Variables(stopped().params, optimizer.init(stopped().params, xp=backend.xp))
+    other_seed = stopped()
+    other_seed.only.model = replace(other_seed.only.model, seed=4)  # also that of the batches
+    for state in (replace(stopped(), variables=fresh), replace(stopped(), step=15), other_seed):
+        other = train(state, examples, backend, optimizer)
         assert (other.params["layer1.weight"] != whole.params["layer1.weight"]).any()
 
 
@@ -124,8 +124,8 @@ def test_run_moves_to_another_backend(backend: Backend, examples: Examples, tmp_
     whole = train(initial_state(MLP_, optimizer, seed=3, backend=cpu), examples, cpu, optimizer)
     state = initial_state(MLP_, optimizer, seed=3, backend=cpu)
     train(state, examples, cpu, optimizer, 13)
-    save_checkpoint(tmp_path / "checkpoint.h5", MLP_, state, {}, backend=cpu)
-    moved = load_checkpoint(tmp_path / "checkpoint.h5").restore(backend)
+    save_checkpoint(tmp_path / "checkpoint.h5", state, {}, backend=cpu)
+    moved = load_checkpoint(tmp_path / "checkpoint.h5").restore(state.only.model, backend)
     train(moved, examples, backend, optimizer)
     for name, array in whole.params.items():
         np.testing.assert_allclose(
@@ -138,7 +138,7 @@ def saved(examples: Examples, tmp_path: Path) -> Path:
     backend, optimizer = select_backend("cpu"), Momentum()
     state = initial_state(MLP_, optimizer, seed=3, backend=backend)
     train(state, examples, backend, optimizer, 17)
-    save_checkpoint(tmp_path / "checkpoint.h5", MLP_, state, {"a": 1}, backend=backend)
+    save_checkpoint(tmp_path / "checkpoint.h5", state, {"a": 1}, backend=backend)
     return tmp_path / "checkpoint.h5"
 
 
@@ -173,7 +173,7 @@ def test_what_is_refused_says_why(saved: Path, tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "absent.h5")
     checkpoint = load_checkpoint(saved)
     with pytest.raises(CheckpointError, match=r"of the network 6-5-4-3, .* and not of 6-5-3"):
-        checkpoint.require(MLP((6, 5, 3)), saved)
+        checkpoint.restore(Model(MLP((6, 5, 3))), select_backend())
     later = saved.read_bytes().replace(b"version %d" % FORMAT, b"version 9", 1)
     saved.write_bytes(later)
     with pytest.raises(CheckpointError, match="of format 9, and this xpmlp reads up to 1: update"):
@@ -209,7 +209,7 @@ def test_failed_write_leaves_the_checkpoint_before(
 ) -> None:
     """Every write, sync and rename fails once; each time the old file loads as it was."""
     before, backend = saved.read_bytes(), select_backend("cpu")
-    state = load_checkpoint(saved).restore(backend)
+    state = load_checkpoint(saved).restore(Model(MLP_, Momentum()), backend)
     state.step = 18
     monkeypatch.setattr("xpmlp.files._PIECE", 2000)
     left = 0
@@ -233,14 +233,14 @@ def test_failed_write_leaves_the_checkpoint_before(
     monkeypatch.setattr(Path, "replace", guarded(Path.replace))
     for failures in range(1000):
         left = failures
-        error = refusal_of(lambda: save_checkpoint(saved, MLP_, state, {}, backend=backend))
+        error = refusal_of(lambda: save_checkpoint(saved, state, {}, backend=backend))
         if error is None:
             break
         left = 1000
         # The last call syncs the folder, when the new file is in place already.
         assert saved.read_bytes() == before or load_checkpoint(saved).numbers["step"] == 18
         assert os.strerror(code) in error
-        assert "--resume" in error
+        assert "then resume" in error
         assert [path.name for path in saved.parent.iterdir()] == [saved.name]
     assert failures > 8
     left = 1000

@@ -39,7 +39,7 @@ def test_race_to_an_accuracy(tmp_path: Path) -> None:
     result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report == json.loads((tmp_path / "to_accuracy.json").read_text())
+    assert report == json.loads((tmp_path / "out" / "peers" / "to_accuracy.json").read_text())
     ours, theirs = report["results"]
     assert (ours["library"], theirs["library"]) == ("xpmlp", "scikit-learn")
     assert ours["accuracy"] >= 0.9
@@ -56,7 +56,7 @@ def test_unknown_peer_lists_those_there(tmp_path: Path) -> None:
 
 EPOCHS = """
 import sys; import numpy as np
-from peers import Problem, installed_peers
+from benchmarks.peers import Problem, installed_peers
 from xpmlp import MLP
 rng = np.random.default_rng(0)
 params = {k: w.astype("f") for k, w in MLP((6, 8, 3)).init(rng).items()}

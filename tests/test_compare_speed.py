@@ -9,8 +9,8 @@ from time import sleep
 
 import numpy as np
 import pytest
+from benchmarks.timing import Work, peak_bytes, time_in_turns
 from scripts_at_work import run_script
-from timing import Work, peak_bytes, time_in_turns
 
 SMALL = ("--data", "digits", "--hidden", "20")
 
@@ -20,8 +20,8 @@ def test_speed_of_batch_sizes(tmp_path: Path) -> None:
     result = run_script("compare_speed.py", *SMALL, *flags, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report == json.loads((tmp_path / "speed.json").read_text())
-    assert (tmp_path / "speed.png").stat().st_size > 10_000
+    assert report == json.loads((tmp_path / "out" / "speed" / "speed.json").read_text())
+    assert (tmp_path / "out" / "speed" / "speed.png").stat().st_size > 10_000
     assert [(row["batch_size"], row["full"]) for row in report["results"]] == [
         (64, False),
         (1437, True),
@@ -60,8 +60,8 @@ def test_throughput(tmp_path: Path) -> None:
     result = run_script("forward_throughput.py", *SMALL, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report == json.loads((tmp_path / "throughput.json").read_text())
-    assert (tmp_path / "throughput.png").stat().st_size > 10_000
+    assert report == json.loads((tmp_path / "out" / "throughput" / "throughput.json").read_text())
+    assert (tmp_path / "out" / "throughput" / "throughput.png").stat().st_size > 10_000
     rows = report["results"]
     assert [row["batch_size"] for row in rows] == [1, 100, 1437]
     assert rows[0]["microseconds_per_batch"] * 1437 == pytest.approx(1e6 * rows[0]["seconds"])

@@ -21,14 +21,15 @@ from data_files import write_h5
 from scripts_at_work import command, environment, run_script
 
 from xpmlp import fit_normalization, select_backend
+from xpmlp.backends import Backend
 from xpmlp.backends.alone import Ranks
 from xpmlp.backends.ranks.nccl import nccl_of
-from xpmlp.data import Examples, load_data, shared_out
-from xpmlp.data.batches import ShuffledBatches
+from xpmlp.data import Batch, Examples, read_data, shared_out
+from xpmlp.data.batches import Draw, ShuffledBatches
 from xpmlp.data.shared import SharedBatches
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
-from xpmlp.errors import DeviceError, UsageError
+from xpmlp.errors import UsageError
 from xpmlp.runs.checkpoint import load_checkpoint
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
@@ -120,7 +121,7 @@ def test_script_stops_early_alike_and_one_rank_writes(tmp_path: Path) -> None:
 @needs_mpi
 @pytest.mark.parametrize("normalize", ["standard", "feature", "unit"])
 def test_hdf5_rows_are_shared_out_as_if_all_were_read(tmp_path: Path, normalize: str) -> None:
-    digits = load_data("digits")
+    digits = read_data("digits")
     assert isinstance(digits.train, Examples)
     write_h5(tmp_path / "d.h5", digits.train.x[:501].astype("float32"), digits.train.y[:501])
     flags = (*RUN, "--data", "d.h5", "--normalize", normalize, "--steps", "40", "--batch-size")
@@ -158,7 +159,7 @@ def test_ranks_that_differ_are_refused(tmp_path: Path) -> None:
     done = finished(process)
     assert done.returncode == 2
     assert "rank 1 is not like rank 0: --lr is 0.2 there and 0.1 here" in done.stderr
-    digits = load_data("digits").train
+    digits = read_data("digits").train
     assert isinstance(digits, Examples)
     for folder, rows in (("a", slice(0, 300)), ("b", slice(300, 600))):
         (tmp_path / folder).mkdir()
@@ -182,7 +183,7 @@ def test_library_refuses_ranks_with_another_learning_rate(tmp_path: Path) -> Non
     )
     done = finished(start(2, [sys.executable, "-c", program], tmp_path))
     assert done.returncode == 1
-    assert "rank 1 is not like rank 0: the optimiser is" in done.stderr
+    assert "rank 1 is not like rank 0: the model is" in done.stderr
 
 
 @needs_mpi
@@ -428,12 +429,18 @@ class Together(Some):
         return values
 
 
+def batch_of(drawn: Draw, backend: Backend) -> Batch:
+    found: Batch = drawn.data.batch(drawn.rows, xp=backend.xp)
+    return found
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("batch_size", [1, 8, 25])
 def test_every_row_of_a_batch_is_on_one_rank(count: int, batch_size: int) -> None:
     backend = select_backend("cpu", "float64")
     whole = Examples(np.arange(25.0)[:, None], np.arange(25) % 3)
-    expected = ShuffledBatches(whole.to_device(backend), batch_size, seed=3, backend=backend)
+    moved = whole.to_device(backend)
+    expected = ShuffledBatches(moved, 25, batch_size, seed=3, backend=backend)
     shares = [
         SharedBatches(
             shared_out(whole, Some(rank, count)).to_device(backend),
@@ -444,14 +451,15 @@ def test_every_row_of_a_batch_is_on_one_rank(count: int, batch_size: int) -> Non
         for rank in range(count)
     ]
     for step in range(2 * expected.steps_per_epoch + 1):
-        wanted = expected.batch(step)
+        wanted = batch_of(expected.draw(step), backend)
         rows = np.full(wanted.size, -1.0)
         for share in shares:
-            batch = share.batch(step)
-            assert batch.examples == wanted.size
+            drawn = share.draw(step)
+            batch = batch_of(drawn, backend)
+            assert batch.examples == drawn.size == wanted.size
             piece = slice(0, batch.size)
-            x, y = batch.read(piece)
-            places = batch.rows(piece, like=x, xp=backend.xp)
+            x, y, _ = batch.read(piece)
+            places = batch.numbers(piece, xp=backend.xp)
             assert (rows[places] == -1).all()
             rows[places] = x[:, 0]
             np.testing.assert_array_equal(y, x[:, 0] % 3)
@@ -522,8 +530,9 @@ def test_statistics_of_an_empty_share_are_zero() -> None:
 
 
 def test_examples_with_weights_are_not_shared_out() -> None:
+    weighted = Examples(np.zeros((2, 3)), np.array([0, 1]), sample_weight=np.ones(2))
     with pytest.raises(UsageError, match="weights"):
-        shared_out(Examples(np.zeros((2, 3)), np.array([0, 1]), weights=np.ones(2)), Some(0, 2))
+        shared_out(weighted, Some(0, 2))
 
 
 @needs_mpi
@@ -539,7 +548,7 @@ def test_processes_of_another_launcher_are_noticed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == DeviceError.exit_code
+    assert done.returncode == 4
     assert "one of 4 processes" in done.stderr
 
 

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from xpmlp import MLPClassifier, MLPRegressor, check_gradients, errors
 from xpmlp.backends import select_backend
 from xpmlp.data.examples import Examples
-from xpmlp.mathematics.metrics import determination
+from xpmlp.estimators.conventions import determination
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

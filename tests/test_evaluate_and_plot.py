@@ -10,7 +10,7 @@ import pytest
 from data_files import small_set, write_h5
 from scripts_at_work import run_script
 
-from xpmlp.data import load_data
+from xpmlp.data import read_data
 from xpmlp.inspection.predictions import Predictions
 
 PNG = b"\x89PNG"
@@ -33,7 +33,7 @@ def test_evaluation_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
     confusion = np.array(found["confusion"])
     assert confusion.sum() == found["examples"] == 360
     assert np.trace(confusion) / 360 == found["accuracy"]
-    targets = load_data("digits").test
+    targets = read_data("digits").test
     assert targets is not None
     np.testing.assert_array_equal(confusion.sum(axis=1), np.bincount(targets.y))
     for name in ("confusion", "mistakes", "weights"):
@@ -41,7 +41,7 @@ def test_evaluation_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
 
 
 def test_evaluation_of_other_data_and_of_a_file(run: Path, tmp_path: Path) -> None:
-    digits = load_data("digits").train
+    digits = read_data("digits").train
     write_h5(tmp_path / "other.h5", digits.x, digits.y)
     flags = ("--checkpoint", run / "checkpoint.h5", "--data", "other.h5", "--set", "train")
     result = run_script("evaluate.py", *flags, "--out", "pictures", "--json", cwd=tmp_path)

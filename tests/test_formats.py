@@ -12,7 +12,7 @@ import pytest
 import scripts_at_work
 from data_files import in_memory, small_set, write_h5, write_idx_folder
 
-from xpmlp.data import dataset_of_arrays, load_data
+from xpmlp.data import dataset_of_arrays, read_data
 from xpmlp.errors import DataError, UsageError
 
 X, Y = small_set()
@@ -35,10 +35,10 @@ def test_every_layout_means_the_same(tmp_path: Path, x: np.ndarray, y: np.ndarra
     np.savez(tmp_path / "set.npz", xdata=x, ydata=y)
     np.savez_compressed(tmp_path / "packed.npz", xdata=x, ydata=y)
     sources = [
-        load_data(write_h5(tmp_path / "set.h5", x, y, chunks=True, compression="gzip")),
-        load_data(write_h5(tmp_path / "plain.hdf5", x, y)),
-        load_data(tmp_path / "set.npz"),
-        load_data(tmp_path / "packed.npz"),
+        read_data(write_h5(tmp_path / "set.h5", x, y, chunks=True, compression="gzip")),
+        read_data(write_h5(tmp_path / "plain.hdf5", x, y)),
+        read_data(tmp_path / "set.npz"),
+        read_data(tmp_path / "packed.npz"),
         dataset_of_arrays(x, y),
     ]
     for dataset in sources:
@@ -54,30 +54,30 @@ def test_separate_test_files(tmp_path: Path) -> None:
         for name, x, y in (("train", X, Y), ("test", X_TEST, Y_TEST))
     )
     for stream in (False, True):
-        dataset = load_data(train, test_source=test, stream=stream)
+        dataset = read_data(train, test_source=test, stream=stream)
         assert dataset.test is not None
         assert (len(dataset.train), len(dataset.test)) == (60, 24)
     np.savez(tmp_path / "train.npz", xdata=X, ydata=Y)
     np.savez(tmp_path / "test.npz", xdata=X_TEST, ydata=Y_TEST)
-    dataset = load_data(tmp_path / "train.npz", test_source=tmp_path / "test.npz")
+    dataset = read_data(tmp_path / "train.npz", test_source=tmp_path / "test.npz")
     np.testing.assert_array_equal(in_memory(dataset)[1].y, Y_TEST)
 
 
 def test_npz_with_both_sets(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", x_train=X, y_train=Y, x_test=X_TEST, y_test=Y_TEST)
-    train, test = in_memory(load_data(tmp_path / "mnist.npz"))
+    train, test = in_memory(read_data(tmp_path / "mnist.npz"))
     np.testing.assert_array_equal(train.y, Y)
     np.testing.assert_array_equal(test.x, X_TEST.reshape(24, 12))
 
 
 def test_fortran_order_and_other_keys(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", a=np.asfortranarray(X), b=Y)
-    dataset = load_data(tmp_path / "set.npz", x_key="a", y_key="b")
+    dataset = read_data(tmp_path / "set.npz", x_key="a", y_key="b")
     np.testing.assert_array_equal(dataset.train.x, X.reshape(60, 12))
     with h5py.File(tmp_path / "set.h5", "w") as file:
         file["deep/er/x"], file["deep/y"] = X, Y
         file["alias"] = h5py.SoftLink("/deep/er")
-    found = load_data(tmp_path / "set.h5", x_key="alias/x", y_key="/deep/y")
+    found = read_data(tmp_path / "set.h5", x_key="alias/x", y_key="/deep/y")
     np.testing.assert_array_equal(found.train.x, X.reshape(60, 12))
 
 
@@ -114,10 +114,10 @@ def test_what_cannot_be_examples_is_refused(
     write_h5(tmp_path / "set.h5", x, y)
     for path in (tmp_path / "set.npz", tmp_path / "set.h5"):
         with pytest.raises(DataError, match=message) as caught:
-            load_data(path)
+            read_data(path)
         assert str(path) in str(caught.value)
     with pytest.raises(DataError, match=message):
-        load_data(tmp_path / "set.h5", stream=True)
+        read_data(tmp_path / "set.h5", stream=True)
     with pytest.raises(DataError, match=message):
         dataset_of_arrays(x, y)
 
@@ -127,18 +127,18 @@ def test_test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
     test = write_h5(tmp_path / "test.h5", X_TEST, Y_TEST + (np.arange(24) == 5) * 7)
     for stream in (False, True):
         with pytest.raises(DataError, match=r"the training set has the classes 0 to 2"):
-            load_data(train, test_source=test, stream=stream)
+            read_data(train, test_source=test, stream=stream)
     narrow = write_h5(tmp_path / "narrow.h5", X_TEST[:, :2], Y_TEST)
     with pytest.raises(DataError, match=r"has 12 features and .* has 8"):
-        load_data(train, test_source=narrow)
+        read_data(train, test_source=narrow)
 
 
 def test_missing_keys_list_those_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no 'images' in it, only xdata, ydata: .*--x-key"):
-        load_data(write_h5(tmp_path / "set.h5", X, Y), x_key="images")
+        read_data(write_h5(tmp_path / "set.h5", X, Y), x_key="images")
     np.savez(tmp_path / "set.npz", a=X, b=Y)
     with pytest.raises(DataError, match=r"no xdata and no ydata in it, only a, b: .*--x-key"):
-        load_data(tmp_path / "set.npz")
+        read_data(tmp_path / "set.npz")
 
 
 def test_hdf5_that_reaches_out_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_hdf5_that_reaches_out_of_the_file_is_refused(tmp_path: Path) -> None:
     }
     for key, message in refusals.items():
         with pytest.raises(DataError, match=message):
-            load_data(path, x_key=key)
+            read_data(path, x_key=key)
 
 
 def test_hdf5_of_strange_types_is_refused(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_hdf5_of_strange_types_is_refused(tmp_path: Path) -> None:
         file["ydata"] = Y
     for key in ("objects", "records", "references", "empty"):
         with pytest.raises(DataError, match=r"set\.h5"):
-            load_data(path, x_key=key)
+            read_data(path, x_key=key)
 
 
 def test_shape_that_the_file_does_not_store_is_refused(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_shape_that_the_file_does_not_store_is_refused(tmp_path: Path) -> None:
         file.create_dataset("xdata", (10**12, 784), "f4", chunks=(64, 784), compression="gzip")
         file.create_dataset("ydata", (10**12,), "u1", chunks=(64,))
     with pytest.raises(DataError, match=r"needs 3136000000000000 bytes and the file stores 0"):
-        load_data(path)
+        read_data(path)
 
 
 def test_chunks_too_large_to_read_in_pieces_are_refused(tmp_path: Path) -> None:
@@ -202,13 +202,13 @@ def test_chunks_too_large_to_read_in_pieces_are_refused(tmp_path: Path) -> None:
         file["xdata"].id.write_direct_chunk((0, 0), bytes(1))
         file["ydata"] = Y
     with pytest.raises(DataError):
-        load_data(path)
+        read_data(path)
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", xdata=np.array([object()] * 60), ydata=Y)
     with pytest.raises(DataError, match="holds pickled objects, which are not read"):
-        load_data(tmp_path / "set.npz")
+        read_data(tmp_path / "set.npz")
 
 
 @pytest.mark.parametrize("name", ["set.h5", "set.npz"])
@@ -218,17 +218,17 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
 def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: not an intact"):
-        load_data(tmp_path / name)
+        read_data(tmp_path / name)
 
 
 def test_combinations_without_meaning(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", xdata=X, ydata=Y)
     with pytest.raises(UsageError, match="only an HDF5 file can be streamed"):
-        load_data(tmp_path / "set.npz", stream=True)
+        read_data(tmp_path / "set.npz", stream=True)
     with pytest.raises(UsageError, match="digits has a test set of its own"):
-        load_data("digits", test_source=tmp_path / "set.npz")
+        read_data("digits", test_source=tmp_path / "set.npz")
     with pytest.raises(DataError, match="neither a file or folder here"):
-        load_data(tmp_path / "set.npz", test_source=tmp_path / "absent.npz")
+        read_data(tmp_path / "set.npz", test_source=tmp_path / "absent.npz")
 
 
 class Elsewhere:
@@ -337,14 +337,14 @@ def test_mnist_of_every_format_trains_alike(tmp_path: Path) -> None:
 
 def test_conversion_keeps_what_is_there(tmp_path: Path) -> None:
     run_script(tmp_path, "convert.py", "--data", "digits")
-    with h5py.File(tmp_path / "digits_traindata.hdf5") as file:
+    with h5py.File(tmp_path / "data" / "digits_traindata.hdf5") as file:
         assert file["xdata"].shape == (1437, 64)
         assert file["xdata"].dtype == np.uint8
         assert file["xdata"].compression == "gzip"
         assert file["ydata"].shape == (1437,)
     with pytest.raises(AssertionError, match=r"is there already: replace it with --overwrite"):
         run_script(tmp_path, "convert.py", "--data", "digits")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         "digits_testdata.hdf5",
         "digits_traindata.hdf5",
     ]

@@ -10,8 +10,7 @@ from conftest import MakeBackend
 
 from xpmlp.backends import Backend
 from xpmlp.mathematics.activations import ACTIVATIONS, sigmoid
-from xpmlp.mathematics.losses import softmax, softmax_cross_entropy
-from xpmlp.mathematics.metrics import count_correct
+from xpmlp.mathematics.losses import count_correct, softmax, softmax_cross_entropy
 
 
 def test_sigmoid_at_known_points(backend: Backend) -> None:

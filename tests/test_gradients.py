@@ -16,8 +16,8 @@ from xpmlp.mathematics.initializers import HostParams
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.penalties import Penalty
-from xpmlp.mathematics.products import multiplied
-from xpmlp.training.steps import loss_and_gradients
+from xpmlp.mathematics.products import Sums
+from xpmlp.mathematics.step import Piece, piece_gradient
 
 PENALTIES = {
     "no penalty": Penalty(),
@@ -41,14 +41,15 @@ def loss_and_gradients_of(
     n, device = len(x), to_device(backend, params)
     x, y = backend.to_device(x), backend.to_device(y)
     sums = backend.sum_over_examples(
-        lambda piece: loss_and_gradients(
-            mlp, device, x[piece, ...], y[piece, ...], scale=1 / n, xp=backend.xp
+        lambda rows: piece_gradient(
+            mlp, device, Piece(x[rows, ...], y[rows, ...]), scale=1 / n, xp=backend.xp
         ),
         n,
     )
-    total = penalty.added_to(sums.gradients, device, xp=backend.xp)
-    gradients = {name: multiplied(g, xp=backend.xp) for name, g in total.items()}
-    return backend.to_host(sums.loss + penalty.loss(device, xp=backend.xp)), gradients
+    penalty.penalize(sums, device, scale=1 / n, xp=backend.xp)
+    sums.multiply_out()
+    gradients = {name: sums[name] for name in params}
+    return backend.to_host(sums["loss"] + penalty.loss(device, xp=backend.xp)), gradients
 
 
 @pytest.mark.parametrize("models", [1, 3], ids=["single", "stack of 3"])
@@ -108,8 +109,9 @@ def test_penalty_by_hand(backend: Backend) -> None:
     penalty = Penalty(l2=0.5, l1=0.1)
     loss = backend.to_host(penalty.loss(params, xp=backend.xp))
     assert float(loss) == pytest.approx(6.95, rel=1e-14)
-    zero = {name: backend.xp.zeros_like(array) for name, array in params.items()}
-    total = penalty.added_to(zero, params, xp=backend.xp)
-    gradients = {n: backend.to_host(multiplied(g, xp=backend.xp)) for n, g in total.items()}
+    sums = Sums({n: backend.xp.zeros_like(w) for n, w in params.items()}, xp=backend.xp)
+    penalty.penalize(sums, params, scale=1.0, xp=backend.xp)
+    sums.multiply_out()
+    gradients = to_host(backend, sums)
     np.testing.assert_allclose(gradients["layer1.weight"], [[1.6, -2.1, 0.0]], rtol=1e-14)
     np.testing.assert_array_equal(gradients["layer1.bias"], [0, 0, 0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_files import idx_bytes, in_memory, small_set, write_idx_folder
 
-from xpmlp.data import load_data
+from xpmlp.data import read_data
 from xpmlp.data.formats.idx import read_idx
 from xpmlp.data.formats.idx_folder import FILES
 from xpmlp.errors import DataError
@@ -16,7 +16,7 @@ from xpmlp.errors import DataError
 @pytest.mark.parametrize("gzipped", [True, False])
 def test_folder(tmp_path: Path, gzipped: bool) -> None:
     arrays = write_idx_folder(tmp_path, gzipped=gzipped)
-    dataset = load_data(tmp_path)
+    dataset = read_data(tmp_path)
     train, test = in_memory(dataset)
     np.testing.assert_array_equal(train.x, arrays[FILES[0]].reshape(60, 12))
     np.testing.assert_array_equal(test.y, arrays[FILES[3]])
@@ -26,14 +26,14 @@ def test_folder(tmp_path: Path, gzipped: bool) -> None:
 
 def test_single_files_find_their_labels(tmp_path: Path) -> None:
     arrays = write_idx_folder(tmp_path)
-    dataset = load_data(tmp_path / f"{FILES[0]}.gz", test_source=tmp_path / f"{FILES[2]}.gz")
+    dataset = read_data(tmp_path / f"{FILES[0]}.gz", test_source=tmp_path / f"{FILES[2]}.gz")
     train, test = in_memory(dataset)
     np.testing.assert_array_equal(train.y, arrays[FILES[1]])
     np.testing.assert_array_equal(test.y, arrays[FILES[3]])
-    assert load_data(tmp_path / f"{FILES[0]}.gz").test is None
+    assert read_data(tmp_path / f"{FILES[0]}.gz").test is None
     (tmp_path / f"{FILES[1]}.gz").unlink()
     with pytest.raises(DataError, match=r"no labels beside it: put train-labels-idx1-ubyte\.gz"):
-        load_data(tmp_path / f"{FILES[0]}.gz")
+        read_data(tmp_path / f"{FILES[0]}.gz")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "float32", "float64"])
@@ -100,14 +100,14 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     write_idx_folder(tmp_path)
     (tmp_path / f"{FILES[1]}.gz").write_bytes(idx_bytes(np.zeros(5, dtype=np.uint8)))
     with pytest.raises(DataError, match=r"has 60 rows and .* has 5: they do not belong together"):
-        load_data(tmp_path)
+        read_data(tmp_path)
     write_idx_folder(tmp_path)
     (tmp_path / f"{FILES[2]}.gz").write_bytes(idx_bytes(np.zeros((24, 2, 2), dtype=np.uint8)))
     with pytest.raises(DataError, match=r"has 12 features and .* has 4"):
-        load_data(tmp_path)
+        read_data(tmp_path)
     (tmp_path / f"{FILES[1]}.gz").unlink()
     with pytest.raises(DataError, match=r"no train-labels-idx1-ubyte \(.gz or not\)"):
-        load_data(tmp_path)
+        read_data(tmp_path)
 
 
 def test_folder_without_labels_of_a_class_can_say_how_many(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_folder_without_labels_of_a_class_can_say_how_many(tmp_path: Path) -> No
     labels = small_set()[1] * 2
     (tmp_path / f"{FILES[1]}.gz").write_bytes(idx_bytes(labels))
     with pytest.raises(DataError, match=r"go up to 4 and none is 1: .*--classes"):
-        load_data(tmp_path)
-    assert load_data(tmp_path, classes=6).classes == 6
+        read_data(tmp_path)
+    assert read_data(tmp_path, classes=6).classes == 6
     with pytest.raises(DataError, match="a label is 4, and 4 classes are 0 to 3"):
-        load_data(tmp_path, classes=4)
+        read_data(tmp_path, classes=4)

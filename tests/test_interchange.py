@@ -47,7 +47,7 @@ def network(
 def said(mlp: MLP, params: dict[str, np.ndarray], x: np.ndarray, scaling: Normalization) -> Any:
     backend = select_backend("cpu", str(x.dtype))
     few = Examples(x, np.zeros(len(x), int), scaling).to_device(backend)
-    given, _ = few.whole(backend).read(slice(0, len(x)))
+    given = few.batch(xp=backend.xp).read(slice(0, len(x))).x
     logits, _ = mlp.forward(params, given, xp=backend.xp)
     return mlp.predict(params, given, xp=backend.xp), logits
 

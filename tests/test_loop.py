@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trainings import fit, initial_state
 
-from xpmlp import MLP, SGD, Examples, Momentum, fit, initial_state, select_backend
+from xpmlp import MLP, SGD, Examples, Momentum, Step, TrainingState, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.training.history import LogRow
-from xpmlp.training.steps import Sums, TrainingState, train_step
 
 NETWORK = MLP((4, 6, 3), "tanh")
 
@@ -40,7 +40,7 @@ def start(backend: Backend, **settings: Any) -> tuple[TrainingState, Iterator[Lo
 def scripted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Validation losses to come, in order."""
     losses: list[float] = []
-    monkeypatch.setattr("xpmlp.training.loop.evaluate_unchecked", lambda *_: (losses.pop(0), 0.5))
+    monkeypatch.setattr("xpmlp.training.group.evaluate_unchecked", lambda *_: (losses.pop(0), 0.5))
     return losses
 
 
@@ -133,12 +133,14 @@ def test_seconds_count_steps_and_not_what_is_done_between(
         nonlocal now
         now += seconds
 
-    def timed_step(*arguments: Any, **settings: Any) -> Sums:
-        spend(1.0)
-        return train_step(*arguments, **settings)
+    taken = Step.__call__
 
-    monkeypatch.setattr("xpmlp.training.loop.perf_counter", lambda: now)
-    monkeypatch.setattr("xpmlp.training.loop.train_step", timed_step)
+    def timed_step(*arguments: Any, **settings: Any) -> Any:
+        spend(1.0)
+        return taken(*arguments, **settings)
+
+    monkeypatch.setattr("xpmlp.training.group.perf_counter", lambda: now)
+    monkeypatch.setattr(Step, "__call__", timed_step)
     state, rows = start(backend, log_every=10, on_step=lambda _: spend(100.0))
     for _ in rows:
         spend(1000.0)

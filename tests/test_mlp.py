@@ -9,7 +9,8 @@ from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.training.steps import Sums, loss_and_gradients
+from xpmlp.mathematics.products import Sums
+from xpmlp.mathematics.step import Piece, piece_gradient
 
 DEPTHS = [(5, 3), (5, 4, 3), (5, 4, 6, 3), (5, 4, 3, 4, 3)]
 
@@ -36,10 +37,10 @@ def test_gradients_equal_central_differences(backend: Backend, sizes: tuple[int,
     x_device, y_device = backend.to_device(x), backend.to_device(y)
 
     def sums(host: HostParams) -> tuple[float, Params]:
-        result = loss_and_gradients(
-            mlp, to_device(backend, host), x_device, y_device, scale=1 / len(x), xp=backend.xp
-        )
-        return float(backend.to_host(result.loss)), result.gradients
+        piece = Piece(x_device, y_device)
+        params = to_device(backend, host)
+        result = piece_gradient(mlp, params, piece, scale=1 / len(x), xp=backend.xp)
+        return float(backend.to_host(result["loss"])), {name: result[name] for name in host}
 
     gradients = sums(params)[1]
     expected = central_differences(lambda host: sums(host)[0], params)
@@ -55,25 +56,21 @@ def test_slices_add_up_to_the_batch(backend: Backend) -> None:
     x_device, y_device = backend.to_device(x), backend.to_device(y)
 
     def sums(start: int, stop: int) -> Sums:
-        return loss_and_gradients(
-            mlp,
-            device_params,
-            x_device[start:stop, ...],
-            y_device[start:stop],
-            scale=1 / 40,
-            xp=backend.xp,
-        )
+        piece = Piece(x_device[start:stop, ...], y_device[start:stop])
+        return piece_gradient(mlp, device_params, piece, scale=1 / 40, xp=backend.xp)
 
     whole = sums(0, 40)
     parts = sums(0, 17)
-    parts += sums(17, 18)
-    parts += sums(18, 40)
-    np.testing.assert_allclose(backend.to_host(parts.loss), backend.to_host(whole.loss), rtol=1e-13)
-    assert int(backend.to_host(parts.correct)) == int(backend.to_host(whole.correct))
+    parts.add(sums(17, 18))
+    parts.add(sums(18, 40))
+    np.testing.assert_allclose(
+        backend.to_host(parts["loss"]), backend.to_host(whole["loss"]), rtol=1e-13
+    )
+    assert int(backend.to_host(parts["correct"])) == int(backend.to_host(whole["correct"]))
     for name in params:
         np.testing.assert_allclose(
-            backend.to_host(parts.gradients[name]),
-            backend.to_host(whole.gradients[name]),
+            backend.to_host(parts[name]),
+            backend.to_host(whole[name]),
             rtol=1e-12,
             atol=1e-15,
         )
@@ -87,22 +84,22 @@ def test_stack_equals_its_models(backend: Backend) -> None:
     x_device, y_device = backend.to_device(x), backend.to_device(y)
 
     def sums(params: HostParams) -> Sums:
-        return loss_and_gradients(
-            mlp, to_device(backend, params), x_device, y_device, scale=1 / len(x), xp=backend.xp
-        )
+        piece = Piece(x_device, y_device)
+        device = to_device(backend, params)
+        return piece_gradient(mlp, device, piece, scale=1 / len(x), xp=backend.xp)
 
     together = sums(stacked)
-    assert together.loss.shape == (3,)
+    assert together["loss"].shape == (3,)
     for k, model in enumerate(models):
         alone = sums(model)
         np.testing.assert_allclose(
-            backend.to_host(together.loss)[k], backend.to_host(alone.loss), rtol=1e-12
+            backend.to_host(together["loss"])[k], backend.to_host(alone["loss"]), rtol=1e-12
         )
-        assert backend.to_host(together.correct)[k] == backend.to_host(alone.correct)
+        assert backend.to_host(together["correct"])[k] == backend.to_host(alone["correct"])
         for name in model:
             np.testing.assert_allclose(
-                backend.to_host(together.gradients[name])[k],
-                backend.to_host(alone.gradients[name]),
+                backend.to_host(together[name])[k],
+                backend.to_host(alone[name]),
                 rtol=1e-12,
                 atol=1e-15,
             )
@@ -114,16 +111,11 @@ def test_caller_keeps_its_arrays_and_its_dtype(make_backend: MakeBackend) -> Non
     params, x, y = problem(mlp)
     given = to_device(backend, params) | {"x": backend.to_device(x), "y": backend.to_device(y)}
     before = {name: backend.to_host(array) for name, array in given.items()}
-    result = loss_and_gradients(
-        mlp,
-        {name: given[name] for name in params},
-        given["x"],
-        given["y"],
-        scale=1 / 7,
-        xp=backend.xp,
-    )
-    assert result.loss.dtype == backend.dtype
-    assert all(g.dtype == backend.dtype for g in result.gradients.values())
+    own = {name: given[name] for name in params}
+    piece = Piece(given["x"], given["y"])
+    result = piece_gradient(mlp, own, piece, scale=1 / 7, xp=backend.xp)
+    assert result["loss"].dtype == backend.dtype
+    assert all(result[name].dtype == backend.dtype for name in params)
     for name, array in given.items():
         np.testing.assert_array_equal(backend.to_host(array), before[name])
 

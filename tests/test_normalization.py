@@ -15,7 +15,7 @@ X = np.array([[0, 4], [8, 4]], dtype=np.uint8)
 
 def applied(kind: str, backend: Backend, maximum: float = 16, **settings: Any) -> np.ndarray:
     found = fit_normalization(kind, X, maximum, **settings).to_device(backend)
-    return backend.to_host(found.apply(backend.to_device(X), backend))
+    return backend.to_host(found.apply(backend.to_device(X), backend.dtype, xp=backend.xp))
 
 
 def test_standard_by_hand(backend: Backend) -> None:
@@ -45,7 +45,7 @@ def test_bias_column_is_always_one(make_backend: MakeBackend) -> None:
 def test_statistics_of_training_serve_every_set(backend: Backend) -> None:
     found = fit_normalization("standard", X, 255)
     other = Examples(np.array([[12, 4]], dtype=np.uint8), np.array([0])).normalized(found)
-    x, _ = other.to_device(backend).whole(backend).read(slice(0, 1))
+    x = other.to_device(backend).batch(xp=backend.xp).read(slice(0, 1)).x
     np.testing.assert_allclose(backend.to_host(x), [[8 / np.sqrt(8), 0]], rtol=1e-15)
 
 
@@ -77,7 +77,7 @@ def test_small_deviation_around_a_large_mean_survives(make_backend: MakeBackend)
     x = np.random.default_rng(0).normal(size=(200, 2))
     large = Examples(x + 1e9, np.zeros(200, dtype=int))
     scaled = large.normalized(fit_normalization("standard", large.rows, None))
-    found, _ = scaled.to_device(backend).whole(backend).read(slice(0, 200))
+    found = scaled.to_device(backend).batch(xp=backend.xp).read(slice(0, 200)).x
     expected = (x - x.mean()) / x.std()
     np.testing.assert_allclose(backend.to_host(found), expected, atol=1e-5)
 

@@ -12,7 +12,8 @@ from xpmlp import select_backend
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES, softmax
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.training.steps import Sums, loss_and_gradients
+from xpmlp.mathematics.products import Sums
+from xpmlp.mathematics.step import Piece, piece_gradient
 
 BACKEND = select_backend("cpu", "float64")
 XP = BACKEND.xp
@@ -50,10 +51,10 @@ def problem(
 
 
 def assert_same(one: Sums, other: Sums) -> None:
-    np.testing.assert_allclose(one.loss, other.loss, rtol=1e-12)
-    assert one.correct == other.correct
-    for name, gradient in one.gradients.items():
-        np.testing.assert_allclose(gradient, other.gradients[name], rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-12)
+    assert one["correct"] == other["correct"]
+    for name, gradient in one.items():
+        np.testing.assert_allclose(gradient, other[name], rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -66,10 +67,10 @@ def test_splitting_a_batch_anywhere_changes_nothing(
     cut = data.draw(st.integers(1, examples - 1))
 
     def sums(rows: slice) -> Sums:
-        return loss_and_gradients(mlp, params, x[rows], y[rows], scale=1 / examples, xp=XP)
+        return piece_gradient(mlp, params, Piece(x[rows], y[rows]), scale=1 / examples, xp=XP)
 
     parts = sums(slice(0, cut))
-    parts += sums(slice(cut, examples))
+    parts.add(sums(slice(cut, examples)))
     assert_same(parts, sums(slice(0, examples)))
 
 
@@ -82,7 +83,7 @@ def test_repeating_the_data_equals_weights(loss: str, seed: int, examples: int, 
     function = LOSSES[loss]
     repeated, gradient = function(np.tile(outputs, (times, 1)), np.tile(y, times), xp=XP)
     weights = np.full(examples, float(times))
-    weighted, weighted_gradient = function(outputs, y, weights=weights, xp=XP)
+    weighted, weighted_gradient = function(outputs, y, sample_weight=weights, xp=XP)
     np.testing.assert_allclose(weighted, repeated, rtol=1e-12)
     total = gradient.reshape(times, examples, 3).sum(axis=0)
     np.testing.assert_allclose(weighted_gradient, total, rtol=1e-12, atol=1e-15)
@@ -116,7 +117,7 @@ def test_loss_keeps_dtype_and_arguments(loss: str, logits: np.ndarray, dtype: st
     targets = np.zeros(len(outputs), dtype=np.int64)
     weights = np.ones(len(outputs), dtype=dtype)
     before = outputs.copy()
-    value, gradient = LOSSES[loss](outputs, targets, weights=weights, scale=0.5, xp=XP)
+    value, gradient = LOSSES[loss](outputs, targets, sample_weight=weights, scale=0.5, xp=XP)
     assert value.dtype == gradient.dtype == dtype
     assert np.isfinite(value)
     np.testing.assert_array_equal(outputs, before)

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from data_files import idx_bytes, in_memory, write_idx_folder
 
-from xpmlp.data import fit_normalization, load_data
+from xpmlp.data import fit_normalization, read_data
 from xpmlp.data.formats.idx_folder import FILES
 from xpmlp.data.formats.published import MNIST, PublishedSet
 from xpmlp.errors import DataError
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
-    dataset = load_data("digits")
+    dataset = read_data("digits")
     train, test = in_memory(dataset)
     assert (len(train), len(test), dataset.features) == (1437, 360, 64)
     assert (dataset.classes, dataset.maximum, dataset.image_shape) == (10, 16, (8, 8))
@@ -33,7 +33,7 @@ def test_digits_are_those_of_scikit_learn() -> None:
 
 @pytest.mark.mnist
 def test_mnist_has_its_known_statistics() -> None:
-    mnist = load_data("mnist")
+    mnist = read_data("mnist")
     train, test = in_memory(mnist)
     assert train.x.shape == (60_000, 784)
     assert test.x.shape == (10_000, 784)
@@ -45,7 +45,7 @@ def test_mnist_has_its_known_statistics() -> None:
 def test_unknown_source_lists_the_known_names() -> None:
     known = r"neither a file or folder here, nor .*digits, mnist, fashion-mnist"
     with pytest.raises(DataError, match=known):
-        load_data("mnits")
+        read_data("mnits")
 
 
 def test_found_files_that_are_not_as_published_are_refused(
@@ -54,7 +54,7 @@ def test_found_files_that_are_not_as_published_are_refused(
     write_idx_folder(tmp_path / "fashion-mnist")
     monkeypatch.setenv("XPMLP_DATA", str(tmp_path))
     with pytest.raises(DataError, match="not the published file of fashion-mnist"):
-        load_data("fashion-mnist")
+        read_data("fashion-mnist")
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ def test_download_goes_on_to_the_next_mirror_and_is_cached(
     published: PublishedSet, tmp_path: Path
 ) -> None:
     nowhere = f"{published.mirrors[0]}nowhere/"
-    dataset = replace(published, mirrors=(nowhere, *published.mirrors)).load()
-    assert in_memory(dataset)[0].x.shape == (60, 12)
+    parts = replace(published, mirrors=(nowhere, *published.mirrors)).read()
+    assert parts[0].x.shape == (60, 3, 4)
     assert len(list((tmp_path / "cache").rglob("*.gz"))) == 4
-    again = replace(published, mirrors=(nowhere,)).load()
-    np.testing.assert_array_equal(in_memory(again)[0].x, in_memory(dataset)[0].x)
+    again = replace(published, mirrors=(nowhere,)).read()
+    np.testing.assert_array_equal(again[0].x, parts[0].x)
 
 
 @pytest.mark.parametrize("page", ["<html>moved</html>", None], ids=["a web page", "other labels"])
@@ -98,7 +98,7 @@ def test_download_of_something_else_is_refused_and_not_kept(
     else:
         (served / f"{FILES[0]}.gz").write_text(page)
     with pytest.raises(DataError, match=r"(another file|not an IDX).*put the four files") as caught:
-        published.load()
+        published.read()
     assert "XPMLP_DATA" in str(caught.value)
     assert not list((tmp_path / "cache").rglob("*.gz"))
 
@@ -106,7 +106,7 @@ def test_download_of_something_else_is_refused_and_not_kept(
 def test_offline_says_where_to_put_which_files(published: PublishedSet, tmp_path: Path) -> None:
     offline = replace(published, mirrors=("http://127.0.0.1:9/",))
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9: ConnectionError") as caught:
-        offline.load()
+        offline.read()
     assert str(tmp_path / "cache") in str(caught.value)
     assert all(f"{name}.gz" in str(caught.value) for name in FILES)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from stacks import to_host
 from strict_backend import StrictBackend, strict_rules
+from trainings import fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
@@ -17,21 +18,17 @@ from xpmlp import (
     AdamW,
     Cosine,
     Examples,
-    ModelSetting,
+    Model,
     Momentum,
     Nesterov,
     Penalty,
     RMSprop,
     StepDecay,
-    fit,
-    fit_stack,
-    initial_state,
+    TrainingState,
     select_backend,
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError
-from xpmlp.mathematics.products import multiplied
-from xpmlp.training.steps import TrainingState
 
 Steps = Callable[[], None]
 
@@ -67,7 +64,7 @@ class Recorder(StrictBackend):
 
 @pytest.fixture(autouse=True)
 def few_steps_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xpmlp.training.recording._STEPS", 3)
+    monkeypatch.setattr("xpmlp.training.recording.STEPS", 3)
 
 
 def trained(backend: Backend, **settings: Any) -> tuple[TrainingState, list[float], Any]:
@@ -91,10 +88,10 @@ CASES: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.4},
     "steps down": {"schedule": StepDecay((1, 2), 0.3)},
     "cosine": {"schedule": Cosine(25), "optimizer": Adam(), "learning_rate": 0.01},
-    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01), "penalized_loss": True},
+    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01)},
     "full batch": {"batch_size": None},
     "saves in between": {"save_every": 4, "save": lambda _: None},
-    "weights": {"examples": Examples(ROWS.x, ROWS.y, weights=RNG.uniform(size=43))},
+    "weights": {"examples": Examples(ROWS.x, ROWS.y, sample_weight=RNG.uniform(size=43))},
 }
 
 
@@ -131,31 +128,41 @@ def test_where_nothing_is_recorded_steps_are_taken_one_by_one() -> None:
         np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
 
 
-class Elsewhere(SGD):
+class Elsewhere(Momentum):
     """An update that makes new arrays, as a library with immutable arrays does."""
 
-    def step(self, w: Any, g: Any, moments: Any, at: Any) -> Any:  # noqa: ARG002
-        return w - at.rate * multiplied(g, xp=at.xp), {}
+    takes_products = False
+
+    def step(self, w: Any, g: Any, moments: Any, at: Any) -> Any:
+        v = self.momentum * moments["velocity"] + g
+        return w - at.rate * v, {"velocity": v}
 
 
-def test_update_that_makes_new_arrays_is_not_recorded() -> None:
-    class Failing(Recorder):
-        said = ""
-
-        def record(self, steps: Steps, restore: Steps) -> Steps | None:
-            try:
-                return super().record(steps, restore)
-            except RuntimeError as error:
-                self.said, self.records = str(error), False
-                return None
-
-    expected = trained(select_backend("cpu", "float64"))
+def test_update_that_makes_new_arrays_is_recorded_too() -> None:
+    """What it has made is copied to where the next replay finds it."""
+    settings: dict[str, Any] = {"learning_rate": 0.05}
+    backend = select_backend("cpu", "float64")
+    expected = trained(backend, optimizer=Momentum(0.9), **settings)
     with strict_rules():
-        backend = Failing()
-        found = trained(backend, optimizer=Elsewhere())
-    assert (backend.replayed, backend.said) == (0, "the update is not in place")
+        recorder = Recorder()
+        found = trained(recorder, optimizer=Elsewhere(0.9), **settings)
+    assert recorder.replayed > 0
     for name, array in found[2].items():
         np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_trial_that_fails_leaves_the_state_as_it_was() -> None:
+    """The variables are the recorder's own: what failed on the way has changed nobody else's."""
+    with strict_rules():
+        backend = Recorder(fails=True)
+        state = initial_state(NETWORK, Momentum(), seed=1, backend=backend)
+        before = to_host(backend, state.params)
+        seen: list[dict[str, np.ndarray]] = []
+        backend.record = lambda *_: seen.append(to_host(backend, state.params))  # type: ignore[method-assign]
+        settings: dict[str, Any] = {"optimizer": Momentum(), "learning_rate": 0.1, "steps": 1}
+        list(fit(NETWORK, state, ROWS.to_device(backend), backend=backend, **settings))
+    for name, array in before.items():
+        np.testing.assert_array_equal(seen[0][name], array)
 
 
 def test_divergence_goes_back_to_the_last_row_and_names_the_step() -> None:
@@ -184,24 +191,14 @@ def test_every_step_is_told_and_may_end_the_run() -> None:
 
 
 def stack_of(backend: Backend, **settings: Any) -> list[dict[str, np.ndarray]]:
-    rates = (0.1, 0.3, 0.05)
     models = [
-        ModelSetting("tanh", seed=k, learning_rate=rate, optimizer=Adam(), l2=0.01 * k)
-        for k, rate in enumerate(rates)
+        Model(NETWORK, Adam(), rate, Penalty(l2=0.01 * k), seed=k)
+        for k, rate in enumerate((0.1, 0.3, 0.05))
     ]
     source = ROWS.to_device(backend)
-    for found in fit_stack(
-        NETWORK.sizes,
-        models,
-        source,
-        steps=30,
-        backend=backend,
-        batch_size=5,
-        validation=source.first(20),
-        **settings,
-    ):
-        last = found
-    return [to_host(backend, model.result) for model in last]
+    plan: dict[str, Any] = {"steps": 30, "batch_size": 5, "validation": source.first(20)}
+    ended = fit_stack(models, source, backend=backend, **plan | settings)
+    return [to_host(backend, model.result) for model in ended]
 
 
 @pytest.mark.parametrize("patience", [None, 1])

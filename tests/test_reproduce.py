@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipes import RECIPES, ee541_05
-from recipes.laboratory import Laboratory, Trained
-from recipes.report import Report
+from courses.laboratory import Laboratory, Trained
+from courses.recipes import RECIPES, ee541_05
+from courses.report import Report
 from scripts_at_work import run_script
 
-from xpmlp import load_data, select_backend
-from xpmlp.data import Examples, Unshared
+from xpmlp import read_data, select_backend
+from xpmlp.data import Examples
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -112,7 +112,7 @@ def test_test_set_is_opened_once_when_all_is_decided(
 ) -> None:
     """The laboratory that the experiment works in has no other way to the test images."""
     events: list[str] = []
-    digits, train, train_all = load_data("digits"), Laboratory.train, Laboratory.train_all
+    digits, train, train_all = read_data("digits"), Laboratory.train, Laboratory.train_all
 
     def noted(self: Laboratory, name: str, *args: Any, **keywords: Any) -> Trained:
         assert keywords.get("test") is None
@@ -123,10 +123,10 @@ def test_test_set_is_opened_once_when_all_is_decided(
         events.extend(settings)
         return train_all(self, settings, split)
 
-    def open_test() -> Unshared:
+    def open_test() -> Examples:
         events.append("the test set")
-        assert digits.test is not None
-        return digits.test
+        found: Examples = digits.test
+        return found
 
     monkeypatch.setattr(Laboratory, "train", noted)
     monkeypatch.setattr(Laboratory, "train_all", all_noted)

@@ -1,33 +1,38 @@
-"""A stack in `fit_stack` is its models trained one by one by `fit`."""
+"""A stack in `StackTraining` is its models trained one by one by `Training`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from stacks import to_host
 from threadpoolctl import threadpool_limits
+from trainings import fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
     SGD,
     Adam,
+    Dataset,
     Examples,
+    Model,
+    ModelState,
     Momentum,
     Penalty,
+    Plan,
     RMSprop,
+    StackTraining,
     StepDecay,
-    fit,
-    initial_state,
+    TrainingState,
     select_backend,
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.mathematics.optimizers import Optimizer
-from xpmlp.training.stack_loop import ModelSetting, StackModel, fit_stack
-from xpmlp.training.steps import TrainingState
+from xpmlp.runs.checkpoint import load_stack, save_stack
 
 SIZES = (6, 9, 7, 4)
 
@@ -40,7 +45,7 @@ def examples(count: int, seed: int, backend: Backend) -> Examples:
     return Examples(x, y).to_device(backend)
 
 
-def course(backend: Backend) -> dict[str, Any]:
+def plan_of(backend: Backend) -> dict[str, Any]:
     return {
         "steps": 60,
         "batch_size": 7,
@@ -52,37 +57,38 @@ def course(backend: Backend) -> dict[str, Any]:
     }
 
 
-def alone(setting: ModelSetting, backend: Backend, **changed: Any) -> TrainingState:
+def alone(model: Model, backend: Backend, **changed: Any) -> TrainingState:
     """Train one model by itself, on the batches of seed 0."""
-    mlp = MLP(SIZES, setting.activation)
     state = initial_state(
-        mlp, setting.optimizer, seed=setting.seed, backend=backend, initializer=setting.initializer
+        model.mlp,
+        model.optimizer,
+        seed=model.seed,
+        backend=backend,
+        initializer=model.initializer,
     )
-    state.seed = 0
     for _ in fit(
-        mlp,
+        model.mlp,
         state,
         examples(45, 0, backend),
-        optimizer=setting.optimizer,
-        learning_rate=setting.learning_rate,
-        penalty=Penalty(l2=setting.l2, l1=setting.l1) if setting.l2 or setting.l1 else None,
-        **course(backend) | changed,
+        optimizer=model.optimizer,
+        learning_rate=model.rate,
+        penalty=model.penalty,
+        **plan_of(backend) | {"seed": 0} | changed,
     ):
         pass
     return state
 
 
-def settings_with(rules: list[Optimizer], rates: list[float]) -> list[ModelSetting]:
+def models_with(rules: list[Optimizer], rates: list[float]) -> list[Model]:
     activations, initializers = ("tanh", "relu", "sigmoid"), ("xavier", "he", "lecun")
     return [
-        ModelSetting(
-            activation=activations[k % 3],
-            initializer=initializers[k % 3],
+        Model(
+            MLP(SIZES, activations[k % 3]),
+            rule,
+            rate,
+            Penalty(0.01 * (k % 2), 0.001 * (k % 3)) if k % 6 else None,
+            initializers[k % 3],
             seed=k,
-            learning_rate=rate,
-            optimizer=rule,
-            l2=0.01 * (k % 2),
-            l1=0.001 * (k % 3),
         )
         for k, (rule, rate) in enumerate(zip(rules, rates, strict=True))
     ]
@@ -96,7 +102,7 @@ RULES: dict[str, tuple[list[Optimizer], list[float]]] = {
 }
 
 
-def assert_same(model: StackModel, state: TrainingState, backend: Backend) -> None:
+def assert_same(model: ModelState, state: TrainingState, backend: Backend) -> None:
     assert model.status == state.status
     assert [row.step for row in model.history] == [row.step for row in state.history]
     for ours, theirs in zip(model.history, state.history, strict=True):
@@ -117,22 +123,42 @@ def assert_same(model: StackModel, state: TrainingState, backend: Backend) -> No
 @pytest.mark.parametrize("rule", RULES)
 def test_stack_equals_single_runs(backend: Backend, rule: str) -> None:
     """With models that stop at different times, and are dropped from the stack."""
-    settings = settings_with(*RULES[rule])
-    *_, models = fit_stack(SIZES, settings, examples(45, 0, backend), **course(backend))
-    states = [alone(setting, backend) for setting in settings]
-    for model, state in zip(models, states, strict=True):
-        assert_same(model, state, backend)
+    models = models_with(*RULES[rule])
+    ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend))
+    states = [alone(model, backend) for model in models]
+    for member, state in zip(ended, states, strict=True):
+        assert_same(member, state, backend)
     # Otherwise this test has not tried what it is for.
     assert len({state.step for state in states}) > 1
 
 
 def test_dropout_and_full_batch(backend: Backend) -> None:
-    settings = settings_with(*RULES["sgd"])
+    models = models_with(*RULES["sgd"])
     changed = {"dropout": 0.3, "batch_size": None, "patience": None, "log_every": None}
-    train = examples(45, 0, backend)
-    *_, models = fit_stack(SIZES, settings, train, **course(backend) | changed)
-    for model, setting in zip(models, settings, strict=True):
-        assert_same(model, alone(setting, backend, **changed), backend)
+    ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend) | changed)
+    for member, model in zip(ended, models, strict=True):
+        assert_same(member, alone(model, backend, **changed), backend)
+
+
+def test_what_a_single_model_can_a_stack_can(backend: Backend) -> None:
+    """Its own order, exact training figures, test figures."""
+    models, train = models_with(*RULES["momentum"]), examples(45, 0, backend)
+
+    def order(epoch: int) -> np.ndarray:
+        return np.roll(np.arange(45), epoch)
+
+    changed = {"order": order, "train_exact": True, "log_test": True}
+    plan = plan_of(backend) | changed
+    data = Dataset("examples", train, train.first(30), validation=plan.pop("validation"))
+    plan.pop("backend")
+    ended = StackTraining(models, data, Plan(**plan), backend=backend).run()
+    for member, model in zip(ended, models, strict=True):
+        changed = {"order": order, "train_exact": True, "test": train.first(30)}
+        state = alone(model, backend, **changed)
+        assert_same(member, state, backend)
+        for ours, theirs in zip(member.history, state.history, strict=True):
+            assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-10)
+            assert ours.test_accuracy == theirs.test_accuracy
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -141,11 +167,10 @@ def test_models_are_shared_out_over_threads(threads: int) -> None:
     with threadpool_limits(None):
         backend = select_backend("cpu", "float64", threads=threads)
         one = select_backend("cpu", "float64", threads=1)
-        settings = settings_with(*RULES["momentum"])
-        both = []
-        for each in (backend, one):
-            *_, found = fit_stack(SIZES, settings, examples(45, 0, each), **course(each))
-            both.append(found)
+        models = models_with(*RULES["momentum"])
+        both = [
+            fit_stack(models, examples(45, 0, each), **plan_of(each)) for each in (backend, one)
+        ]
     for ours, theirs in zip(*both, strict=True):
         assert ours.status == theirs.status
         for name, array in theirs.result.items():
@@ -153,40 +178,109 @@ def test_models_are_shared_out_over_threads(threads: int) -> None:
 
 
 def test_a_model_that_diverges_leaves_the_others_alone(backend: Backend) -> None:
-    settings = settings_with(*RULES["sgd"])
-    settings[1] = replace(settings[1], learning_rate=1e200)
-    *_, models = fit_stack(SIZES, settings, examples(45, 0, backend), **course(backend))
-    assert models[1].status == "diverged"
-    with pytest.raises(DivergedError, match="before its first log point"):
-        print(models[1].result)
+    """And says, as it would alone, at which step and in which layer it began."""
+    models = models_with(*RULES["sgd"])
+    models[1] = replace(models[1], learning_rate=1e200)
+    ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend))
+    assert ended[1].status == "diverged"
+    with pytest.raises(DivergedError) as single:
+        alone(models[1], backend)
+    assert ended[1].cause == str(single.value)
+    assert "with learning rate 1e+200; it began in" in ended[1].cause
+    with pytest.raises(DivergedError, match="at step"):
+        print(ended[1].result)
     for k in (0, 2, 3, 4):
-        assert_same(models[k], alone(settings[k], backend), backend)
+        assert_same(ended[k], alone(models[k], backend), backend)
+    assert all(np.isfinite(w).all() for w in to_host(backend, ended[1].params or {}).values())
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 18, 31])
+@pytest.mark.parametrize("threads", [(1, 1), (2, 2), (2, 1), (1, 3)])
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_interrupted_stack_goes_on_bit_for_bit(
+    tmp_path: Path, rule: str, threads: tuple[int, int], stop_after: int
+) -> None:
+    """Between log points and at them, after models have left; other threads differ by rounding."""
+    models = models_with(*RULES[rule])
+
+    def training(backend: Backend, stop: int | None, states: Any = None) -> StackTraining:
+        plan = plan_of(backend) | {"seed": 2}
+        data = Dataset("e", examples(45, 0, backend), validation=plan.pop("validation"))
+        plan.pop("backend")
+        return StackTraining(
+            models,
+            data,
+            Plan(**plan),
+            backend=backend,
+            states=states,
+            on_step=lambda step: step == stop,
+        )
+
+    with threadpool_limits(None):
+        first, second = (select_backend("cpu", "float64", threads=n) for n in threads)
+        whole = training(first, None).run()
+        stopped = training(first, stop_after)
+        assert "interrupted" in {model.status for model in stopped.run()}
+        save_stack(tmp_path / "stack.h5", stopped.states(), {}, backend=first)
+        kept = load_stack(tmp_path / "stack.h5")
+        states = [c.restore(model, second) for c, model in zip(kept, models, strict=True)]
+        resumed = training(second, None, states).run()
+    for ours, theirs in zip(resumed, whole, strict=True):
+        assert ours.status == theirs.status
+        rows = [[replace(row, seconds=0.0) for row in m.history] for m in (ours, theirs)]
+        assert [row.step for row in rows[0]] == [row.step for row in rows[1]]
+        assert threads[0] != threads[1] or rows[0] == rows[1]
+        tolerance = 0.0 if threads[0] == threads[1] else 1e-12
+        for name, array in theirs.result.items():
+            np.testing.assert_allclose(ours.result[name], array, rtol=tolerance, atol=tolerance)
+
+
+def test_saves_come_at_rows_and_between_with_every_model(backend: Backend) -> None:
+    saved: list[list[int]] = []
+    models = models_with(*RULES["momentum"])
+    train = examples(45, 0, backend)
+    plan = Plan(steps=25, batch_size=7, log_every=10, save_every=4)
+    StackTraining(
+        models,
+        train,
+        plan,
+        backend=backend,
+        save=lambda states: saved.append([state.step for state in states]),
+    ).run()
+    assert saved == [[step] * 5 for step in (4, 8, 10, 12, 16, 20, 24, 25)]
 
 
 def test_what_makes_no_stack(backend: Backend) -> None:
-    train = examples(20, 0, backend)
+    train, mlp = examples(20, 0, backend), MLP(SIZES)
     common: dict[str, Any] = {"steps": 2, "backend": backend}
-    mixed = [ModelSetting(optimizer=Momentum()), ModelSetting()]
+    mixed = [Model(mlp, Momentum()), Model(mlp)]
     with pytest.raises(UsageError, match="Momentum and SGD make no stack"):
-        fit_stack(SIZES, mixed, train, **common)
-    other = [ModelSetting(optimizer=Adam(epsilon=e)) for e in (1e-8, 1e-7)]
+        fit_stack(mixed, train, **common)
+    other = [Model(mlp, Adam(epsilon=e)) for e in (1e-8, 1e-7)]
     with pytest.raises(UsageError, match="epsilon"):
-        fit_stack(SIZES, other, train, **common)
-    with pytest.raises(UsageError, match="no settings"):
-        fit_stack(SIZES, [], train, **common)
-    for setting in ({"learning_rate": 0}, {"learning_rate": float("nan")}, {"l2": -1.0}):
-        with pytest.raises(UsageError, match=next(iter(setting))):
-            ModelSetting(**setting)
+        fit_stack(other, train, **common)
+    with pytest.raises(UsageError, match="their layers or losses differ"):
+        fit_stack([Model(mlp), Model(MLP((6, 4)))], train, **common)
+    with pytest.raises(UsageError, match="no models"):
+        fit_stack([], train, **common)
+    wrong_rates: list[Any] = [0, -1.0, float("nan"), "0.1"]
+    for rate in wrong_rates:
+        with pytest.raises(UsageError, match="learning_rate is"):
+            Model(mlp, learning_rate=rate)
+    for penalty in ({"l2": -1.0}, {"l1": float("inf")}):
+        with pytest.raises(UsageError, match=next(iter(penalty))):
+            Penalty(**penalty)
     with pytest.raises(UsageError, match="optimizer 'adam' is none"):
-        ModelSetting(optimizer="adam")  # type: ignore[arg-type]
+        Model(mlp, optimizer="adam")  # type: ignore[arg-type]
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"patience": 2}, "patience of 2 needs a validation set"),
         ({"steps": 0}, "steps is 0"),
         ({"log_every": 0}, "log_every is 0"),
         ({"dropout": 1.0}, "dropout of 1.0"),
+        ({"epochs": 3}, "3 epochs and 2 steps: give one of them"),
     ]
     for changed, said in wrong:
         with pytest.raises(UsageError, match=said):
-            fit_stack(SIZES, [ModelSetting()], train, **common | changed)
+            fit_stack([Model(mlp)], train, **common | changed)
     with pytest.raises(DataError, match="5 features"):
-        fit_stack((5, 4), [ModelSetting()], train, **common)
+        fit_stack([Model(MLP((5, 4)))], train, **common)

@@ -15,7 +15,7 @@ from xpmlp.data.batches import DropoutKeys, ShuffledBatches
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OPTIMIZERS
 from xpmlp.mathematics.penalties import Penalty
-from xpmlp.training.steps import TrainingState, train_step
+from xpmlp.mathematics.step import Inputs, Step, Variables
 
 SEEDS = (3, 4, 5)
 RATES, L2, L1 = (0.5, 0.1, 0.02), (0.0, 0.01, 0.1), (0.01, 0.0, 0.001)
@@ -34,25 +34,22 @@ def train(
 ) -> Params:
     rng = np.random.default_rng(0)
     examples = Examples(rng.normal(size=(23, 6)), rng.integers(4, size=23)).to_device(backend)
-    batches = ShuffledBatches(examples, 5, seed=0, backend=backend)
+    batches = ShuffledBatches(examples, 23, 5, seed=0, backend=backend)
     kind = OPTIMIZERS[optimizer]
     rule = kind(momentum=momentum) if "velocity" in kind.moments else kind()  # type: ignore[call-arg]
     mlp, xp = MLP((6, 8, 5, 4), "tanh"), backend.xp
-    state = TrainingState(params, rule.init(params, xp=xp), seed=0)
-    for step in range(12):
-        drawn = [key.of(step) for key in keys]
-        train_step(
-            mlp,
-            rule,
-            state,
-            batches.batch(step),
-            learning_rate=rate,
-            backend=backend,
-            penalty=Penalty(l2=l2, l1=l1),
-            dropout=0.3,
-            dropout_keys=xp.stack(drawn, axis=-1) if len(drawn) > 1 else drawn[0],
+    step = Step(mlp, rule, Penalty(l2=l2, l1=l1), 0.3)
+    variables = Variables(params, rule.init(params, xp=xp))
+    for number in range(12):
+        drawn = [key.of_step(number) for key in keys]
+        inputs = Inputs(
+            rate,
+            batches.draw(number).rows,
+            xp.stack(drawn, axis=-1) if len(drawn) > 1 else drawn[0],
         )
-    return state.params
+        add_up = backend.sum_over_examples
+        variables, _ = step(variables, examples, inputs, xp=xp, add_up=add_up)
+    return variables.params
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_files import small_set, write_h5
+from trainings import fit, initial_state, take_step
 
-from xpmlp import Examples, Momentum, StreamedExamples, evaluate, fit, fit_normalization
+from xpmlp import Examples, Momentum, StreamedExamples, TrainingState, evaluate, fit_normalization
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data import load_data
-from xpmlp.data.batches import ShuffledBatches
+from xpmlp.data import read_data
+from xpmlp.data.batches import Draw, ShuffledBatches
 from xpmlp.data.streaming import StreamedBatches
 from xpmlp.errors import DataError
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.training.steps import TrainingState, initial_state, train_step
+from xpmlp.mathematics.step import Step
 
 ROWS = 1003
 X, Y = small_set(ROWS)
@@ -25,7 +26,7 @@ X, Y = small_set(ROWS)
 @pytest.fixture
 def stream(tmp_path: Path) -> StreamedExamples:
     path = write_h5(tmp_path / "set.h5", X, Y, chunks=(16, 3, 4), compression="gzip")
-    dataset = load_data(path, stream=True)
+    dataset = read_data(path, stream=True)
     assert isinstance(dataset.train, StreamedExamples)
     return dataset.train
 
@@ -38,8 +39,9 @@ def small_batches(stream: StreamedExamples, backend: Backend, seed: int = 3) -> 
 def features_of(batches: StreamedBatches, steps: range, backend: Backend) -> list[np.ndarray]:
     found = []
     for step in steps:
-        batch = batches.batch(step)
-        found.append(backend.to_host(batch.read(slice(0, batch.size))[0]))
+        drawn = batches.draw(step)
+        batch = drawn.data.batch(drawn.rows, xp=backend.xp)
+        found.append(backend.to_host(batch.read(slice(0, batch.size)).x))
     return found
 
 
@@ -76,12 +78,11 @@ def test_order_depends_on_the_seed_and_the_step_alone(
     assert (other != expected).any()
 
 
-def trained(backend: Backend, batch_of: Callable[[int], object], steps: int) -> TrainingState:
+def trained(backend: Backend, draw: Callable[[int], Draw], steps: int) -> TrainingState:
     mlp, rule = MLP((12, 9, 3), "tanh"), Momentum(0.9)
     state = initial_state(mlp, rule, seed=1, backend=backend)
     for step in range(steps):
-        batch = batch_of(step)
-        train_step(mlp, rule, state, batch, learning_rate=0.1, backend=backend)  # type: ignore[arg-type]
+        take_step(Step(mlp, rule), state, draw(step), 0.1, backend)
     return state
 
 
@@ -97,17 +98,18 @@ def test_minibatches_equal_those_in_memory(stream: StreamedExamples, backend: Ba
     streamed = small_batches(stream.normalized(scale), backend)
     memory = Examples(X.reshape(ROWS, 12), Y, scale).to_device(backend)
     order = streamed.order
-    in_memory = ShuffledBatches(memory, 20, seed=0, backend=backend, order=order)
-    one = trained(backend, streamed.batch, 110)
-    assert_same_weights(one, trained(backend, in_memory.batch, 110), backend)
+    in_memory = ShuffledBatches(memory, ROWS, 20, seed=0, backend=backend, order=order)
+    one = trained(backend, streamed.draw, 110)
+    assert_same_weights(one, trained(backend, in_memory.draw, 110), backend)
 
 
 def test_full_batch_equals_that_in_memory(stream: StreamedExamples, backend: Backend) -> None:
     scale = fit_normalization("standard", stream.rows, 255)
-    whole = stream.normalized(scale).to_device(backend).whole(backend)
-    memory = Examples(X.reshape(ROWS, 12), Y, scale).to_device(backend).whole(backend)
-    one = trained(backend, lambda _: whole, 20)
-    assert_same_weights(one, trained(backend, lambda _: memory, 20), backend)
+    whole = stream.normalized(scale).to_device(backend)
+    memory = Examples(X.reshape(ROWS, 12), Y, scale).to_device(backend)
+    one = trained(backend, lambda _: Draw(whole, None, ROWS), 20)
+    two = trained(backend, lambda _: Draw(memory, None, ROWS), 20)
+    assert_same_weights(one, two, backend)
 
 
 def test_statistics_and_evaluation_are_those_in_memory(
@@ -176,7 +178,7 @@ def test_fit_trains_from_the_file(stream: StreamedExamples) -> None:
 def test_damage_found_while_reading_is_an_error_of_the_data(tmp_path: Path) -> None:
     x = np.ones((100, 4))
     path = write_h5(tmp_path / "set.h5", x, np.arange(100) % 2)
-    source = load_data(path, stream=True).train
+    source = read_data(path, stream=True).train
     assert isinstance(source, StreamedExamples)
     source.x._data.file.close()
     with pytest.raises(DataError, match=r"set\.h5"):

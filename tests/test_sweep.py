@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from scripts_at_work import run_script
 
-from xpmlp import Examples
+from xpmlp import MLP, Dataset, Examples, Model, Plan
 from xpmlp.runs.checkpoint import load_checkpoint
-from xpmlp.runs.sweep import Candidate, Fold, StackJob, model_bytes, run_stacks, stacks_of
-from xpmlp.training.stack_loop import ModelSetting
+from xpmlp.runs.sweep import StackJob, model_bytes, run_stacks, stacks_of
 
 SMALL = ("--data", "digits", "--hidden", "16", "12", "--epochs", "3", "--batch-size", "64")
 
@@ -193,16 +192,15 @@ def test_a_folder_with_a_sweep_is_refused(tmp_path: Path) -> None:
 
 
 def test_models_that_make_no_stack_or_too_large_a_one_are_split() -> None:
-    wide, narrow = ModelSetting(), ModelSetting(seed=1)
-    candidates = [Candidate((8,), wide), Candidate((9,), wide), Candidate((8,), narrow)] * 5
-    sizes: dict[str, Any] = {"features": 6, "outputs": 3, "batch_size": 10, "value_bytes": 4}
-    together = stacks_of(candidates, memory=1e9, **sizes)
+    one, other = MLP((6, 8, 3)), MLP((6, 9, 3))
+    models = [Model(one), Model(other), Model(one, seed=1)] * 5
+    together = stacks_of(models, batch_size=10, value_bytes=4, memory=1e9)
     assert [len(stack) for stack in together] == [10, 5]
-    one = model_bytes(candidates[0], 6, 3, 10, 4)
-    split = stacks_of(candidates, memory=4 * one, **sizes)
+    memory = 4 * model_bytes(models[0], 10, 4)
+    split = stacks_of(models, batch_size=10, value_bytes=4, memory=memory)
     assert sorted(k for stack in split for k in stack) == list(range(15))
     for stack in split:
-        assert len({candidates[k].hidden for k in stack}) == 1
+        assert len({models[k].mlp for k in stack}) == 1
         assert len(stack) <= 4
 
 
@@ -212,7 +210,7 @@ def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 5)), rng.integers(3, size=60)
-    fold = Fold(Examples(x[:40], y[:40]), Examples(x[40:], y[40:]))
+    data = Dataset("random", Examples(x[:40], y[:40]), validation=Examples(x[40:], y[40:]))
     found = []
     for name in ("alone", "cluster"):
         folder = tmp_path / name
@@ -221,11 +219,10 @@ def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
             StackJob(
                 number=number,
                 numbers=(number,),
-                candidates=(Candidate((7,), ModelSetting(seed=number)),),
+                models=(Model(MLP((5, 7, 3)), seed=number),),
                 fold_number=0,
-                fold=fold,
-                outputs=3,
-                course={"steps": 20, "batch_size": 8},
+                data=data,
+                plan=Plan(steps=20, batch_size=8),
                 device="cpu",
                 dtype="float64",
                 threads=1,

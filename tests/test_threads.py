@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
+from trainings import initial_state, take_step
 
-from xpmlp import MLP, SGD, Examples, Momentum, evaluate, initial_state, select_backend
+from xpmlp import MLP, SGD, Examples, Momentum, TrainingState, evaluate, select_backend
 from xpmlp.backends import Backend
 from xpmlp.backends.cpu.cores import SingleThreadedBlas, usable_cores
+from xpmlp.data.batches import Draw
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.optimizers import Optimizer
-from xpmlp.training.steps import TrainingState, train_step
+from xpmlp.mathematics.step import Step
 
 
 def train(backend: Backend, optimizer: Optimizer, batch_rows: int = 2500) -> TrainingState:
@@ -24,9 +26,9 @@ def train(backend: Backend, optimizer: Optimizer, batch_rows: int = 2500) -> Tra
     examples = Examples(rng.normal(size=(batch_rows, 20)), rng.integers(5, size=batch_rows))
     mlp = MLP((20, 16, 12, 5), "tanh")
     state = initial_state(mlp, optimizer, seed=0, backend=backend)
-    batch = examples.to_device(backend).whole(backend)
+    drawn = Draw(examples.to_device(backend), None, batch_rows)
     for _ in range(5):
-        train_step(mlp, optimizer, state, batch, learning_rate=0.1, backend=backend)
+        take_step(Step(mlp, optimizer), state, drawn, 0.1, backend)
     return state
 
 

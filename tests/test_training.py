@@ -1,24 +1,38 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from stacks import stack_of, to_device
+from trainings import fit, initial_state
 
-from xpmlp import SGD, Examples, evaluate, fit, initial_state, select_backend
+from xpmlp import (
+    SGD,
+    Adam,
+    Examples,
+    Model,
+    Momentum,
+    Plan,
+    Training,
+    TrainingState,
+    Variables,
+    evaluate,
+    select_backend,
+)
 from xpmlp.backends import Backend
-from xpmlp.data import load_data
+from xpmlp.data import read_data
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.training.history import LogRow
-from xpmlp.training.steps import TrainingState
+from xpmlp.training.state import initial_stack
 
 
 @pytest.fixture
 def examples() -> Examples:
     """203 digits, so that batches of 20 leave a last one of 3."""
-    digits = load_data("digits").train
+    digits = read_data("digits").train
     assert isinstance(digits, Examples)
     return Examples(digits.x[:203] / 16, digits.y[:203])
 
@@ -34,6 +48,7 @@ def train(
     log_every: int | None = None,
     train_exact: bool = False,
     validation: Examples | None = None,
+    schedule: Any = None,
 ) -> tuple[TrainingState, list[LogRow]]:
     mlp = MLP((64, 20, 15, 10))
     state = initial_state(mlp, SGD(), seed=seed, backend=backend)
@@ -48,6 +63,7 @@ def train(
         backend=backend,
         log_every=log_every,
         train_exact=train_exact,
+        schedule=schedule,
         validation=validation.to_device(backend) if validation else None,
     )
     return state, list(rows)
@@ -78,9 +94,9 @@ def test_training_learns(backend: Backend, examples: Examples) -> None:
 
 
 def test_short_last_batch_counts_its_examples(examples: Examples) -> None:
-    """With learning rate 0 the running means over an epoch are those of the whole set."""
+    """At rates of 0 the running means over an epoch are those of the whole set."""
     backend = select_backend("cpu", "float64")
-    state, rows = train(backend, examples, learning_rate=0.0, steps=11)
+    state, rows = train(backend, examples, schedule=lambda *_: 0.0, steps=11)
     loss, accuracy = evaluate(
         MLP((64, 20, 15, 10)), state.params, examples.to_device(backend), backend=backend
     )
@@ -170,31 +186,39 @@ def test_learning_rate_of_numpy_does_not_widen_float32(examples: Examples) -> No
         np.testing.assert_array_equal(array, other.params[name])
 
 
-def test_evaluation_of_a_stack_has_a_value_a_model(backend: Backend, examples: Examples) -> None:
+def test_evaluation_of_a_stack_has_one_value_per_model(
+    backend: Backend, examples: Examples
+) -> None:
     mlp = MLP((64, 8, 10))
     models = [mlp.init(np.random.default_rng(seed)) for seed in range(3)]
     moved = examples.to_device(backend)
     losses, accuracies = evaluate(mlp, to_device(backend, stack_of(models)), moved, backend=backend)
     for k, model in enumerate(models):
         loss, accuracy = evaluate(mlp, to_device(backend, model), moved, backend=backend)
-        assert losses[k] == pytest.approx(loss, rel=1e-12)  # type: ignore[index]
-        assert accuracies[k] == accuracy  # type: ignore[index]
+        assert losses[k] == pytest.approx(loss, rel=1e-12)
+        assert accuracies[k] == accuracy
 
 
-def test_fit_refuses_a_stack(examples: Examples) -> None:
-    backend, mlp = select_backend("cpu"), MLP((64, 8, 10))
-    state = initial_state(mlp, SGD(), seed=0, backend=backend)
-    state.params = stack_of([state.params, state.params])
-    with pytest.raises(UsageError, match="fit trains one model: a stack is trained with"):
-        fit(
-            mlp,
-            state,
-            examples.to_device(backend),
-            optimizer=SGD(),
-            learning_rate=0.1,
-            steps=1,
-            backend=backend,
-        )
+def test_a_state_of_something_else_is_refused(examples: Examples) -> None:
+    backend, mlp, plan = select_backend("cpu"), MLP((64, 8, 10)), Plan(steps=1)
+    model, train = Model(mlp, Momentum()), examples.to_device(backend)
+
+    def refused(state: TrainingState, said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            Training(model, train, plan, backend=backend, state=state)
+
+    refused(initial_stack([model, model], backend), "of one model: a stack is trained by Stack")
+    other = initial_state(MLP((64, 9, 10)), Momentum(), backend=backend)
+    refused(other, r"of the network 64-9-10, .* and not of 64-8-10")
+    for rule in (SGD(), Adam()):
+        name = type(rule).__name__
+        refused(initial_state(mlp, rule, backend=backend), f"optimiser {name}, and not of Momentum")
+    bare = initial_state(mlp, Momentum(), backend=backend)
+    weights = dataclasses.replace(bare, variables=Variables(bare.params, {}))
+    refused(weights, "the state has no velocity")
+    other = initial_state(MLP((64, 8, 6, 10)), backend=backend)
+    with pytest.raises(UsageError, match="those of a network 64-8-10, and not of 64-8-6-10"):
+        dataclasses.replace(bare, models=other.models)
 
 
 def test_regression_has_a_loss_and_no_accuracy(backend: Backend) -> None:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from stacks import to_host
+from trainings import fit, initial_state
 
 from xpmlp import (
     MLP,
     SGD,
     Examples,
+    Model,
     Penalty,
     check_gradients,
     diagnose,
     ensemble_probabilities,
     evaluate,
     evaluate_ensemble,
-    fit,
-    initial_state,
     select_backend,
     stacked,
 )
 from xpmlp.backends import Backend
+from xpmlp.estimators.conventions import PenaltyPerExample
+from xpmlp.mathematics.step import Piece, gradient, piece_gradient
 
 TIMES = np.array([2, 0, 1, 3, 1, 0, 2, 5, 1, 1, 4, 2])
 RNG = np.random.default_rng(0)
-ONCE = Examples(RNG.normal(size=(12, 4)), RNG.integers(3, size=12), weights=TIMES.astype(float))
+ONCE = Examples(
+    RNG.normal(size=(12, 4)), RNG.integers(3, size=12), sample_weight=TIMES.astype(float)
+)
 REPEATED = Examples(np.repeat(ONCE.x, TIMES, axis=0), np.repeat(ONCE.y, TIMES))
 NETWORK = MLP((4, 6, 3), "tanh")
 
@@ -49,11 +53,11 @@ def trained(
     return to_host(backend, state.params), losses
 
 
-@pytest.mark.parametrize("penalty", [None, Penalty(l2=0.3, l1=0.1), Penalty(l2=3.0, shared=True)])
+@pytest.mark.parametrize("penalty", [None, Penalty(l2=0.3, l1=0.1), PenaltyPerExample(l2=3.0)])
 def test_full_batch_of_weighted_examples(backend: Backend, penalty: Penalty | None) -> None:
     backend.piece_size = 5
-    weighted, losses = trained(backend, ONCE, penalty=penalty, penalized_loss=True)
-    repeated, expected = trained(backend, REPEATED, penalty=penalty, penalized_loss=True)
+    weighted, losses = trained(backend, ONCE, penalty=penalty)
+    repeated, expected = trained(backend, REPEATED, penalty=penalty)
     np.testing.assert_allclose(losses, expected, rtol=1e-11)
     for name, array in weighted.items():
         np.testing.assert_allclose(array, repeated[name], rtol=1e-9, atol=1e-12)
@@ -61,7 +65,7 @@ def test_full_batch_of_weighted_examples(backend: Backend, penalty: Penalty | No
 
 def test_batches_take_their_weights_along(backend: Backend) -> None:
     # All weights 2 is the same as none, whatever the batches.
-    twice = Examples(ONCE.x, ONCE.y, weights=np.full(12, 2.0))
+    twice = Examples(ONCE.x, ONCE.y, sample_weight=np.full(12, 2.0))
     plain = Examples(ONCE.x, ONCE.y)
     doubled, _ = trained(backend, twice, batch_size=5)
     single, _ = trained(backend, plain, batch_size=5)
@@ -73,25 +77,35 @@ def test_batches_take_their_weights_along(backend: Backend) -> None:
 
 def test_batch_that_does_not_count_changes_nothing(backend: Backend) -> None:
     before = to_host(backend, initial_state(NETWORK, SGD(), seed=0, backend=backend).params)
-    nothing = Examples(ONCE.x[:4], ONCE.y[:4], weights=np.zeros(4))
+    nothing = Examples(ONCE.x[:4], ONCE.y[:4], sample_weight=np.zeros(4))
     after, losses = trained(backend, nothing)
     assert set(losses) == {0.0}
     for name, array in after.items():
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_penalty_in_the_loss_is_that_of_the_weights_before_the_step() -> None:
+def test_penalty_per_example_is_added_to_the_sum_of_the_losses() -> None:
+    """C = (Σ_n C_n + ½ λ ‖W‖²) / N for scikit-learn, of the weights before the step."""
     backend = select_backend("cpu", "float64")
-    state = initial_state(NETWORK, SGD(), seed=0, backend=backend)
-    squares = sum(float((w**2).sum()) for name, w in state.params.items() if "weight" in name)
-    settings = {"optimizer": SGD(), "learning_rate": 0.1, "steps": 1, "backend": backend}
-    losses = []
-    for penalized in (False, True):
-        fresh = initial_state(NETWORK, SGD(), seed=0, backend=backend)
-        penalty = Penalty(l2=0.5)
-        rows = fit(NETWORK, fresh, REPEATED, penalty=penalty, penalized_loss=penalized, **settings)  # type: ignore[arg-type]
-        losses.append(next(rows).train_loss)
-    assert losses[1] - losses[0] == pytest.approx(0.25 * squares, rel=1e-12)
+    state = initial_state(NETWORK, seed=0, backend=backend)
+    weights = {name: w for name, w in state.params.items() if "weight" in name}
+    squares, n = sum(float((w**2).sum()) for w in weights.values()), len(REPEATED)
+    moved = REPEATED.to_device(backend)
+    piece = Piece(moved.x, moved.y)
+    plain = piece_gradient(NETWORK, state.params, piece, scale=1 / n, xp=backend.xp)
+    penalized = gradient(
+        NETWORK,
+        state.params,
+        moved.batch(xp=backend.xp),
+        xp=backend.xp,
+        add_up=backend.sum_over_examples,
+        penalty=PenaltyPerExample(l2=0.5),
+    )
+    penalized.multiply_out()
+    added = penalized["loss"] - plain["loss"]
+    assert added == pytest.approx(0.25 * squares / n, rel=1e-11)
+    for name, w in weights.items():
+        np.testing.assert_allclose(penalized[name], plain[name] + 0.5 * w / n, rtol=1e-11)
 
 
 def test_everything_that_looks_at_examples_counts_them_so(backend: Backend) -> None:
@@ -100,10 +114,9 @@ def test_everything_that_looks_at_examples_counts_them_so(backend: Backend) -> N
     params = states[0].params
     found, expected = (evaluate(NETWORK, params, e, backend=backend) for e in (once, repeated))
     assert found == pytest.approx(expected, rel=1e-12)
-    settings = {"optimizer": SGD(), "learning_rate": 0.1, "backend": backend}
+    model, variables = Model(NETWORK), states[0].variables
     norms = [
-        diagnose(NETWORK, states[0], e, **settings)[0].gradient_norm  # type: ignore[arg-type]
-        for e in (once, repeated)
+        diagnose(model, variables, e, backend=backend)[0].gradient_norm for e in (once, repeated)
     ]
     assert norms[0] == pytest.approx(norms[1], rel=1e-12)
     stack = stacked([state.params for state in states], xp=backend.xp)
@@ -118,6 +131,6 @@ def test_everything_that_looks_at_examples_counts_them_so(backend: Backend) -> N
 def test_gradients_of_weighted_examples(loss: str) -> None:
     backend, mlp = select_backend("cpu", "float64"), MLP((4, 6, 3), "tanh", loss)
     params = mlp.init(np.random.default_rng(1))
-    penalty = Penalty(l2=2.0, shared=True)
+    penalty = Penalty(l2=0.1)
     rows = check_gradients(mlp, params, ONCE, backend=backend, penalty=penalty)
     assert max(row.relative for row in rows) < 3e-7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,28 +16,24 @@ from xpmlp.errors import UsageError
 DTYPES = ("float32", "float64")
 
 
-class Summable(ABC):
-    """Whatever is added up over examples: `a += b` makes the sums over more of them."""
+class Summable(Protocol):
+    """What is added up over examples: arrays by name, of which some may be put off."""
 
-    @abstractmethod
-    def add(self, other: Any) -> None:
-        """Add the sums over other examples, in place."""
+    def add(self, other: Any, /) -> None:
+        """Add the sums over other examples."""
+        ...
 
-    def __iadd__(self, other: Self) -> Self:
-        self.add(other)
-        return self
+    def multiply_out(self) -> None:
+        """Compute what has been put off, on the thread that calls this."""
+        ...
 
-    @abstractmethod
-    def complete(self) -> None:
-        """Do now what has been put off, on the thread that calls this."""
+    def items(self) -> Any:
+        """Return names and arrays."""
+        ...
 
-    @abstractmethod
-    def arrays(self) -> list[Array]:
-        """Return all sums, in an order of their own."""
-
-    @abstractmethod
-    def take(self, arrays: list[Array]) -> None:
-        """Take other values for them, in that order."""
+    def update(self, arrays: Any, /) -> None:
+        """Replace arrays by name."""
+        ...
 
 
 Sums = TypeVar("Sums", bound=Summable)
@@ -61,6 +57,10 @@ class Backend(ABC):
     dtype_name: str
     piece_size: int
 
+    # Whether its arrays are numpy's own, in the host's memory.
+    on_host = False
+    # Whether they may be summed over ranks by NCCL, where that is installed.
+    sums_by_nccl = False
     # Whether `record` may be asked: steps then work on memory that stays where it is.
     records = False
     # The processes that share a training; each of them has a backend.
@@ -114,7 +114,8 @@ class Backend(ABC):
     ) -> Callable[[], None] | None:
         """Return a function that does what `steps` does to the memory that it works on, quicker.
 
-        `restore` undoes what a trial has changed. None where steps are best taken one by one.
+        `steps` works on memory that stays where it is; `restore` undoes what a trial has changed.
+        None where steps are best taken one by one.
         """
         return None
 

@@ -71,7 +71,7 @@ def on_host(array: Any) -> Any:
         ) from error
 
 
-def received(array: Any, backend: Backend) -> Array:
+def from_any(array: Any, backend: Backend) -> Array:
     """Return an array of any library as the backend's own, without a copy where that can be.
 
     Raises `UsageError` for an array on a GPU that this backend does not compute on.
@@ -79,7 +79,7 @@ def received(array: Any, backend: Backend) -> Array:
     kind = kind_of(array)
     if kind.gpu is None:
         host = np.asarray(on_host(array))
-        return host if backend.name == "numpy" else backend.to_device(host)
+        return host if backend.on_host else backend.to_device(host)
     if kind.device_name != backend.device_name:
         raise UsageError(
             f"an array lies on gpu:{kind.gpu} and the device to compute on is "
@@ -90,11 +90,11 @@ def received(array: Any, backend: Backend) -> Array:
     return backend.xp.from_dlpack(array)
 
 
-def given(array: Array, backend: Backend, kind: Kind) -> Any:
+def to_kind(array: Array, backend: Backend, kind: Kind) -> Any:
     """Return a backend's array as one of a kind, without a copy where that can be."""
     if kind.gpu is not None and kind.device_name == backend.device_name:
         return kind.namespace.from_dlpack(array)
-    host = array if backend.name == "numpy" else backend.to_host(array)
+    host = array if backend.on_host else backend.to_host(array)
     if kind.namespace is None:
         return host
     return kind.namespace.asarray(host, device=kind.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 from xpmlp.backends.base import Backend
 from xpmlp.backends.cpu.cores import shared_cores, usable_cores
@@ -31,17 +33,41 @@ def select_backend(
     if distributed is not None:
         return _on_a_rank(device, dtype, threads, distributed, precision)
     _check_precision(device, dtype, precision)
-    if device == "cpu":
-        from xpmlp.backends.cpu.numpy_backend import NumpyBackend
+    match = re.fullmatch(r"(.+?)(?::(\d+))?", device)
+    if match is None or match[1] not in BACKENDS or (match[1] == "cpu" and match[2]):
+        known = ", ".join(name for name in BACKENDS if name not in ("cpu", "gpu"))
+        raise UsageError(
+            f"device {device!r} is not known: choose cpu, gpu or gpu:N (gpu:0, gpu:1, ...)"
+            + (f", {known}" if known else "")
+        )
+    index = int(match[2] or 0)
+    return BACKENDS[match[1]](DeviceRequest(index, dtype, threads, graph, precision))
 
-        return NumpyBackend(dtype, threads)
-    if match := re.fullmatch(r"gpu(?::(\d+))?", device):
-        from xpmlp.backends.cuda.cupy_backend import CupyBackend
 
-        return CupyBackend(int(match[1] or 0), dtype, graph=graph, precision=precision)
-    raise UsageError(
-        f"device {device!r} is not known: choose cpu, gpu or gpu:N (gpu:0, gpu:1, ...)"
-    )
+class DeviceRequest(NamedTuple):
+    """What a backend is made for: the device's number, and the arguments of `select_backend`."""
+
+    number: int
+    dtype: str
+    threads: int | None
+    graph: bool
+    precision: str
+
+
+def _numpy(wanted: DeviceRequest) -> Backend:
+    from xpmlp.backends.cpu.numpy_backend import NumpyBackend
+
+    return NumpyBackend(wanted.dtype, wanted.threads)
+
+
+def _cupy(wanted: DeviceRequest) -> Backend:
+    from xpmlp.backends.cuda.cupy_backend import CupyBackend
+
+    return CupyBackend(wanted.number, wanted.dtype, graph=wanted.graph, precision=wanted.precision)
+
+
+# From a device's name to its backend; a new one is a row here.
+BACKENDS: dict[str, Callable[[DeviceRequest], Backend]] = {"cpu": _numpy, "gpu": _cupy}
 
 
 def _check_precision(device: str, dtype: str, precision: str) -> None:

@@ -7,18 +7,25 @@ on the step's number alone, so a run may start anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.data.examples import Batch, Examples
 from xpmlp.errors import DataError
 from xpmlp.randomness import random_stream
 
 # From an epoch's number, from 0, to the permutation of the examples in it, on the host.
 Order: TypeAlias = Callable[[int], np.ndarray]
+
+
+class Draw(NamedTuple):
+    """A step's batch: some rows of data on the device, or all for None; `size` on all ranks."""
+
+    data: Any
+    rows: Any
+    size: int
 
 
 class Batches(Protocol):
@@ -29,14 +36,32 @@ class Batches(Protocol):
         """Number of batches in one epoch, the short one included."""
         ...
 
-    def batch(self, step: int) -> Batch:
+    def draw(self, step: int) -> Draw:
         """Return the batch of a step, counted from 0."""
         ...
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return the number of batches in one epoch, the short one included."""
-    return -(-examples // batch_size)
+@runtime_checkable
+class FixedBatches(Batches, Protocol):
+    """Batches of data that stay where they are, as a recording of several steps needs them."""
+
+    @property
+    def data(self) -> Any:
+        """What all batches are rows of."""
+        ...
+
+    def size_of(self, position: int) -> int:
+        """Return how many examples the batch at a position of an epoch has."""
+        ...
+
+    def rows(self, step: int, count: int = 1) -> Array | None:
+        """Return the rows of a step's batch, or of several in an epoch; None for all rows."""
+        ...
+
+
+def steps_per_epoch(examples: int, batch_size: int | None) -> int:
+    """Return the number of batches in one epoch, the short one included; None is the full batch."""
+    return 1 if batch_size is None else -(-examples // batch_size)
 
 
 def check_batch_size(batch_size: int, examples: int) -> None:
@@ -68,78 +93,78 @@ class _PerEpoch:
         return self._array
 
 
-class WholeBatches:
+class WholeBatch:
     """The full batch: all examples at every step, in the order given."""
 
     steps_per_epoch = 1
 
-    def __init__(self, whole: Batch) -> None:
-        self._whole = whole
+    def __init__(self, data: Any, size: int) -> None:
+        self._drawn = Draw(data, None, size)
 
-    def batch(self, step: int) -> Batch:  # noqa: ARG002
+    def draw(self, step: int) -> Draw:  # noqa: ARG002
         """Return all examples."""
-        return self._whole
+        return self._drawn
+
+
+class FixedWholeBatch(WholeBatch):
+    """The full batch of examples that stay where they are."""
+
+    @property
+    def data(self) -> Any:
+        """All examples."""
+        return self._drawn.data
 
     def size_of(self, position: int) -> int:  # noqa: ARG002
-        """Return how many examples a batch has."""
-        return self._whole.size
+        """Return how many there are."""
+        return self._drawn.size
 
-    def batch_of(self, rows: Array | None) -> Batch:  # noqa: ARG002
-        """Return all examples."""
-        return self._whole
-
-    def rows(self, step: int, count: int = 1) -> Array:
-        """Refuse: all rows in order are no array of numbers."""
-        raise NotImplementedError
+    def rows(self, step: int, count: int = 1) -> None:  # noqa: ARG002
+        """Return None: all rows, in order."""
+        return
 
 
 class ShuffledBatches:
     """Every epoch a new permutation of the examples, cut into batches; the last may be short.
 
-    `order(epoch)` gives the permutation on the host, `epoch_order` of the seed by default.
-    Raises `DataError` for a size that does not fit.
+    `order(epoch)` gives the permutation of the `examples` on the host, `epoch_order` of the seed
+    by default. Raises `DataError` for a size that does not fit.
     """
 
     def __init__(
         self,
-        examples: Examples,
+        data: Any,
+        examples: int,
         batch_size: int,
         *,
         seed: int,
         backend: Backend,
         order: Order | None = None,
     ) -> None:
-        n = len(examples)
-        check_batch_size(batch_size, n)
-        self._examples, self._size, self._backend = examples, batch_size, backend
-        self._order = _PerEpoch(order or (lambda epoch: epoch_order(seed, epoch, n)), backend)
+        check_batch_size(batch_size, examples)
+        self.data, self._count, self._size = data, examples, batch_size
+        self._order = _PerEpoch(
+            order or (lambda epoch: epoch_order(seed, epoch, examples)), backend
+        )
+        self.steps_per_epoch = steps_per_epoch(examples, batch_size)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Number of batches in one epoch, the short one included."""
-        return steps_per_epoch(len(self._examples), self._size)
-
-    def batch(self, step: int) -> Batch:
+    def draw(self, step: int) -> Draw:
         """Return the batch of a step, counted from 0."""
-        return self.batch_of(self.rows(step))
+        rows = self.rows(step)
+        return Draw(self.data, rows, int(rows.shape[0]))
 
     def size_of(self, position: int) -> int:
         """Return how many examples the batch at a position of an epoch has."""
-        return min(self._size, len(self._examples) - position * self._size)
-
-    def batch_of(self, rows: Array | None) -> Batch:
-        """Return the batch of row numbers on the device."""
-        return self._examples.batch(rows, self._backend)
+        return min(self._size, self._count - position * self._size)
 
     def rows(self, step: int, count: int = 1) -> Array:
         """Return the row numbers of a step's batch, or of several in an epoch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self._size
-        return self._order(epoch)[start : min(start + count * self._size, len(self._examples))]
+        return self._order(epoch)[start : min(start + count * self._size, self._count)]
 
 
 class DropoutKeys:
-    """The keys of the dropout masks of every step: one 32-bit number a hidden layer."""
+    """The keys of the dropout masks of every step: one 32-bit number per hidden layer."""
 
     def __init__(self, layers: int, steps_per_epoch: int, *, seed: int, backend: Backend) -> None:
         def draw(epoch: int) -> np.ndarray:
@@ -149,9 +174,11 @@ class DropoutKeys:
         self._steps_per_epoch, self.layers = steps_per_epoch, layers
         self._keys = _PerEpoch(draw, backend)
 
-    def of(self, step: int, count: int | None = None) -> Array:
-        """Return the keys (layers,) of a step, counted from 0, or (count, layers) of several."""
+    def of_step(self, step: int) -> Array:
+        """Return the keys (layers,) of a step, counted from 0."""
+        return self.of_steps(step, 1)[0, :]
+
+    def of_steps(self, step: int, count: int) -> Array:
+        """Return the keys (count, layers) of several steps of one epoch."""
         epoch, position = divmod(step, self._steps_per_epoch)
-        if count is None:
-            return self._keys(epoch)[position, :]
         return self._keys(epoch)[position : position + count, :]

@@ -1,14 +1,17 @@
-"""A data set: training examples and, where there are any, test examples."""
+"""A data set: training examples and, where there are any, validation and test examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt, prod
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
+from xpmlp.backends import Backend
+from xpmlp.backends.exchange import on_host
 from xpmlp.data.checks import (
     check_counts,
     check_feature_kind,
@@ -19,64 +22,95 @@ from xpmlp.data.checks import (
     count_classes,
 )
 from xpmlp.data.examples import Examples
-from xpmlp.data.source import Unshared
-from xpmlp.errors import DataError
+from xpmlp.data.normalization import Normalization
+from xpmlp.data.part import Part
+from xpmlp.data.shared import SharedExamples
+from xpmlp.data.streaming import StreamedExamples
+from xpmlp.errors import DataError, UsageError
+
+_SCANNED_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test examples as they were read, on the host or in a file.
+    """Training, validation and test examples, on the host, in a file, or on a device.
 
-    `classes` is how many there are, `image_shape` that of a row of x as a picture,
-    `maximum` the largest value that a feature can have, None where its type does not tell.
+    `classes` is how many there are, `image_shape` that of a row of x as a picture, `maximum` the
+    largest value that a feature can have, None where its type does not tell. `normalization`
+    scales all of them, once the data set is prepared; as it was read it is None.
+
+    >>> digits = read_data("digits")
+    >>> len(digits.train), len(digits.test), digits.classes, digits.image_shape
+    (1437, 360, 10, (8, 8))
     """
 
     name: str
-    train: Unshared
-    test: Unshared | None
-    classes: int
-    image_shape: tuple[int, int]
-    maximum: float | None
+    train: Any
+    test: Any = None
+    classes: int = 0
+    image_shape: tuple[int, int] = (0, 0)
+    maximum: float | None = None
+    validation: Any = None
+    normalization: Normalization | None = None
 
     @property
     def features(self) -> int:
-        """Number of values stored of one example."""
-        return int(np.prod(self.train.x.shape[1:]))
+        """Number of values that the network is given of one example."""
+        return int(self.train.features)
 
-
-@dataclass(frozen=True)
-class Part:
-    """Features and labels as they are stored, in memory or in an open file, and where that is."""
-
-    x: Any
-    y: Any
-    x_place: str
-    y_place: str
+    def to_device(self, backend: Backend) -> Self:
+        """Return it with its examples on a backend's device; those that are on one stay there."""
+        parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
+        return replace(
+            self, **{name: part and part.to_device(backend) for name, part in parts.items()}
+        )
 
 
 def make_dataset(
     name: str,
-    train: Part,
-    test: Part | None = None,
+    parts: list[Part],
     *,
     classes: int | None = None,
-    maximum: float | None = None,
+    stream: bool | None = None,
+    deferred: bool = False,
 ) -> Dataset:
-    """Check what was read and put a data set together; raises `DataError` naming the place."""
-    examples = _checked(train)
-    found = count_classes(np.unique(examples.y), train.y_place, classes)
-    test_examples = None
-    if test is not None:
-        check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
-        test_examples = _checked(test)
-        check_test_ids(test_examples.y, found, test.y_place)
+    """Check what was read and put a data set together; raises `DataError` naming the place.
+
+    Rows of a file are left there with `stream` (None: where they would fill more than half of the
+    memory that is free); `deferred` leaves them there until it is known which are wanted.
+    """
+    train, *rest = parts
+    if train.in_file and stream is None and not deferred:
+        stream = sum(map(_bytes_in_memory, parts)) > _free_memory() / 2
+    in_place = train.in_file and bool(stream or deferred)
+    for part in parts:
+        check_feature_kind(part.x.dtype, part.x.shape, part.x_place)
+        check_label_kind(part.y.dtype, part.y.shape, part.y_place)
+        check_counts(len(part.x), len(part.y), part.x_place, part.y_place)
+    if in_place:
+        ids = [_scanned(part, labels_alone=deferred and not stream) for part in parts]
+    else:
+        examples = [_in_memory(part) for part in parts]
+        ids = [some.y for some in examples]
+    found = count_classes(np.unique(ids[0]), train.y_place, classes)
+    for test, its_ids in zip(rest, ids[1:], strict=True):
+        _check_same_features(train, test)
+        check_test_ids(its_ids, found, test.y_place)
+    sources: list[Any] = (
+        [
+            StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
+            for part in parts
+        ]
+        if in_place
+        else list(examples)
+    )
     return Dataset(
         name=name,
-        train=examples,
-        test=test_examples,
+        train=sources[0],
+        test=sources[1] if rest else None,
         classes=found,
-        image_shape=image_shape(train.x.shape),
-        maximum=maximum or type_maximum(examples.x.dtype),
+        image_shape=_image_shape(train.x.shape),
+        maximum=train.maximum or _type_maximum(train.x.dtype),
     )
 
 
@@ -89,27 +123,34 @@ def dataset_of_arrays(
     name: str = "arrays",
     classes: int | None = None,
 ) -> Dataset:
-    """Return the data set of arrays in memory, of numpy, CuPy or any library with `__array__`.
+    """Return the data set of arrays in memory, of numpy, CuPy or any library of the standard.
 
     Features (N, F) or (N, H, W), labels (N,), (N, 1) or one-hot (N, C). They are checked as
     those of a file are; raises `DataError`.
     """
-    test = None
     if (x_test is None) != (y_test is None):
         raise DataError("x_test and y_test belong together: give both or none")
+    parts = [Part(_host(x_train), _host(y_train), "x_train", "y_train")]
     if x_test is not None:
-        test = Part(_on_host(x_test), _on_host(y_test), "x_test", "y_test")
-    train = Part(_on_host(x_train), _on_host(y_train), "x_train", "y_train")
-    return make_dataset(name, train, test, classes=classes)
+        parts.append(Part(_host(x_test), _host(y_test), "x_test", "y_test"))
+    return make_dataset(name, parts, classes=classes)
 
 
-def _on_host(array: Any) -> np.ndarray:
+def check_shared_out(examples: Any, ranks: int) -> None:
+    """Raise `UsageError` for examples that each of several ranks would add to the same sum."""
+    if ranks > 1 and not isinstance(examples, SharedExamples):
+        raise UsageError(
+            f"{ranks} ranks would each count all examples: share them out with "
+            "xpmlp.data.shared_out(examples, backend.ranks), validation and test sets too"
+        )
+
+
+def _host(array: Any) -> np.ndarray:
     """Return an array of any library as numpy's, by whichever way it offers."""
     ways: tuple[Callable[[], Any], ...] = (
         lambda: array,
         lambda: array.get(),  # CuPy's refuse a silent copy to the host
-        lambda: array.cpu().numpy(),  # torch's on a GPU
-        lambda: np.from_dlpack(array),
+        lambda: on_host(array),
     )
     for way in ways:
         try:
@@ -119,26 +160,47 @@ def _on_host(array: Any) -> np.ndarray:
     raise DataError(f"arrays of {type(array).__module__} cannot be copied to the host's memory")
 
 
-def _checked(part: Part) -> Examples:
-    check_feature_kind(part.x.dtype, part.x.shape, part.x_place)
-    check_label_kind(part.y.dtype, part.y.shape, part.y_place)
-    check_counts(len(part.x), len(part.y), part.x_place, part.y_place)
-    return Examples(checked_features(part.x, part.x_place), checked_ids(part.y, part.y_place))
+def _in_memory(part: Part) -> Examples:
+    x, y = (part.x[:], part.y[:]) if part.in_file else (part.x, part.y)
+    return Examples(checked_features(x, part.x_place), checked_ids(y, part.y_place))
 
 
-def check_same_features(
-    train: tuple[int, ...], test: tuple[int, ...], train_place: str, test_place: str
-) -> None:
-    """Raise `DataError` unless training and test examples have as many features."""
-    here, there = prod(train[1:]), prod(test[1:])
+def _scanned(part: Part, *, labels_alone: bool) -> np.ndarray:
+    """Look at all rows, a piece at a time; return the class ids that occur, sorted."""
+    present: set[int] = set()
+    for start in range(0, len(part.y), _SCANNED_ROWS):
+        rows = slice(start, start + _SCANNED_ROWS)
+        if not labels_alone:
+            checked_features(part.x[rows], part.x_place, start)
+        present.update(np.unique(checked_ids(part.y[rows], part.y_place, start)).tolist())
+    return np.array(sorted(present))
+
+
+def _bytes_in_memory(part: Part) -> int:
+    """Return what the examples take in memory: bytes as they are, wider types as float64."""
+    rows, *row = part.x.shape
+    return int(rows * (prod(row) * (1 if part.x.dtype.itemsize == 1 else 8) + 8))
+
+
+def _free_memory() -> int:
+    """Return the bytes that can be had without swapping, caches given back."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, ValueError, StopIteration):  # not Linux
+        return 4 * 2**30
+
+
+def _check_same_features(train: Part, test: Part) -> None:
+    here, there = prod(train.x.shape[1:]), prod(test.x.shape[1:])
     if here != there:
         raise DataError(
-            f"{train_place} has {here} features and {test_place} has {there}: they are not of one "
-            "data set"
+            f"{train.x_place} has {here} features and {test.x_place} has {there}: they are not of "
+            "one data set"
         )
 
 
-def image_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the shape of an example as a picture: its own, or a square, or one line."""
     if len(shape) == 3:
         return shape[1], shape[2]
@@ -146,7 +208,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return (side, side) if side * side == shape[1] else (1, shape[1])
 
 
-def type_maximum(dtype: np.dtype) -> float | None:
+def _type_maximum(dtype: np.dtype) -> float | None:
     """Return the largest value of a type that pictures are stored in, None for wider ones.
 
     Numbers of 32 and 64 bits do not tell their range; there the training set does.

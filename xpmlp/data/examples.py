@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
+from xpmlp.data.batches import Batches, FixedWholeBatch, Order, ShuffledBatches
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import DataError
+from xpmlp.mathematics.step import Piece
 from xpmlp.randomness import random_stream
 
 
 class Batch(NamedTuple):
-    """The examples of one step. `read(piece)` returns x and y of some of its rows, ready to use.
+    """The examples of one step. `read(rows)` returns some of them, ready to use.
 
-    What a gradient is summed over; how the sum is split is the backend's affair. `weights`
+    What a gradient is summed over; how the sum is split is the backend's affair. `sample_weight`
     (size,) says how many times each example counts, once without. Where ranks share a batch,
-    this one has `size` examples `of_all`, at the `places(piece)` of the whole batch.
+    this one has `size` examples `of_all`, at the `places(rows)` of the whole batch.
     """
 
     size: int
-    read: Callable[[slice], tuple[Array, Array]]
-    weights: Array | None = None
+    read: Callable[[slice], Piece]
+    sample_weight: Array | None = None
     of_all: int | None = None
     places: Callable[[slice], Array] | None = None
 
@@ -36,21 +38,17 @@ class Batch(NamedTuple):
 
     def scale(self, *, xp: Namespace) -> float | Array:
         """Return 1/N, or 1/Σ w: what makes of a sum over the examples their mean."""
-        if self.weights is None:
+        if self.sample_weight is None:
             return 1 / self.examples
-        total = xp.sum(self.weights)
+        total = xp.sum(self.sample_weight)
         # A batch of examples that do not count has the mean 0.
         return 1.0 / xp.where(total > 0, total, 1.0)
 
-    def rows(self, piece: slice, *, like: Array, xp: Namespace) -> Array:
+    def numbers(self, rows: slice, *, xp: Namespace) -> Array:
         """Return the numbers of some of its rows in the whole batch."""
         if self.places is not None:
-            return self.places(piece)
-        return xp.arange(piece.start, piece.stop, dtype=xp.uint32, device=like.device)
-
-    def weights_of(self, piece: slice) -> Array | None:
-        """Return the weights of some of its rows."""
-        return None if self.weights is None else self.weights[piece]
+            return self.places(rows)
+        return xp.arange(rows.start, rows.stop, dtype=xp.uint32)
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,20 @@ class Examples:
 
     Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
     classes, or the values of a regression. x may be stored as bytes: `normalization` makes of
-    them, whenever they are read, what the network is given. `weights` (N,) ≥ 0 says how many
-    times each example counts, once without.
+    them, whenever they are read, what the network is given. `sample_weight` (N,) ≥ 0 says how
+    many times each example counts, once without. `dtype` is what features on a device are given
+    in; on the host it is None.
+
+    >>> digits = Examples(np.zeros((3, 64), "uint8"), np.array([0, 1, 2]))
+    >>> len(digits), digits.features
+    (3, 64)
     """
 
     x: Array
     y: Array
     normalization: Normalization | None = None
-    weights: Array | None = None
+    sample_weight: Array | None = None
+    dtype: Any = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -83,7 +87,7 @@ class Examples:
         return self.x  # type: ignore[no-any-return]
 
     def outputs(self, backend: Backend) -> int:
-        """Return how many outputs the targets need: one a class, or one a value."""
+        """Return how many outputs the targets need: one per class, or one per value."""
         integral = backend.xp.isdtype(self.y.dtype, "integral")
         if self.y.ndim != (1 if integral else 2):
             raise DataError(
@@ -110,20 +114,23 @@ class Examples:
         return self._map(lambda array: backend.xp.take(array, rows, axis=0))
 
     def to_device(self, backend: Backend) -> Self:
-        """Copy host arrays to the backend's device, once.
+        """Copy host arrays to the backend's device, once; those that are on one stay there.
 
         Bytes stay bytes, a quarter of the memory and quicker to gather; what is wider takes
         the backend's dtype, after it was scaled if it does not fit as it is.
         """
+        if self.dtype is not None:
+            return self
         x, scaling = np.asarray(self.x), self.normalization
         if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
             x, scaling = narrowed(x, scaling, backend.dtype_name)
         integral = np.issubdtype(self.y.dtype, np.integer)
         y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
         moved = scaling and scaling.to_device(backend)
-        host = replace(self, x=x, y=y, normalization=moved)
-        if self.weights is not None:
-            host = replace(host, weights=np.asarray(self.weights, dtype=backend.dtype_name))
+        host = replace(self, x=x, y=y, normalization=moved, dtype=backend.dtype)
+        if self.sample_weight is not None:
+            weight = np.asarray(self.sample_weight, dtype=backend.dtype_name)
+            host = replace(host, sample_weight=weight)
         return host._map(backend.to_device)
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
@@ -133,28 +140,49 @@ class Examples:
 
     def _map(self, of: Callable[[Array], Array]) -> Self:
         """Return them with a function of each array: some rows, or a copy on a device."""
-        weights = None if self.weights is None else of(self.weights)
-        return replace(self, x=of(self.x), y=of(self.y), weights=weights)
+        weight = None if self.sample_weight is None else of(self.sample_weight)
+        return replace(self, x=of(self.x), y=of(self.y), sample_weight=weight)
 
-    def whole(self, backend: Backend) -> Batch:
-        """Return all of them as one batch, in order."""
-        return self.batch(None, backend)
-
-    def batch(self, rows: Array | None, backend: Backend) -> Batch:
-        """Return the batch of some row numbers, an array on the device, or of all for None."""
-        xp = backend.xp
-
-        def read(piece: slice) -> tuple[Array, Array]:
-            if rows is None:
-                x, y = self.x[piece, ...], self.y[piece, ...]
-            else:
-                x, y = (xp.take(array, rows[piece], axis=0) for array in (self.x, self.y))
-            return prepared(x, self.normalization, backend), y
-
+    def batch(self, rows: Array | slice | None = None, *, xp: Namespace) -> Batch:
+        """Return the batch of some row numbers, an array on the device; a slice; or all."""
         if rows is None:
-            return Batch(len(self), read, self.weights)
-        weights = None if self.weights is None else xp.take(self.weights, rows, axis=0)
-        return Batch(int(rows.shape[0]), read, weights)
+            return Batch(len(self), self._pieces(0, xp), self.sample_weight)
+        if isinstance(rows, slice):
+            weight = None if self.sample_weight is None else self.sample_weight[rows]
+            return Batch(rows.stop - rows.start, self._pieces(rows.start, xp), weight)
+        weight = self.sample_weight
+        if weight is not None:
+            weight = xp.take(weight, rows, axis=0)
+
+        def read(piece: slice) -> Piece:
+            x, y = (xp.take(array, rows[piece], axis=0) for array in (self.x, self.y))
+            given = None if weight is None else weight[piece]
+            return Piece(prepared(x, self.normalization, self.dtype, xp=xp), y, given)
+
+        return Batch(int(rows.shape[0]), read, weight)
+
+    def _pieces(self, first: int, xp: Namespace) -> Callable[[slice], Piece]:
+        """Return what reads neighbouring rows, counted from the first."""
+        weight = self.sample_weight
+
+        def read(piece: slice) -> Piece:
+            rows = slice(first + piece.start, first + piece.stop)
+            x = prepared(self.x[rows, ...], self.normalization, self.dtype, xp=xp)
+            return Piece(x, self.y[rows, ...], None if weight is None else weight[rows])
+
+        return read
+
+    def batches(
+        self, batch_size: int | None, *, seed: int, backend: Backend, order: Order | None = None
+    ) -> Batches:
+        """Return the batches of a run, of examples on its device; None is the full batch.
+
+        `order(epoch)` replaces the seed's order. Raises `DataError` for a size that does not fit.
+        """
+        count = len(self)
+        if batch_size is None:
+            return FixedWholeBatch(self, count)
+        return ShuffledBatches(self, count, batch_size, seed=seed, backend=backend, order=order)
 
 
 def narrowed(
@@ -192,8 +220,8 @@ def check_held_out(size: int, examples: int) -> None:
         )
 
 
-def prepared(x: Array, normalization: Normalization | None, backend: Backend) -> Array:
-    """Return stored features in the backend's dtype, normalised."""
-    if normalization is not None:
-        return normalization.apply(x, backend)
-    return x if x.dtype == backend.dtype else backend.xp.astype(x, backend.dtype)
+def prepared(x: Array, scaling: Normalization | None, dtype: Any, *, xp: Namespace) -> Array:
+    """Return stored features in a dtype, normalised; None is the dtype that they have."""
+    if scaling is not None:
+        return scaling.apply(x, dtype or x.dtype, xp=xp)
+    return x if dtype is None or x.dtype == dtype else xp.astype(x, dtype)

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from xpmlp.data.dataset import Dataset, make_dataset
-from xpmlp.data.formats.digits import load_digits
-from xpmlp.data.formats.idx_folder import load_idx_folder, read_idx_pair
-from xpmlp.data.formats.published import FASHION_MNIST, MNIST
+from xpmlp.data.formats.table import NAMED, format_of
+from xpmlp.data.part import Keys, Part, Reader
+from xpmlp.data.prepare import prepare
 from xpmlp.errors import DataError, UsageError
-
-NAMED: dict[str, Callable[[], Dataset]] = {
-    "digits": load_digits,
-    MNIST.name: MNIST.load,
-    FASHION_MNIST.name: FASHION_MNIST.load,
-}
-HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 
 
 def load_data(
+    source: str | Path,
+    *,
+    normalize: str = "standard",
+    val_size: int | None = None,
+    seed: int = 0,
+    **reading: Any,
+) -> Dataset:
+    """Return a data set that can be trained on: read, split, and scaled by its training part.
+
+    `normalize`, `val_size` and `seed` are those of `prepare`; all others, and what is raised,
+    those of `read_data`.
+
+    >>> data = load_data("digits")
+    >>> len(data.train), len(data.validation), len(data.test)
+    (1294, 143, 360)
+    """
+    dataset = read_data(source, **reading)
+    return prepare(dataset, normalize=normalize, val_size=val_size, seed=seed)
+
+
+def read_data(
     source: str | Path,
     *,
     test_source: str | Path | None = None,
@@ -31,50 +45,38 @@ def load_data(
 ) -> Dataset:
     """Return the data set of a name, a folder of IDX files, or a file: IDX, HDF5 or npz.
 
-    `test_source` is a separate file of test examples, in the format of `source`. `classes` says
-    how many there are where not all occur. `stream` leaves the rows of an HDF5 file where they
-    are; None decides by size; `deferred` leaves them until it is known who needs which.
+    `test_source` is a separate file of test examples, in the format of `source`; `x_key` and
+    `y_key` name the arrays in HDF5 and npz. `classes` says how many there are where not all
+    occur. `stream` leaves the rows of an HDF5 file where they are; None decides by size;
+    `deferred` leaves them until it is known who needs which.
     Raises `DataError` for a source that is missing, damaged, of no known format, or holds
     anything but examples.
     """
-    path = Path(source)
+    path, name = Path(source), str(source)
     test_path = None if test_source is None else Path(test_source)
-    hdf5 = path.suffix.lower() in HDF5_SUFFIXES
-    if stream and not hdf5:
+    whole_set = name in NAMED or path.is_dir()
+    if stream and (whole_set or not format_of(path).streams):
         raise UsageError(f"{source}: only an HDF5 file can be streamed: convert it to one first")
-    if str(source) in NAMED or path.is_dir():
-        if test_path is not None:
-            raise UsageError(
-                f"{source} has a test set of its own: leave out the other, {test_path}"
-            )
-        name = str(source)
-        if name in NAMED and classes is not None:
-            raise UsageError(f"{name} has classes of its own: leave out their number")
-        return NAMED[name]() if name in NAMED else load_idx_folder(path, classes=classes)
+    if test_path is not None and whole_set:
+        raise UsageError(f"{source} has a test set of its own: leave out the other, {test_path}")
+    if name in NAMED and classes is not None:
+        raise UsageError(f"{name} has classes of its own: leave out their number")
+    if name in NAMED:
+        return make_dataset(name, NAMED[name]())
+    parts = _read(path, test_path, Keys(x_key, y_key))
+    stem = path.name if path.is_dir() else path.stem
+    return make_dataset(stem, parts, classes=classes, stream=stream, deferred=deferred)
+
+
+def _read(path: Path, test_path: Path | None, keys: Keys) -> list[Part]:
     if test_path is not None and test_path.suffix.lower() != path.suffix.lower():
         raise UsageError(f"{test_path} is not of the format of {path}: convert one of them")
     for each in (path, test_path):
-        if each is not None and not each.is_file():
+        if each is not None and not each.is_file() and not path.is_dir():
             known = ", ".join(NAMED)
             raise DataError(f"{each}: neither a file or folder here, nor a name of these: {known}")
-    if hdf5:
-        from xpmlp.data.formats.hdf5 import load_hdf5
-
-        return load_hdf5(
-            path,
-            test_path,
-            x_key=x_key,
-            y_key=y_key,
-            classes=classes,
-            stream=stream,
-            deferred=deferred,
-        )
-    if path.suffix.lower() == ".npz":
-        from xpmlp.data.formats.npz import read_npz
-
-        parts = read_npz(path, x_key, y_key)
-        if test_path is not None:
-            parts[1:] = read_npz(test_path, x_key, y_key)[:1]
-    else:
-        parts = [read_idx_pair(each) for each in (path, test_path) if each is not None]
-    return make_dataset(path.stem, *parts, classes=classes)
+    read: Reader = format_of(path).read
+    parts = read(path, keys)
+    if test_path is not None:
+        parts[1:] = read(test_path, keys)[:1]
+    return parts

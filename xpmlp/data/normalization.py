@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
 from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
@@ -51,16 +51,15 @@ class Normalization:
         }
         return replace(self, **moved) if moved else self
 
-    def apply(self, x: Array, backend: Backend) -> Array:
+    def apply(self, x: Array, dtype: Any, *, xp: Namespace) -> Array:
         """Return stored features (N, F) as the network is given them; x stays as it is."""
-        xp = backend.xp
-        scaled = xp.astype(x, backend.dtype)
+        scaled = xp.astype(x, dtype)
         if not _is(self.shift, 0):
             scaled -= self.shift
         if not _is(self.scale, 1):
             scaled *= 1.0 / self.scale
         if self.bias_column:
-            ones = xp.ones((x.shape[0], 1), dtype=backend.dtype, device=x.device)
+            ones = xp.ones((x.shape[0], 1), dtype=dtype)
             scaled = xp.concat([scaled, ones], axis=-1)
         return scaled
 

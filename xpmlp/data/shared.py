@@ -8,10 +8,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
 from xpmlp.backends.alone import Ranks
-from xpmlp.data.batches import Order, check_batch_size, epoch_order, steps_per_epoch
+from xpmlp.data.batches import (
+    Batches,
+    Draw,
+    Order,
+    WholeBatch,
+    check_batch_size,
+    epoch_order,
+    steps_per_epoch,
+)
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import UsageError
@@ -64,17 +72,38 @@ class SharedExamples:
         """Copy this rank's rows to its device."""
         return replace(self, own=self.own.to_device(backend))
 
-    def whole(self, backend: Backend) -> Batch:
+    def batch(self, rows: None = None, *, xp: Namespace) -> Batch:  # noqa: ARG002
         """Return all of them as one batch, of which this rank has its rows."""
-        mine = self.own.whole(backend)
-        xp = backend.xp
+        device = self.own.y.device
 
         def places(piece: slice) -> Array:
-            start = self.start + piece.start
-            stop = self.start + piece.stop
-            return xp.arange(start, stop, dtype=xp.uint32, device=backend.device)
+            start, stop = self.start + piece.start, self.start + piece.stop
+            return xp.arange(start, stop, dtype=xp.uint32, device=device)
 
-        return mine._replace(of_all=self.total, places=places)
+        return self.own.batch(xp=xp)._replace(of_all=self.total, places=places)
+
+    def batches(
+        self, batch_size: int | None, *, seed: int, backend: Backend, order: Order | None = None
+    ) -> Batches:
+        """Return the batches of a run, of which each rank has the rows that it holds."""
+        if batch_size is None:
+            return WholeBatch(self, self.total)
+        return SharedBatches(self, batch_size, seed=seed, backend=backend, order=order)
+
+
+@dataclass(frozen=True)
+class SharedPart:
+    """The rows of one batch that a rank has: `places` (rows,) are theirs in the whole batch."""
+
+    own: Examples
+    places: Array
+    total: int
+
+    def batch(self, rows: Array = None, *, xp: Namespace) -> Batch:
+        """Return the batch of some of the rank's own rows."""
+        places = self.places
+        batch = self.own.batch(rows, xp=xp)
+        return batch._replace(of_all=self.total, places=lambda piece: places[piece])
 
 
 def share_of(count: int, ranks: Ranks) -> slice:
@@ -82,9 +111,9 @@ def share_of(count: int, ranks: Ranks) -> slice:
     return even_parts(count, ranks.count)[ranks.rank]
 
 
-def shared(examples: Examples, ranks: Ranks) -> SharedExamples:
+def rank_share(examples: Examples, ranks: Ranks) -> SharedExamples:
     """Return this rank's share of examples that all ranks have read."""
-    if examples.weights is not None:
+    if examples.sample_weight is not None:
         raise UsageError("examples with weights are not shared out: train on one rank")
     part = share_of(len(examples), ranks)
     # Copies: the rest is not kept in memory for the sake of a view.
@@ -121,16 +150,16 @@ class SharedBatches:
         """Number of batches in one epoch, the short one included."""
         return steps_per_epoch(len(self._examples), self._size)
 
-    def batch(self, step: int) -> Batch:
+    def draw(self, step: int) -> Draw:
         """Return this rank's part of the batch of a step, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._draw(epoch)
         mine = slice(self._bounds[position], self._bounds[position + 1])
-        whole = self._examples.own.batch(self._rows[mine], self._backend)
         size = min(self._size, len(self._examples) - position * self._size)
-        places = self._places[mine]
-        return whole._replace(of_all=size, places=lambda piece: places[piece])
+        return Draw(
+            SharedPart(self._examples.own, self._places[mine], size), self._rows[mine], size
+        )
 
     def _draw(self, epoch: int) -> None:
         """Find this rank's rows of an epoch: which they are, and their places in their batches."""

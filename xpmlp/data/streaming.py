@@ -15,12 +15,21 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Namespace
 from xpmlp.backends import Backend
-from xpmlp.data.batches import check_batch_size, steps_per_epoch
+from xpmlp.data.batches import (
+    Batches,
+    Draw,
+    Order,
+    WholeBatch,
+    check_batch_size,
+    steps_per_epoch,
+)
 from xpmlp.data.checks import checked_features, checked_ids
-from xpmlp.data.examples import Batch, Examples, check_held_out, prepared
+from xpmlp.data.examples import Batch, Examples, check_held_out
 from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.step import Piece
 from xpmlp.randomness import random_stream
 
 # Stored bytes of the rows that are shuffled among each other.
@@ -48,6 +57,7 @@ class StreamedExamples:
     spans: Spans
     classes: int
     normalization: Normalization | None = None
+    backend: Backend | None = None
 
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
@@ -95,8 +105,7 @@ class StreamedExamples:
 
     def to_device(self, backend: Backend) -> Self:
         """Leave the rows where they are: they are moved as they are read."""
-        moved = self.normalization and self.normalization.to_device(backend)
-        return replace(self, normalization=moved)
+        return replace(self, backend=backend)
 
     def read(self, start: int, stop: int) -> Examples:
         """Read examples number `start` to `stop`, counted along the spans, into host memory."""
@@ -111,18 +120,29 @@ class StreamedExamples:
             )
         return Examples(np.concatenate(x), np.concatenate(y), self.normalization)
 
-    def whole(self, backend: Backend) -> Batch:
+    def batch(self, rows: None = None, *, xp: Namespace) -> Batch:  # noqa: ARG002
         """Return all of them as one batch, in the order of the file."""
-        n = len(self)
+        n, backend = len(self), self.backend
+        assert backend is not None, "streamed examples are moved to a backend before they are used"
         ahead: _ReadAhead[tuple[int, int]] = _ReadAhead(lambda rows: self.read(*rows))
 
-        def read(piece: slice) -> tuple[Array, Array]:
+        def read(piece: slice) -> Piece:
             start, stop = piece.start, piece.stop
             following = (stop, min(2 * stop - start, n)) if stop < n else None
             examples = ahead.get((start, stop), following).to_device(backend)
-            return prepared(examples.x, examples.normalization, backend), examples.y
+            return examples.batch(xp=xp).read(slice(0, stop - start))
 
         return Batch(n, read)
+
+    def batches(
+        self, batch_size: int | None, *, seed: int, backend: Backend, order: Order | None = None
+    ) -> Batches:
+        """Return the batches of a run; raises `UsageError` for an order: a file has its own."""
+        if batch_size is None:
+            return WholeBatch(self.to_device(backend), len(self))
+        if order is not None:
+            raise UsageError("examples in a file come in an order of their own: give none")
+        return StreamedBatches(self, batch_size, seed=seed, backend=backend)
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,7 @@ class StreamedBatches:
         buffer_bytes: int = _BUFFER_BYTES,
     ) -> None:
         check_batch_size(batch_size, len(examples))
-        self._examples = examples.to_device(backend)
+        self._examples = examples
         self._size, self._seed, self._backend = batch_size, seed, backend
         row_bytes = max(1, examples.x.dtype.itemsize * int(np.prod(examples.x.shape[1:])))
         # Whole batches in a buffer: none is put together from two.
@@ -171,7 +191,7 @@ class StreamedBatches:
         """Number of batches in one epoch, the short one included."""
         return steps_per_epoch(len(self._examples), self._size)
 
-    def batch(self, step: int) -> Batch:
+    def draw(self, step: int) -> Draw:
         """Return the batch of a step, counted from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         buffer, start = divmod(position * self._size, self._buffer)
@@ -182,14 +202,8 @@ class StreamedBatches:
             self._current = None  # two buffers are in memory, not three
             self._current = self._ahead.get(key, following).to_device(self._backend)
             self._key = key
-        current, backend = self._current, self._backend
-
-        def read(piece: slice) -> tuple[Array, Array]:
-            rows = slice(start + piece.start, start + piece.stop)
-            x = prepared(current.x[rows, ...], current.normalization, backend)
-            return x, current.y[rows, ...]
-
-        return Batch(min(self._size, len(current) - start), read)
+        size = min(self._size, len(self._current) - start)
+        return Draw(self._current, slice(start, start + size), size)
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the row numbers of the file in the order of an epoch, to look at."""

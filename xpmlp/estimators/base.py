@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from itertools import pairwise
 from math import inf
 from typing import Any, Self
 
@@ -14,10 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import Kind, given, kind_of, on_host
+from xpmlp.backends.exchange import Kind, kind_of, on_host, to_kind
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.draws import held_out, initial_weights
-from xpmlp.estimators.epochs import Training, outputs_of
+from xpmlp.estimators.epochs import EpochTraining, outputs_of
+from xpmlp.estimators.imported import imported
 from xpmlp.estimators.inputs import (
     backend_for,
     check_finite,
@@ -28,17 +28,10 @@ from xpmlp.estimators.inputs import (
     weights_of,
 )
 from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
-from xpmlp.estimators.stopping import Adaptive, Patience
+from xpmlp.estimators.rates import Adaptive
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OptimizerState
-
-# From our losses to scikit-learn's names of what the outputs are taken through.
-OUT_ACTIVATIONS = {
-    "cross_entropy": "softmax",
-    "binary_cross_entropy": "logistic",
-    "squared_error": "identity",
-    "poisson_deviance": "exp",
-}
+from xpmlp.training.stopping import Patience
 
 
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
@@ -103,8 +96,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     @classmethod
     def from_scikit_learn(cls, fitted: Any) -> Self:
         """Return one of ours with the weights and settings of scikit-learn's fitted estimator."""
-        from xpmlp.estimators.imported import imported
-
         found: Self = imported(cls, fitted)
         return found
 
@@ -138,7 +129,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             params = {name: backend.to_device(array) for name, array in drawn.items()}
         else:
             params = real_arrays(self._named(), backend, writable=True)
-            self._check_network(params, sizes)
+            self._check_network(params, mlp)
         watched = None
         if validation is not None:
             X, y = features_and_targets(self, validation[0], validation[1], reset=False)
@@ -146,7 +137,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         elif self.early_stopping:
             train, watched = self._hold_out(train, rng, backend)
         train = self._weighted(train, backend)
-        training = Training(self, mlp, train, watched, backend, rng, incremental)
+        training = EpochTraining(self, mlp, train, watched, backend, rng, incremental)
         try:
             training.run(params)
         finally:
@@ -161,7 +152,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         targets = self._targets(y, backend)
         if not backend.xp.isdtype(targets.dtype, "integral") and kind_of(y).gpu is not None:
             check_finite(targets, backend, "y")
-        return Examples(x, targets, weights=weights_of(sample_weight, len(y), backend))
+        return Examples(x, targets, sample_weight=weights_of(sample_weight, len(y), backend))
 
     def _hold_out(
         self, examples: Examples, rng: np.random.RandomState, backend: Backend
@@ -188,7 +179,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self.t_ = 0
         # What goes on from call to call with `warm_start` and `partial_fit`.
         self._optimizer_state: OptimizerState | None = None
-        self._patience = Patience(0.0, inf)
+        self._patience = Patience(inf, 0.0)
         self._adaptive: Adaptive | None = None
         self._best_params: Params | None = None
 
@@ -196,12 +187,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Put weights where scikit-learn's users look for them, in the kind of X."""
         layers = range(1, mlp.layers + 1)
         self.coefs_, self.intercepts_ = (
-            [given(params[f"layer{layer}.{part}"], backend, kind) for layer in layers]
+            [to_kind(params[f"layer{layer}.{part}"], backend, kind) for layer in layers]
             for part in ("weight", "bias")
         )
         self.mlp_ = mlp
         self.n_layers_, self.n_outputs_ = len(mlp.sizes), mlp.sizes[-1]
-        self.out_activation_ = OUT_ACTIVATIONS[mlp.loss]
+        self.out_activation_ = mlp.loss_function.link.scikit_learn
 
     def _named(self) -> dict[str, Any]:
         """Return `coefs_` and `intercepts_`, in whatever kind they are, under our names."""
@@ -210,9 +201,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             named[f"layer{layer}.weight"], named[f"layer{layer}.bias"] = pair
         return named
 
-    def _check_network(self, params: Params, sizes: tuple[int, ...]) -> None:
+    def _check_network(self, params: Params, mlp: MLP) -> None:
         shapes = [tuple(params[f"layer{k}.weight"].shape) for k in range(1, len(self.coefs_) + 1)]
-        wanted = list(pairwise(sizes))
+        wanted = mlp.weight_shapes
         if shapes != wanted:
             raise ValueError(
                 f"the weights so far have the shapes {shapes} and the parameters ask for {wanted}: "

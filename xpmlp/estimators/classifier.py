@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import given, on_host, received
+from xpmlp.backends.exchange import from_any, on_host, to_kind
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.inputs import validation_of
@@ -111,7 +111,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         xp, labels = backend.xp, self._labels
         with backend.computing():
             if labels.multilabel:
-                return given(xp.astype(probabilities > 0.5, xp.int64), backend, kind)
+                return to_kind(xp.astype(probabilities > 0.5, xp.int64), backend, kind)
             if labels.outputs == 1:
                 ids = xp.astype(probabilities[:, 0] > 0.5, xp.int64)
                 ids *= len(labels.classes) - 1
@@ -119,19 +119,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 ids = xp.argmax(probabilities, axis=-1)
             if kind.namespace is None or labels.classes.dtype.kind not in "biuf":
                 return labels.classes[backend.to_host(ids)]
-            classes = received(labels.classes, backend)
-            return given(xp.take(classes, ids, axis=0), backend, kind)
+            classes = from_any(labels.classes, backend)
+            return to_kind(xp.take(classes, ids, axis=0), backend, kind)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each class (N, classes), in the kind of X."""
         found, backend, kind = self._outputs(X, "predict_proba")
-        return given(self._of_classes(found, backend), backend, kind)
+        return to_kind(self._of_classes(found, backend), backend, kind)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of `predict_proba`."""
         found, backend, kind = self._outputs(X, "predict_log_proba")
         with backend.computing():
-            return given(backend.xp.log(self._of_classes(found, backend)), backend, kind)
+            return to_kind(backend.xp.log(self._of_classes(found, backend)), backend, kind)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of rows whose class (all of whose labels) is right."""
@@ -177,10 +177,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self.class_weight is None:
             return train
         with backend.computing():
-            weights = self._labels.weights(train.y, self.class_weight, backend)
-            if train.weights is not None:
-                weights = weights * train.weights
-        return replace(train, weights=weights)
+            weight = self._labels.weights(train.y, self.class_weight, backend)
+            if train.sample_weight is not None:
+                weight = weight * train.sample_weight
+        return replace(train, sample_weight=weight)
 
     def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
         # As scikit-learn, which looks at the columns that it trains on: one for two classes.
@@ -197,7 +197,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             right = xp.argmax(outputs, axis=-1) == y
         else:
             right = xp.all((outputs > 0) == (y > 0.5), axis=-1)
-        if examples.weights is None:
+        if examples.sample_weight is None:
             return int(backend.to_host(xp.count_nonzero(right))) / len(examples)
-        weighted = xp.astype(right, outputs.dtype) * examples.weights
-        return float(backend.to_host(xp.sum(weighted) / xp.sum(examples.weights)))
+        weighted = xp.astype(right, outputs.dtype) * examples.sample_weight
+        return float(backend.to_host(xp.sum(weighted) / xp.sum(examples.sample_weight)))

@@ -1,10 +1,10 @@
-"""The course of one `fit` or `partial_fit`: epochs until it has converged, or is told to end."""
+"""One `fit` or `partial_fit`: epochs until it has converged, or is told to end."""
 
 from __future__ import annotations
 
 import warnings
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -14,37 +14,34 @@ from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.data.examples import Examples
+from xpmlp.estimators.conventions import AdamEpsilonHat, PenaltyPerExample
 from xpmlp.estimators.draws import orders
 from xpmlp.estimators.inputs import real_arrays
-from xpmlp.estimators.stopping import Adaptive, InverseScaling
+from xpmlp.estimators.rates import Adaptive, InverseScaling
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import (
     SGD,
-    Adam,
     Momentum,
     Nesterov,
     Optimizer,
     OptimizerState,
     RMSprop,
 )
-from xpmlp.mathematics.penalties import Penalty
-from xpmlp.mathematics.products import multiplied
 from xpmlp.mathematics.schedules import Constant, Schedule
-from xpmlp.training.loop import fit
-from xpmlp.training.steps import Sums, TrainingState, loss_and_gradients
-
-if TYPE_CHECKING:
-    from xpmlp.estimators.base import BaseMLP
+from xpmlp.mathematics.step import Variables, gradient
+from xpmlp.training.loop import Training
+from xpmlp.training.plan import Model, Plan
+from xpmlp.training.state import ModelState, TrainingState
 
 _BATCH = 200  # of batch_size="auto", as scikit-learn has it
 
 
-class Training:
+class EpochTraining:
     """Trains an estimator's network; `result` holds the weights as soon as it has begun."""
 
     def __init__(
         self,
-        estimator: BaseMLP,
+        estimator: Any,
         mlp: MLP,
         train: Examples,
         watched: Examples | None,
@@ -54,7 +51,8 @@ class Training:
     ) -> None:
         self._estimator, self._mlp, self._backend, self._rng = estimator, mlp, backend, rng
         self._train, self._watched, self._incremental = train, watched, incremental
-        self._penalty = Penalty(l2=float(estimator.alpha), shared=True) if estimator.alpha else None
+        alpha = float(estimator.alpha)
+        self._penalty = PenaltyPerExample(l2=alpha) if alpha else None
         self.result: Params = {}
 
     def run(self, params: Params) -> None:
@@ -70,29 +68,25 @@ class Training:
         steps, schedule = steps_per_epoch(n, size), self._schedule(n)
         # Other masks in every call: a number alone would draw the same ones again.
         seed = int(self._rng.randint(2**31)) + e.t_ if e.dropout else 0
-        state = TrainingState(params, self._optimizer_state(optimizer, params), seed)
+        model = Model(self._mlp, optimizer, float(e.learning_rate_init), self._penalty)
+        variables = Variables(params, self._optimizer_state(optimizer, params))
+        state = TrainingState(variables, [ModelState(model)])
         order = orders(self._rng, n, bool(e.shuffle))
-        rows = fit(
-            self._mlp,
-            state,
-            self._train,
-            optimizer=optimizer,
-            learning_rate=float(e.learning_rate_init),
+        plan = Plan(
+            epochs=1 if self._incremental else int(e.max_iter),
             batch_size=None if size >= n else size,
-            order=order,
-            steps=(1 if self._incremental else e.max_iter) * steps,
             schedule=schedule,
-            penalty=self._penalty,
-            penalized_loss=True,
             dropout=float(e.dropout),
-            backend=backend,
+            seed=seed,
+            order=order,
         )
+        training = Training(model, self._train, plan, backend=backend, state=state)
         self.result = params
         stopping, patience = bool(e.early_stopping), e._patience
-        patience.tolerance, patience.limit = float(e.tol), float(e.n_iter_no_change)
+        patience.tolerance, patience.limit = float(e.tol), float(e.n_iter_no_change) + 1
         e.n_iter_ = 0
         try:
-            for row in rows:
+            for row in training:
                 if size >= n:
                     order(e.n_iter_)  # all at once need no order; whoever draws next expects one
                 e.n_iter_ += 1
@@ -102,7 +96,7 @@ class Training:
                 if e.verbose:
                     print(f"Iteration {e.n_iter_}, loss = {e.loss_:.8f}")
                 score = self._watch(state.params)
-                if patience.improved(score if stopping else -e.loss_) and stopping:
+                if patience.note(score if stopping else -e.loss_) and stopping:
                     e._best_params = copied(state.params, xp=backend.xp)
                     e.best_validation_score_ = e.validation_scores_[-1]
                 if not stopping:
@@ -127,14 +121,14 @@ class Training:
         finally:
             best = e._best_params if stopping else None
             self.result = state.params if best is None else real_arrays(best, backend)
-            e._optimizer_state = state.optimizer_state  # for `partial_fit` to go on with
+            e._optimizer_state = state.variables.optimizer_state  # for `partial_fit` to go on with
             e._adaptive = schedule if isinstance(schedule, Adaptive) else None
 
     def _run_lbfgs(self, params: Params) -> None:
         """Minimise the loss over all examples with SciPy's L-BFGS-B."""
         e, backend, xp = self._estimator, self._backend, self._backend.xp
         shapes = {name: tuple(array.shape) for name, array in params.items()}
-        whole, flop = self._train.whole(backend), self._mlp.step_flop()
+        batch = self._train.batch(xp=xp)
 
         def unpacked(values: np.ndarray) -> Params:
             found, at = {}, 0
@@ -145,26 +139,13 @@ class Training:
             return found
 
         def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
-            here = unpacked(values)
-
-            def sums_of(piece: slice) -> Sums:
-                x, y = whole.read(piece)
-                weights = whole.weights_of(piece)
-                return loss_and_gradients(
-                    self._mlp, here, x, y, scale=scale, weights=weights, xp=xp
-                )
-
+            here, add_up = unpacked(values), backend.sum_over_examples
             with backend.computing():
-                scale = whole.scale(xp=xp)
-                sums = backend.sum_over_examples(sums_of, whole.size, flop)
-                loss, gradients = sums.loss, sums.gradients
-                if self._penalty is not None:
-                    penalty = self._penalty.in_a_batch(scale)
-                    loss = loss + penalty.loss(here, xp=xp)
-                    total = penalty.added_to(gradients, here, xp=xp)
-                    gradients = {name: multiplied(g, xp=xp) for name, g in total.items()}
-                flat = [backend.to_host(gradients[name]).reshape(-1) for name in shapes]
-            return float(backend.to_host(loss)), np.concatenate(flat).astype(np.float64)
+                sums = gradient(self._mlp, here, batch, xp=xp, add_up=add_up, penalty=self._penalty)
+                sums.multiply_out()
+                loss = float(backend.to_host(sums["loss"]))
+                flat = [backend.to_host(sums[name]).reshape(-1) for name in shapes]
+            return loss, np.concatenate(flat).astype(np.float64)
 
         start = np.concatenate([backend.to_host(array).reshape(-1) for array in params.values()])
         options = {"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": float(e.tol)}
@@ -205,7 +186,7 @@ class Training:
         """
         if ratio != 1:
             with self._backend.computing():
-                for velocity in state.optimizer_state.get("velocity", {}).values():
+                for velocity in state.variables.optimizer_state.get("velocity", {}).values():
                     velocity *= ratio
 
     def _watch(self, params: Params) -> float:
@@ -214,10 +195,11 @@ class Training:
         if watched is None:
             return -inf
         outputs = outputs_of(self._mlp, params, watched.x, backend, meaning=False)
-        batch, xp = watched.whole(backend), backend.xp
+        xp, weight = backend.xp, watched.sample_weight
         with backend.computing():
+            scale = watched.batch(xp=xp).scale(xp=xp)
             loss, _ = self._mlp.loss_function(
-                outputs, watched.y, scale=batch.scale(xp=xp), weights=watched.weights, xp=xp
+                outputs, watched.y, scale=scale, sample_weight=weight, xp=xp
             )
             loss = float(backend.to_host(loss))
             score = e._score_outputs(outputs, watched, backend)
@@ -247,7 +229,7 @@ def outputs_of(
 
 def _optimizer_of(e: Any) -> Optimizer:
     if e.solver == "adam":
-        return Adam(float(e.beta_1), float(e.beta_2), float(e.epsilon), epsilon_hat=True)
+        return AdamEpsilonHat(float(e.beta_1), float(e.beta_2), float(e.epsilon))
     if e.solver == "rmsprop":
         return RMSprop(float(e.beta_2), float(e.epsilon))
     if not e.momentum:

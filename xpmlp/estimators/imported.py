@@ -11,14 +11,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind
-from xpmlp.estimators.base import OUT_ACTIVATIONS
 from xpmlp.estimators.labels import Labels
 from xpmlp.estimators.parameters import activation_names
-from xpmlp.estimators.stopping import Adaptive, Patience
+from xpmlp.estimators.rates import Adaptive
+from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OptimizerState
+from xpmlp.training.stopping import Patience
 
-_LOSSES = {out_activation: loss for loss, out_activation in OUT_ACTIVATIONS.items()}
+# By scikit-learn's name of what the outputs are taken through.
+_LOSSES = {
+    LOSSES[name].link.scikit_learn: name
+    for name in ("cross_entropy", "binary_cross_entropy", "squared_error", "poisson_deviance")
+}
 _RECORD = [
     "n_iter_",
     "t_",
@@ -61,7 +66,7 @@ def imported(kind: type[Any], theirs: Any) -> Any:
     best = theirs.best_validation_score_ if stopping else getattr(theirs, "best_loss_", None)
     if best is not None:
         waiting = getattr(theirs, "_no_improvement_count", 0)
-        ours._patience = Patience(theirs.tol, inf, best if stopping else -best, waiting)
+        ours._patience = Patience(inf, theirs.tol, best if stopping else -best, waiting)
     if getattr(theirs, "learning_rate", None) == "adaptive" and theirs.solver == "sgd":
         rate = getattr(optimizer, "learning_rate", theirs.learning_rate_init)
         factor = rate / theirs.learning_rate_init

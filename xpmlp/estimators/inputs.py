@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend, select_backend
-from xpmlp.backends.exchange import Kind, kind_of, on_host, received
+from xpmlp.backends.exchange import Kind, from_any, kind_of, on_host
 from xpmlp.errors import UsageError
 
 # Repeated calls, as of `partial_fit`, need not look for the machine's libraries each time.
@@ -96,7 +96,7 @@ def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | N
 
 def real_array(array: Any, backend: Backend) -> Array:
     """Return numbers as a backend's array of its dtype; without a copy where they are that."""
-    found = received(array, backend)
+    found = from_any(array, backend)
     return found if found.dtype == backend.dtype else backend.xp.astype(found, backend.dtype)
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import kind_of, received
+from xpmlp.backends.exchange import from_any, kind_of
 from xpmlp.estimators.inputs import as_matrix
 
 
@@ -79,9 +79,9 @@ class Labels:
                     f"`y` has classes not in `self.classes_`: {unknown[:5]}; they are "
                     f"{self.classes}"
                 )
-            return received(np.searchsorted(self.classes, host).astype(np.int64), backend)
+            return from_any(np.searchsorted(self.classes, host).astype(np.int64), backend)
         xp = backend.xp
-        ids = xp.searchsorted(received(self.classes, backend), received(y, backend))
+        ids = xp.searchsorted(from_any(self.classes, backend), from_any(y, backend))
         return xp.astype(ids, xp.int64)
 
 
@@ -100,6 +100,6 @@ def labels_of(y: Any, backend: Backend) -> Labels:
     if y.ndim == 2 and y.shape[1] > 1:
         return Labels(np.arange(y.shape[1]), multilabel=True)
     with backend.computing():
-        found = backend.to_host(backend.xp.unique_values(received(y, backend)))
+        found = backend.to_host(backend.xp.unique_values(from_any(y, backend)))
     check_classification_targets(found)
     return Labels(found, multilabel=False)

@@ -10,12 +10,12 @@ from sklearn.metrics import r2_score
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.backends.exchange import given, on_host
+from xpmlp.backends.exchange import on_host, to_kind
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
+from xpmlp.estimators.conventions import determination
 from xpmlp.estimators.inputs import as_matrix, validation_of
 from xpmlp.estimators.parameters import hidden_units
-from xpmlp.mathematics.metrics import determination
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -87,7 +87,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def predict(self, X: Any) -> Any:
         """Return the values (N,) or (N, K), in the kind of X."""
         values, backend, kind = self._outputs(X, "predict")
-        return given(values[:, 0] if self._single else values, backend, kind)
+        return to_kind(values[:, 0] if self._single else values, backend, kind)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², the mean over the columns."""
@@ -128,5 +128,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
         xp = backend.xp
         values = xp.exp(outputs) if self.loss == "poisson" else outputs
-        r2 = determination(values, examples.y, weights=examples.weights, xp=xp)
+        r2 = determination(values, examples.y, sample_weight=examples.sample_weight, xp=xp)
         return float(backend.to_host(r2))

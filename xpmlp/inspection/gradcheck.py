@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays import Array, Params, is_weight
 from xpmlp.backends import Backend
-from xpmlp.data.source import Source
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.initializers import HostParams
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.penalties import Penalty, is_on
-from xpmlp.mathematics.products import multiplied
+from xpmlp.mathematics.products import Sums
+from xpmlp.mathematics.step import gradient
 from xpmlp.randomness import random_stream
-from xpmlp.training.steps import check_fit, loss_and_gradients
+from xpmlp.training.evaluation import check_fit
 
-# Distances of the fourth-order difference, in units of the step, and their weights:
+# Distances of the fourth-order difference, in units of the step, and their factors:
 # f′(θ) = (8 [f(θ+h) − f(θ−h)] − [f(θ+2h) − f(θ−2h)]) / 12h + O(h⁴).
 _DISTANCES = np.array([1.0, -1.0, 2.0, -2.0])
-_WEIGHTS = np.array([8.0, -8.0, -1.0, 1.0]) / 12.0
+_FACTORS = np.array([8.0, -8.0, -1.0, 1.0]) / 12.0
 # In float64 the error ε C / h of rounding and that of the formula are smallest near here; a
 # kink is crossed less often with shorter steps.
 _SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
@@ -54,7 +55,7 @@ class GradientRow:
 def check_gradients(
     mlp: MLP,
     params: HostParams,
-    examples: Source,
+    examples: Any,
     *,
     backend: Backend,
     penalty: Penalty | None = None,
@@ -99,21 +100,20 @@ def check_gradients(
 
 
 def _backpropagated(
-    mlp: MLP, params: HostParams, examples: Source, backend: Backend, penalty: Penalty
+    mlp: MLP, params: HostParams, examples: Any, backend: Backend, penalty: Penalty
 ) -> HostParams:
     """Return the gradients of loss and penalty by backpropagation, on the host."""
-    xp, n = backend.xp, len(examples)
+    xp = backend.xp
     device = {name: backend.to_device(array) for name, array in params.items()}
+
+    def at_once(sums_of: Callable[[slice], Sums], size: int, _: float) -> Sums:
+        return sums_of(slice(0, size))
+
     with backend.computing():
-        batch = examples.whole(backend)
-        x, y = batch.read(slice(0, n))
-        scale = batch.scale(xp=xp)
-        gradients = loss_and_gradients(
-            mlp, device, x, y, scale=scale, weights=batch.weights, xp=xp
-        ).gradients
-        penalty = penalty.in_a_batch(scale)
-        total = penalty.added_to(gradients, device, xp=xp)
-        return {name: backend.to_host(multiplied(g, xp=xp)) for name, g in total.items()}
+        batch = examples.batch(xp=xp)
+        total = gradient(mlp, device, batch, xp=xp, add_up=at_once, penalty=penalty)
+        total.multiply_out()
+        return {name: backend.to_host(total[name]) for name in params}
 
 
 class _Check:
@@ -124,17 +124,16 @@ class _Check:
         mlp: MLP,
         params: HostParams,
         gradients: HostParams,
-        examples: Source,
+        examples: Any,
         backend: Backend,
         penalty: Penalty,
     ) -> None:
         self._mlp, self._backend = mlp, backend
         self._n = len(examples)
-        batch = examples.whole(backend)
-        self._x, self._y = batch.read(slice(0, self._n))
+        batch = examples.batch(xp=backend.xp)
         with backend.computing():
-            self._scale, self._weights = batch.scale(xp=backend.xp), batch.weights
-            self._penalty = penalty.in_a_batch(self._scale)
+            self._x, self._y, self._sample_weight = batch.read(slice(0, self._n))
+            self._scale, self._penalty = batch.scale(xp=backend.xp), penalty
         self._host, self._gradients = params, gradients
         self._device: Params = {name: backend.to_device(array) for name, array in params.items()}
         self._kinked = any(f.kinked for f in mlp.activations)
@@ -164,7 +163,7 @@ class _Check:
         # An array whose gradients are all zero, on both sides, differs by nothing.
         size_of = np.maximum(np.maximum(np.abs(exact), np.abs(numeric)), rms)
         relative = absolute / np.where(size_of > 0, size_of, 1.0)
-        # What is no number agrees with nothing.
+        # NaN is no agreement.
         absolute, relative = (np.where(np.isfinite(d), d, np.inf) for d in (absolute, relative))
         worst = int(relative.argmax())
         shape = self._host[name].shape
@@ -201,7 +200,7 @@ class _Check:
             shape = (len(stack), *self._host[weight].shape)
             params[weight] = self._backend.xp.broadcast_to(params[weight], shape)
         losses = self._losses(params).reshape(len(entries), count)
-        numeric: np.ndarray = (losses @ _WEIGHTS) / self._step
+        numeric: np.ndarray = (losses @ _FACTORS) / self._step
         if not self._kinked:
             return numeric, np.zeros(len(entries), dtype=bool)
         return numeric, self._crosses_kink(params, len(entries))
@@ -211,7 +210,7 @@ class _Check:
         with self._backend.computing():
             outputs, _ = self._mlp.forward(params, self._x, xp=xp)
             loss, _ = self._mlp.loss_function(
-                outputs, self._y, scale=self._scale, weights=self._weights, xp=xp
+                outputs, self._y, scale=self._scale, sample_weight=self._sample_weight, xp=xp
             )
             return self._backend.to_host(loss + self._penalty.loss(params, xp=xp))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
-from xpmlp.data.source import Source
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.training.steps import check_fit
+from xpmlp.training.evaluation import check_fit
 
 # The smallest probability whose logarithm is taken: float64's smallest normal number.
 _TINY = 2.3e-308
@@ -46,19 +46,20 @@ class Predictions:
         return mistakes
 
 
-def predict(mlp: MLP, params: Params, examples: Source, *, backend: Backend) -> Predictions:
+def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Predictions:
     """Return the predictions for examples with class ids, a piece at a time.
 
     Raises `DataError` for examples that do not fit the network, `UsageError` for a regression.
     """
     check_fit(mlp, examples, backend)
-    if mlp.loss != "cross_entropy":
+    if not mlp.loss_function.one_class:
         raise UsageError(f"a network trained on {mlp.loss} gives no class probabilities")
-    batch, size = examples.whole(backend), backend.piece_size
+    xp, size = backend.xp, backend.piece_size
+    batch = examples.batch(xp=xp)
     probabilities, targets = [], []
     with backend.computing():
         for start in range(0, batch.size, size):
-            x, y = batch.read(slice(start, min(start + size, batch.size)))
-            probabilities.append(backend.to_host(mlp.predict(params, x, xp=backend.xp)))
+            x, y, _ = batch.read(slice(start, min(start + size, batch.size)))
+            probabilities.append(backend.to_host(mlp.predict(params, x, xp=xp)))
             targets.append(backend.to_host(y))
     return Predictions(np.concatenate(probabilities).astype(np.float64), np.concatenate(targets))

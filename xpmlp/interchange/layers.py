@@ -1,4 +1,4 @@
-"""A network as others have it: a weight and a bias a layer, and nothing but features."""
+"""A network as others have it: one weight and one bias per layer, and nothing but features."""
 
 from __future__ import annotations
 

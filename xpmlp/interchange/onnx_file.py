@@ -12,19 +12,11 @@ import numpy as np
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import UsageError
 from xpmlp.interchange.layers import layers_of, write
+from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.mlp import MLP
 
 # Old enough for any runtime of the last years; all that is used here has not changed since.
 _OPSET, _IR_VERSION = 17, 8
-_OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
-# What the outputs stand for, and how they come about.
-_RESULTS = {
-    "cross_entropy": ("probabilities", "Softmax"),
-    "binary_cross_entropy": ("probabilities", "Sigmoid"),
-    "poisson_deviance": ("counts", "Exp"),
-    "mean_squared_error": ("values", "Identity"),
-    "squared_error": ("values", "Identity"),
-}
 
 
 def save_onnx(
@@ -54,7 +46,7 @@ def save_onnx(
         z = "logits" if layer.activation is None else f"layer{number}.z"
         graph.node("Gemm", names, z)
         h = z if layer.activation is None else graph.activated(z, layer.activation, number)
-    meaning, operator = _RESULTS[mlp.loss]
+    meaning, operator = mlp.loss_function.link.predicts, mlp.loss_function.link.onnx
     graph.node(operator, ["logits"], meaning, **({"axis": -1} if operator == "Softmax" else {}))
     kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
     features, outputs = layers[0].weight.shape[0], mlp.sizes[-1]
@@ -108,17 +100,15 @@ class _Graph:
         return x
 
     def activated(self, z: str, activation: str, number: int) -> str:
-        """Add a = f(z)."""
-        a = f"layer{number}.a"
-        if activation in _OPERATORS:
-            return self.node(_OPERATORS[activation], [z], a)
-        if activation == "leaky_relu":
-            return self.node("LeakyRelu", [z], a, alpha=0.01)
-        if activation == "identity":
-            return z
-        if activation != "lecun_tanh":
+        """Add a = f(z), operator by operator."""
+        operators = ACTIVATIONS[activation].onnx
+        if not operators:
             raise UsageError(f"the activation {activation} is not known to ONNX: choose another")
-        slope = self.constant("lecun_slope", 2.0 / 3.0)
-        height = self.constant("lecun_height", 1.7159)
-        steep = self.node("Mul", [z, slope], f"{a}.steep")
-        return self.node("Mul", [self.node("Tanh", [steep], f"{a}.tanh"), height], a)
+        for place, (operator, setting) in enumerate(operators):
+            name = f"layer{number}.a{place}"
+            if isinstance(setting, float):
+                factor = self.constant(f"{name}.factor", setting)
+                z = self.node(operator, [z, factor], name)
+            else:
+                z = self.node(operator, [z], name, **setting)
+        return z

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace
 
@@ -23,13 +23,15 @@ class Activation(NamedTuple):
     """f and f′ with what is known of them.
 
     `function(z, xp=xp)` → a, `derivative(a, xp=xp)` → f′(z) from that output, `steepest`
-    the largest slope, `kinked` whether f′ jumps at z = 0.
+    the largest slope, `kinked` whether f′ jumps at z = 0. `onnx` are the operators that make f
+    there, each with its factor or its attributes; none where ONNX does not know f.
     """
 
     function: Callable[..., Array]
     derivative: Callable[..., Array]
     steepest: float = 1.0
     kinked: bool = False
+    onnx: tuple[tuple[str, Any], ...] = ()
 
 
 def sigmoid(z: Array, *, xp: Namespace) -> Array:
@@ -107,19 +109,24 @@ def identity_derivative(a: Array, *, xp: Namespace) -> Array:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "sigmoid": Activation(sigmoid, sigmoid_derivative, steepest=0.25),
-    "tanh": Activation(tanh, tanh_derivative),
+    "sigmoid": Activation(sigmoid, sigmoid_derivative, steepest=0.25, onnx=(("Sigmoid", {}),)),
+    "tanh": Activation(tanh, tanh_derivative, onnx=(("Tanh", {}),)),
     "lecun_tanh": Activation(
-        lecun_tanh, lecun_tanh_derivative, steepest=_LECUN_SLOPE * _LECUN_SCALE
+        lecun_tanh,
+        lecun_tanh_derivative,
+        steepest=_LECUN_SLOPE * _LECUN_SCALE,
+        onnx=(("Mul", _LECUN_SLOPE), ("Tanh", {}), ("Mul", _LECUN_SCALE)),
     ),
-    "relu": Activation(relu, relu_derivative, kinked=True),
-    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, kinked=True),
-    "identity": Activation(identity, identity_derivative),
+    "relu": Activation(relu, relu_derivative, kinked=True, onnx=(("Relu", {}),)),
+    "leaky_relu": Activation(
+        leaky_relu, leaky_relu_derivative, kinked=True, onnx=(("LeakyRelu", {"alpha": _LEAK}),)
+    ),
+    "identity": Activation(identity, identity_derivative, onnx=(("Identity", {}),)),
 }
 
 
 @cache
-def of_models(names: tuple[str, ...]) -> Activation:
+def stacked_activation(names: tuple[str, ...]) -> Activation:
     """f of a stack whose model k has the activation names[k]; models alike should be neighbours.
 
     Each run of neighbours with the same activation is a slice of the leading axis.

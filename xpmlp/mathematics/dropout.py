@@ -16,18 +16,17 @@ _GOLDEN = 0x9E3779B9
 
 
 def dropout_mask(
-    key: Array, like: Array, rate: float, *, rows: Array | None = None, xp: Namespace
+    key: Array, like: Array, rate: float, rows: Array | None = None, *, xp: Namespace
 ) -> Array:
     """Return m ∈ {0, 1/(1 − rate)} of the shape of `like` (..., N, units), E[m] = 1.
 
     Inverted dropout (Srivastava et al. 2014, section 10): activations are multiplied by m
-    in training and left alone otherwise. `key` is a uint32 array, 0-d or one a model;
+    in training and left alone otherwise. `key` is a uint32 array, 0-d or one per model;
     `rows` (N,) their numbers in the batch, as uint32; by default 0, 1, ...
     """
     count, units = like.shape[-2:]
-    device = like.device
-    row_ids = xp.arange(count, dtype=xp.uint32, device=device) if rows is None else rows
-    unit_ids = xp.arange(units, dtype=xp.uint32, device=device)
+    row_ids = xp.arange(count, dtype=xp.uint32) if rows is None else rows
+    unit_ids = xp.arange(units, dtype=xp.uint32)
     row_hashes = _mix(xp.expand_dims(key, axis=-1) + _GOLDEN * row_ids, xp)
     unit_hashes = _mix(_GOLDEN * (unit_ids + 1), xp)
     bits = _mix(xp.expand_dims(row_hashes, axis=-1) + unit_hashes, xp)

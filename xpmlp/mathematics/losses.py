@@ -1,17 +1,76 @@
-"""Losses: each returns its value and its gradient with respect to the network's output.
+"""Losses: each is a formula, and the link that its outputs go through.
 
-A loss is a sum over examples times `scale`; 1/B makes it the mean over a batch of B, of
-which the examples at hand may be a part. With `weights` (..., N) each example counts that
-many times; 1/Σ_n w_n then makes it the weighted mean.
+A formula gives from outputs z and targets y (..., N, K) the terms of each example's loss and their
+derivatives ∂/∂z; its row in `LOSSES`, called, adds them up. A new loss is a formula and a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from xpmlp.arrays import Array, Namespace
 
-Loss = Callable[..., tuple[Array, Array]]
+
+class Link(NamedTuple):
+    """From outputs to what they stand for: `function(outputs, xp=xp)` (..., N, K).
+
+    `predicts` says what that is: "probabilities", "counts" or "values"; `onnx` and
+    `scikit_learn` are the names of the function there.
+    """
+
+    name: str
+    function: Callable[..., Array]
+    predicts: str
+    onnx: str
+    scikit_learn: str
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`formula(outputs, y, xp=xp)` → (terms, derivatives), both arrays of its own.
+
+    `link` says what the outputs stand for; `one_class` whether exactly one class is true.
+    """
+
+    formula: Callable[..., tuple[Array, Array]]
+    link: Link
+    one_class: bool = False
+
+    def __call__(
+        self,
+        outputs: Array,
+        targets: Array,
+        *,
+        xp: Namespace,
+        scale: float | Array = 1.0,
+        sample_weight: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """C = scale Σ_n w_n Σ_k term_nk (...,), and ∂C/∂z of the outputs' shape.
+
+        outputs (..., N, K); targets of that shape, or class ids (..., N) of an integer dtype that
+        stand for one-hot rows. A scale of 1/B makes it the mean over a batch of B, of which the
+        examples at hand may be a part; with weights w (..., N) 1/Σ_n w_n makes it the weighted
+        mean.
+        """
+        y = one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
+        terms, derivatives = self.formula(outputs, y, xp=xp)
+        if sample_weight is not None:
+            column = sample_weight[..., None]
+            terms *= column
+            derivatives *= column
+        derivatives *= scale
+        return scale * xp.sum(terms, axis=(-2, -1)), derivatives
+
+
+def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Array:
+    """Rows y_n with a one at the class id, in the dtype of `like`; other targets as they are."""
+    if not xp.isdtype(targets.dtype, "integral"):
+        return targets
+    ids = xp.arange(classes, dtype=targets.dtype)
+    # Examples side by side in memory, as the network's outputs are.
+    return xp.astype(ids[:, None] == targets[..., None, :], like.dtype).mT
 
 
 def softmax(logits: Array, *, xp: Namespace) -> Array:
@@ -22,170 +81,89 @@ def softmax(logits: Array, *, xp: Namespace) -> Array:
     return a
 
 
-def softmax_cross_entropy(
-    logits: Array,
-    targets: Array,
-    *,
-    xp: Namespace,
-    scale: float | Array = 1.0,
-    weights: Array | None = None,
-) -> tuple[Array, Array]:
-    """C = −scale Σ_n w_n Σ_i y_ni ln a_ni with a = softmax(z), and ∂C/∂z = scale w (a − y).
-
-    logits (..., N, C); targets class ids (..., N) of an integer dtype, or rows of
-    probabilities (..., N, C). Returns the loss (...,) and a gradient of the logits' shape.
-    """
-    y = one_hot(targets, logits.shape[-1], like=logits, xp=xp)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    a = xp.exp(shifted)
-    total = xp.sum(a, axis=-1, keepdims=True)
-    # ln a_i = (z_i − max) − ln Σ e^(z_j − max): no logarithm of an underflowed probability.
-    shifted -= xp.log(total)
-    shifted *= y
-    a /= total
-    return _weighted(shifted, output_error(a, y, xp=xp), -scale, scale, weights, xp)
-
-
-def output_error(a: Array, targets: Array, *, xp: Namespace) -> Array:
-    """δ = a − y: ∂C/∂z of each example's cross-entropy with a = softmax(z) (..., N, C).
-
-    targets class ids (..., N) of an integer dtype, or rows of probabilities (..., N, C).
-    """
-    return a - one_hot(targets, a.shape[-1], like=a, xp=xp)
-
-
-def mean_squared_error(
-    outputs: Array,
-    targets: Array,
-    *,
-    xp: Namespace,
-    scale: float | Array = 1.0,
-    weights: Array | None = None,
-) -> tuple[Array, Array]:
-    """C = (scale / K) Σ_n w_n Σ_k (z_nk − y_nk)², and ∂C/∂z = (2 scale / K) w (z − y).
-
-    outputs (..., N, K) of a linear layer; targets of that shape, or class ids (..., N) that
-    stand for one-hot rows. Returns the loss (...,) and a gradient of the outputs' shape.
-    """
-    difference = outputs - one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
-    scale = scale / outputs.shape[-1]
-    return _weighted(difference * difference, difference, scale, 2.0 * scale, weights, xp)
-
-
-def _weighted(
-    terms: Array,
-    gradient: Array,
-    scale: float | Array,
-    gradient_scale: float | Array,
-    weights: Array | None,
-    xp: Namespace,
-) -> tuple[Array, Array]:
-    """Add up terms (..., N, C) and scale both, each example by its weight too; uses them up."""
-    if weights is not None:
-        column = weights[..., None]
-        terms *= column
-        gradient *= column
-    gradient *= gradient_scale
-    return scale * xp.sum(terms, axis=(-2, -1)), gradient
-
-
 def logistic(z: Array, *, xp: Namespace) -> Array:
     """σ(z) = 1 / (1 + e^−z), as exact for probabilities near 0 as for those near 1."""
     t = xp.exp(-xp.abs(z))
     return xp.where(z < 0, t, 1.0) / (1.0 + t)
 
 
-def binary_cross_entropy(
-    logits: Array,
-    targets: Array,
-    *,
-    xp: Namespace,
-    scale: float | Array = 1.0,
-    weights: Array | None = None,
-) -> tuple[Array, Array]:
-    """C = −scale Σ_n w_n Σ_k [y ln a + (1 − y) ln(1 − a)], a = σ(z), and ∂C/∂z = scale w (a − y).
+SOFTMAX = Link("softmax", softmax, "probabilities", "Softmax", "softmax")
+SIGMOID = Link("sigmoid", logistic, "probabilities", "Sigmoid", "logistic")
+EXPONENTIAL = Link("exp", lambda z, *, xp: xp.exp(z), "counts", "Exp", "exp")
+LINEAR = Link("linear", lambda z, **_: z, "values", "Identity", "identity")
 
-    One yes or no an output: logits (..., N, K); targets of that shape from 0 to 1, or class ids.
-    """
-    y = one_hot(targets, logits.shape[-1], like=logits, xp=xp)
+
+def _cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """−y_i ln a_i with a = softmax(z), and a − y."""
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    a = xp.exp(shifted)
+    total = xp.sum(a, axis=-1, keepdims=True)
+    # −ln a_i = ln Σ e^(z_j − max) − (z_i − max): no logarithm of an underflowed probability.
+    terms = xp.log(total) - shifted
+    terms *= y
+    a /= total
+    return terms, a - y
+
+
+def _binary_cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """−y ln a − (1 − y) ln(1 − a) with a = σ(z), and a − y: one yes or no per output."""
     # −ln a = ln(1 + e^−z): with max(z, 0) taken out, no exponent is above 0.
     terms = xp.log1p(xp.exp(-xp.abs(logits)))
     terms += xp.maximum(logits, 0.0)
     terms -= y * logits
-    return _weighted(terms, logistic(logits, xp=xp) - y, scale, scale, weights, xp)
+    return terms, logistic(logits, xp=xp) - y
 
 
-def squared_error(
-    outputs: Array,
-    targets: Array,
-    *,
-    xp: Namespace,
-    scale: float | Array = 1.0,
-    weights: Array | None = None,
-) -> tuple[Array, Array]:
-    """C = (scale / 2) Σ_n w_n ‖z_n − y_n‖², and ∂C/∂z = scale w (z − y).
-
-    A sum over the outputs, not their mean: each output is trained as it would be alone.
-    """
-    difference = outputs - one_hot(targets, outputs.shape[-1], like=outputs, xp=xp)
-    return _weighted(difference * difference, difference, 0.5 * scale, scale, weights, xp)
+def _mean_squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """(z_k − y_k)² / K, and 2 (z − y) / K: the mean over the outputs."""
+    difference = outputs - y
+    terms = difference * difference
+    terms *= 1.0 / outputs.shape[-1]
+    difference *= 2.0 / outputs.shape[-1]
+    return terms, difference
 
 
-def poisson_deviance(
-    outputs: Array,
-    targets: Array,
-    *,
-    xp: Namespace,
-    scale: float | Array = 1.0,
-    weights: Array | None = None,
-) -> tuple[Array, Array]:
-    """C = scale Σ_n w_n Σ_k [y ln(y / a) − y + a] with a = e^z, and ∂C/∂z = scale w (a − y).
+def _squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """½ (z_k − y_k)², and z − y: each output is trained as it would be alone."""
+    difference = outputs - y
+    terms = difference * difference
+    terms *= 0.5
+    return terms, difference
+
+
+def _poisson_deviance(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """y ln(y / a) − y + a with a = e^z, and a − y.
 
     Half the Poisson deviance, for counts y ≥ 0 (McCullagh and Nelder 1989, section 2.3).
     """
-    y, a = one_hot(targets, outputs.shape[-1], like=outputs, xp=xp), xp.exp(outputs)
     # Where y is 0, 0 ln 0 = 0 is meant.
     terms = y * (xp.log(xp.where(y > 0, y, 1.0)) - outputs)
-    difference = a - y
+    difference = xp.exp(outputs) - y
     terms += difference
-    return _weighted(terms, difference, scale, scale, weights, xp)
-
-
-def one_hot(targets: Array, classes: int, *, like: Array, xp: Namespace) -> Array:
-    """Rows y_n with a one at the class id, in the dtype of `like`; other targets as they are."""
-    if not xp.isdtype(targets.dtype, "integral"):
-        return targets
-    ids = xp.arange(classes, dtype=targets.dtype, device=targets.device)
-    # Examples side by side in memory, as the network's outputs are.
-    return xp.astype(ids[:, None] == targets[..., None, :], like.dtype).mT
-
-
-# The same gradient the long way round, to learn from and to test against.
-
-
-def softmax_jacobian(a: Array, *, xp: Namespace) -> Array:
-    """∂a_i/∂z_j = a_i (δ_ij − a_j) for a = softmax(z) (..., C): a symmetric (..., C, C)."""
-    unit = xp.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-    return a[..., None] * (unit - a[..., None, :])
-
-
-def cross_entropy(a: Array, y: Array, *, xp: Namespace, scale: float = 1.0) -> tuple[Array, Array]:
-    """C = −scale Σ_n Σ_i y_ni ln a_ni of probabilities, and ∂C/∂a = −scale y / a."""
-    # Where y is 0 the probability may be 0 too, and 0 ln 0 = 0 is meant.
-    a = xp.where(y > 0, a, 1.0)
-    return -scale * xp.sum(y * xp.log(a), axis=(-2, -1)), -scale * y / a
-
-
-def softmax_backward(a: Array, da: Array, *, xp: Namespace) -> Array:
-    """∂C/∂z_j = Σ_i ∂C/∂a_i ∂a_i/∂z_j: the chain rule through the softmax Jacobian."""
-    row = da[..., None, :]
-    return xp.squeeze(xp.matmul(row, softmax_jacobian(a, xp=xp)), axis=-2)
+    return terms, difference
 
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": softmax_cross_entropy,
-    "mean_squared_error": mean_squared_error,
-    "squared_error": squared_error,
-    "binary_cross_entropy": binary_cross_entropy,
-    "poisson_deviance": poisson_deviance,
+    "cross_entropy": Loss(_cross_entropy, SOFTMAX, one_class=True),
+    "mean_squared_error": Loss(_mean_squared_error, LINEAR),
+    "squared_error": Loss(_squared_error, LINEAR),
+    "binary_cross_entropy": Loss(_binary_cross_entropy, SIGMOID),
+    "poisson_deviance": Loss(_poisson_deviance, EXPONENTIAL),
 }
+softmax_cross_entropy = LOSSES["cross_entropy"]
+
+
+def count_correct(
+    logits: Array, targets: Array, *, xp: Namespace, sample_weight: Array | None = None
+) -> Array:
+    """Number of examples (..., N, C) whose largest logit is at the target class.
+
+    Targets are class ids (..., N) or rows of probabilities (..., N, C). With `sample_weight`
+    (..., N) it is the sum of theirs.
+    """
+    if not xp.isdtype(targets.dtype, "integral"):
+        targets = xp.argmax(targets, axis=-1)
+    correct = xp.argmax(logits, axis=-1) == targets
+    if sample_weight is None:
+        return xp.count_nonzero(correct, axis=-1)
+    return xp.sum(xp.astype(correct, sample_weight.dtype) * sample_weight, axis=-1)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 from xpmlp.arrays import Array, Namespace, Params, elementwise
 from xpmlp.errors import UsageError
-from xpmlp.mathematics.activations import ACTIVATIONS, Activation, of_models
+from xpmlp.mathematics.activations import ACTIVATIONS, Activation, stacked_activation
 from xpmlp.mathematics.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
-from xpmlp.mathematics.losses import LOSSES, Loss, logistic, softmax
+from xpmlp.mathematics.losses import LOSSES, Loss
 from xpmlp.mathematics.products import Gradient, transposed_product
 
 # From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
 Backprop = Callable[..., dict[str, Gradient]]
 
-# From a hidden layer's number (from 1) and its output, the factors of its units.
+# masks(layer, a): factors (..., N, units) of the output a of a hidden layer, counted from 1.
 Masks = Callable[[int, Array], Array]
 
 Multiply = Callable[[Array, Array], Gradient]
@@ -45,8 +45,8 @@ class MLP:
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
         for name in (*self.activation_names, *self.model_activations):
-            _known("activation", name, ACTIVATIONS)
-        _known("loss", self.loss, LOSSES)
+            check_known("activation", name, ACTIVATIONS)
+        check_known("loss", self.loss, LOSSES)
         if len(self.activation_names) != self.layers - 1:
             raise UsageError(
                 f"{len(self.activation_names)} activations for {self.layers - 1} hidden layers: "
@@ -72,35 +72,46 @@ class MLP:
             return (self.activation,) * (self.layers - 1)
         return self.activation
 
-    @property
+    @cached_property
     def activations(self) -> tuple[Activation, ...]:
         """f and f′ of each hidden layer."""
         if self.model_activations:
-            return (of_models(self.model_activations),) * (self.layers - 1)
+            return (stacked_activation(self.model_activations),) * (self.layers - 1)
         return tuple(ACTIVATIONS[name] for name in self.activation_names)
 
     @property
     def loss_function(self) -> Loss:
-        """Loss and its gradient from outputs and targets."""
+        """Loss and its gradient from outputs and targets, with the link of the outputs."""
         return LOSSES[self.loss]
 
-    def step_flop(self, examples: int = 1) -> int:
-        """Return the floating-point operations of the products of one training step.
+    @property
+    def weight_shapes(self) -> list[tuple[int, int]]:
+        """The shape (fan_in, fan_out) of each layer's weight."""
+        return list(pairwise(self.sizes))
 
-        A product with a weight (fan_in, fan_out) costs 2 fan_in fan_out an example. Forward
-        there is one, backward two: hᵀ δ, and δ Wᵀ, which the first layer does not need.
+    @cached_property
+    def forward_flop(self) -> int:
+        """Floating-point operations of a forward pass per example: 2 Σ fan_in fan_out."""
+        return 2 * sum(fan_in * fan_out for fan_in, fan_out in self.weight_shapes)
+
+    @cached_property
+    def step_flop(self) -> int:
+        """Floating-point operations of the products of one training step, per example.
+
+        Forward there is one product with each weight, backward two: hᵀ δ, and δ Wᵀ, which the
+        first layer does not need.
         """
-        weights = [fan_in * fan_out for fan_in, fan_out in pairwise(self.sizes)]
-        return 2 * examples * (3 * sum(weights) - weights[0])
+        fan_in, fan_out = self.weight_shapes[0]
+        return 3 * self.forward_flop - 2 * fan_in * fan_out
 
     @property
     def parameter_count(self) -> int:
         """Number of weights and biases: Σ_l (fan_in + 1) fan_out."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.sizes))
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.weight_shapes)
 
     def init(self, rng: Generator, initializer: str = "xavier") -> HostParams:
         """Draw the initial parameters on the host; biases are zero."""
-        _known("initialiser", initializer, INITIALIZERS)
+        check_known("initialiser", initializer, INITIALIZERS)
         return draw_parameters(rng, self.sizes, INITIALIZERS[initializer])
 
     def forward(
@@ -116,26 +127,25 @@ class MLP:
         with h the layer's input, from the last layer to the first; `multiply(h, δ)` makes hᵀ δ,
         by default as an array. The activations live in that closure and nowhere else.
         """
-        h, inputs, outputs, factors = x, [x], [], []
-        activations = self.activations
-        for layer, f in enumerate(activations, start=1):
-            a = elementwise(f.function, _affine(params, layer, h, xp), xp=xp)
-            factor = masks(layer, a) if masks is not None else None
-            h = a if factor is None else a * factor
+        # Per layer what the backward pass needs: its input h; of a hidden one a = f(z) and m.
+        h, inputs, hidden, factors = x, [x], [], []
+        for layer, f in enumerate(self.activations, start=1):
+            a = elementwise(f.function, _weighted_sum(params, layer, h, xp), xp=xp)
+            m = masks(layer, a) if masks is not None else None
+            h = a if m is None else a * m
             inputs.append(h)
-            outputs.append(a)
-            factors.append(factor)
-        logits = _outputs(params, self.layers, h, xp)
+            hidden.append(a)
+            factors.append(m)
+        outputs = _output_layer(params, self.layers, h, xp)
 
         def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
             multiply = multiply or partial(transposed_product, xp=xp)
             gradients: dict[str, Gradient] = {}
             delta = doutputs
             # Σ_n δ_n = 1ᵀ δ: a product reads δ twice as fast as a sum over rows does.
-            ones = xp.ones((1, x.shape[-2]), dtype=delta.dtype, device=delta.device)
+            ones = xp.ones((1, x.shape[-2]), dtype=delta.dtype)
             for layer in range(self.layers, 0, -1):
-                h = inputs[layer - 1]
-                gradients[f"layer{layer}.weight"] = multiply(h, delta)
+                gradients[f"layer{layer}.weight"] = multiply(inputs[layer - 1], delta)
                 gradients[f"layer{layer}.bias"] = xp.matmul(ones, delta)[..., 0, :]
                 if layer == 1:
                     break  # nobody asks for the gradient with respect to x
@@ -143,33 +153,33 @@ class MLP:
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
-                delta *= elementwise(activations[below].derivative, outputs[below], xp=xp)
+                delta *= elementwise(self.activations[below].derivative, hidden[below], xp=xp)
             return gradients
 
-        return logits, backprop
+        return outputs, backprop
 
     def hidden_outputs(self, params: Params, x: Array, *, xp: Namespace) -> list[Array]:
         """Return the output a = f(z) (..., N, units) of every hidden layer."""
-        outputs: list[Array] = []
+        hidden: list[Array] = []
         for layer, f in enumerate(self.activations, start=1):
-            h = outputs[-1] if outputs else x
-            outputs.append(f.function(_affine(params, layer, h, xp), xp=xp))
-        return outputs
+            h = hidden[-1] if hidden else x
+            hidden.append(f.function(_weighted_sum(params, layer, h, xp), xp=xp))
+        return hidden
 
     def predict(self, params: Params, x: Array, *, xp: Namespace) -> Array:
         """Return what the outputs (..., N, outputs) stand for: probabilities, counts, values."""
         outputs, _ = self.forward(params, x, xp=xp)
-        return _meaning(self.loss, outputs, xp)
+        return self.loss_function.link.function(outputs, xp=xp)
 
 
-def _affine(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+def _weighted_sum(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     """z = h W + b."""
     z = xp.matmul(h, params[f"layer{layer}.weight"])
     z += params[f"layer{layer}.bias"][..., None, :]
     return z
 
 
-def _outputs(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+def _output_layer(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     """z = h W + b of the last layer, made as zᵀ = Wᵀ hᵀ + b.
 
     A loss adds up over the outputs of each example. They are few: with the examples side by
@@ -181,15 +191,7 @@ def _outputs(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     return z.mT
 
 
-def _meaning(loss: str, outputs: Array, xp: Namespace) -> Array:
-    """Apply what a loss takes the outputs through; a squared error takes them as they are."""
-    if loss == "cross_entropy":
-        return softmax(outputs, xp=xp)
-    if loss == "binary_cross_entropy":
-        return logistic(outputs, xp=xp)
-    return xp.exp(outputs) if loss == "poisson_deviance" else outputs
-
-
-def _known(kind: str, name: str, table: Mapping[str, object]) -> None:
+def check_known(kind: str, name: str, table: Mapping[str, object]) -> None:
+    """Raise `UsageError` for a name that a table does not have."""
     if name not in table:
         raise UsageError(f"{kind} {name!r} is not known: choose from {', '.join(table)}")

@@ -1,9 +1,8 @@
-"""Optimisers: `init` makes the state, `update` takes a step.
+"""Optimisers: `init` makes the state, `update` takes a step and returns what it has become.
 
-`update` may change the arrays of the parameters and of the state in place (and returns
-them): they belong to the training, and a pass over memory is saved. Gradients are its to
-use up, and may be products that are not multiplied out. Hyperparameters are numbers, 0-d
-arrays, or arrays (models,) with one value a model.
+A new optimiser is its formula, `step`, on one parameter array. It may change the arrays that it
+is given (`w -= b` saves a pass over memory) or make new ones: whoever calls goes on with what is
+returned. Hyperparameters are numbers, 0-d arrays, or arrays (models,) with one value per model.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from xpmlp.mathematics.products import Gradient, accumulate, multiplied
 OptimizerState = dict[str, Params]
 
 
-class At(NamedTuple):
+class StepContext(NamedTuple):
     """Where a step is taken: the parameter's name, α shaped for it, the whole state."""
 
     name: str
@@ -33,10 +32,16 @@ class At(NamedTuple):
 class Optimizer(ABC):
     """An update rule, written for one parameter array at a time.
 
-    `moments` names the arrays kept for each parameter, zero before the first step.
+    `moments` names the arrays kept for each parameter, zero before the first step. A rule that
+    only adds a gradient to something may ask for it as a product (`takes_products`). A rule whose
+    steps are as large as the gradients (`scales_with_gradient`) wants a larger learning rate for
+    sigmoid layers; `usual_rate` is a good one to begin with for others.
     """
 
     moments: ClassVar[tuple[str, ...]] = ()
+    takes_products: ClassVar[bool] = False
+    scales_with_gradient: ClassVar[bool] = True
+    usual_rate: ClassVar[float] = 0.01
 
     def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
         """Return the state before the first step."""
@@ -54,20 +59,27 @@ class Optimizer(ABC):
         learning_rate: float | Array,
         xp: Namespace,
     ) -> tuple[Params, OptimizerState]:
-        """Return parameters and state after one step; their arrays may be changed in place."""
-        stepped: Params = {}
+        """Return parameters and state after one step along gradients, arrays or products."""
+        stepped, state = {}, self.begun(state)
         moved: OptimizerState = {moment: {} for moment in self.moments}
         for name, w in params.items():
             rate = per_model(learning_rate, like=w, xp=xp)
-            kept = {moment: state[moment][name] for moment in self.moments}
-            at = At(name, rate, state, xp)
-            stepped[name], kept = self.step(w, gradients[name], kept, at)
-            for moment, array in kept.items():
+            g = gradients[name]
+            if not self.takes_products:
+                g = multiplied(g, xp=xp)
+            before = {moment: state[moment][name] for moment in self.moments}
+            at = StepContext(name, rate, state, xp)
+            stepped[name], after = self.step(w, g, before, at)
+            for moment, array in after.items():
                 moved[moment][name] = array
-        return stepped, state | moved
+        return stepped, state | moved if moved else state
+
+    def begun(self, state: OptimizerState) -> OptimizerState:
+        """Return the state as a step begins; a rule may count it."""
+        return state
 
     @abstractmethod
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
+    def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
         """Return w and its moments after a step along the gradient g."""
 
 
@@ -75,8 +87,10 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Gradient descent on a batch: w ← w − α g with g = ∂C/∂w."""
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """w ← w − α g."""
+    takes_products = True
+    usual_rate = 0.1
+
+    def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
         return accumulate(w, g, alpha=-at.rate, xp=at.xp), {}
 
 
@@ -91,9 +105,9 @@ class Momentum(Optimizer):
 
     momentum: float | Array = 0.9
     moments = ("velocity",)
+    takes_products = True
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """v ← γ v + g, w ← w − α v."""
+    def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
         v = accumulate(moments["velocity"], g, beta=self.momentum, xp=at.xp)
         w -= at.rate * v
         return w, {"velocity": v}
@@ -110,9 +124,7 @@ class Nesterov(Optimizer):
     momentum: float | Array = 0.9
     moments = ("velocity",)
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """v ← γ v + g, w ← w − α (g + γ v)."""
-        g = multiplied(g, xp=at.xp)
+    def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
         v, gamma = moments["velocity"], per_model(self.momentum, like=w, xp=at.xp)
         v *= gamma
         v += g
@@ -129,10 +141,10 @@ class RMSprop(Optimizer):
     decay: float | Array = 0.9
     epsilon: float = 1e-8
     moments = ("square",)
+    scales_with_gradient = False
+    usual_rate = 0.001
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """s ← ρ s + (1 − ρ) g², w ← w − α g / (√s + ε)."""
-        g = multiplied(g, xp=at.xp)
+    def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
         s, rho = moments["square"], per_model(self.decay, like=w, xp=at.xp)
         s *= rho
         s += (1.0 - rho) * (g * g)
@@ -147,40 +159,28 @@ class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − α m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t) undo the start at zero
-    (Kingma and Ba 2015, algorithm 1). With `epsilon_hat` ε is added to √v instead of √v̂, the
-    shorter form at the end of their section 2.
+    (Kingma and Ba 2015, algorithm 1).
     """
 
     beta1: float | Array = 0.9
     beta2: float | Array = 0.999
     epsilon: float = 1e-8
-    epsilon_hat: bool = False
     moments = ("first_moment", "second_moment")
+    scales_with_gradient = False
+    usual_rate = 0.001
 
     def init(self, params: Params, *, xp: Namespace) -> OptimizerState:
         """Return the moments at zero, and the number of steps t as an array of its own."""
         w = next(iter(params.values()))
-        steps = xp.zeros((), dtype=w.dtype, device=w.device)
+        steps = xp.zeros((), dtype=w.dtype)
         return super().init(params, xp=xp) | {"time": {"steps": steps}}
 
-    def update(
-        self,
-        params: Params,
-        gradients: Mapping[str, Gradient],
-        state: OptimizerState,
-        *,
-        learning_rate: float | Array,
-        xp: Namespace,
-    ) -> tuple[Params, OptimizerState]:
-        """Count the step and take it."""
+    def begun(self, state: OptimizerState) -> OptimizerState:
         steps = state["time"]["steps"]
         steps += 1
-        state = state | {"time": {"steps": steps}}
-        return super().update(params, gradients, state, learning_rate=learning_rate, xp=xp)
+        return state | {"time": {"steps": steps}}
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """One step of algorithm 1."""
-        g = multiplied(g, xp=at.xp)
+    def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
         m, v, t = moments["first_moment"], moments["second_moment"], at.state["time"]["steps"]
         beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
         square = g * g
@@ -193,11 +193,15 @@ class Adam(Optimizer):
         # m̂ / (√v̂ + ε) with the corrections taken out: fewer passes over memory.
         root = at.xp.sqrt(1.0 - beta2**t)
         denominator = at.xp.sqrt(v)
-        denominator += self.epsilon if self.epsilon_hat else self.epsilon * root
+        denominator += self.epsilon_beside(root)
         step = m / denominator
         step *= at.rate * root / (1.0 - beta1**t)
         w -= step
         return w, {"first_moment": m, "second_moment": v}
+
+    def epsilon_beside(self, root: Array) -> float | Array:
+        """Return ε √(1 − β₂^t): what is added to √v where the paper adds ε to √v̂."""
+        return self.epsilon * root
 
 
 @dataclass(frozen=True)
@@ -210,9 +214,7 @@ class AdamW(Adam):
 
     weight_decay: float | Array = 0.01
 
-    def step(self, w: Array, g: Gradient, moments: Params, at: At) -> tuple[Array, Params]:
-        """Decay a weight, then one step of Adam."""
-        g = multiplied(g, xp=at.xp)  # before w changes, of which it may hold a share
+    def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
         if is_weight(at.name):
             w *= 1.0 - at.rate * per_model(self.weight_decay, like=w, xp=at.xp)
         return super().step(w, g, moments, at)

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 from numbers import Real
-from typing import Self
 
 from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model, plain
-from xpmlp.mathematics.products import Decayed, Gradient, multiplied
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.products import Decayed, Sums, multiplied
 
 
 @dataclass(frozen=True)
 class Penalty:
     """R = Σ_W (½ l2 ‖W‖² + l1 |W|₁), added once to the mean loss of a batch.
 
-    Strengths are numbers, or arrays (models,) for a stack. With `shared` R is divided by the
-    batch's number of examples (the sum of their weights), as scikit-learn's MLPs do: they add
-    it to the sum of the losses before they take the mean.
+    Strengths are numbers, or arrays (models,) for a stack. Raises `UsageError` for a negative one.
     """
 
     l2: float | Array = 0.0
     l1: float | Array = 0.0
-    shared: bool = False
 
-    def in_a_batch(self, scale: float | Array) -> Self:
-        """Return the penalty on the mean loss of a batch, which is `scale` times its sum."""
-        if not self.shared:
-            return self
-        return replace(self, l2=plain(self.l2) * scale, l1=plain(self.l1) * scale, shared=False)
+    def __post_init__(self) -> None:
+        for name in ("l2", "l1"):
+            value = getattr(self, name)
+            if isinstance(value, Real) and not 0 <= float(value) < inf:
+                raise UsageError(f"{name} is {value!r}: choose a number from 0 up")
 
     def loss(self, params: Params, *, xp: Namespace) -> float | Array:
-        """Return R, one value a model."""
+        """Return R, one value per model."""
         total: float | Array = 0.0
         for w in _weights(params).values():
             if is_on(self.l2):
@@ -41,21 +38,20 @@ class Penalty:
                 total = total + plain(self.l1) * xp.sum(xp.abs(w), axis=(-2, -1))
         return total
 
-    def added_to(
-        self, gradients: Mapping[str, Gradient], params: Params, *, xp: Namespace
-    ) -> dict[str, Gradient]:
-        """Return gradients with ∂R/∂W = l2 W + l1 sign(W); their arrays are used up."""
-        total = dict(gradients)
+    def penalize(self, sums: Sums, params: Params, *, scale: float | Array, xp: Namespace) -> None:
+        """Add ∂R/∂W = l2 W + l1 sign(W) to the gradients; the loss stays that of the data alone.
+
+        `scale` is what the sum of the batch's losses was multiplied by.
+        """
         for name, w in _weights(params).items():
             if is_on(self.l1):
                 # Two comparisons: the sign functions of some libraries mask with booleans.
                 sign = xp.astype(w > 0, w.dtype) - xp.astype(w < 0, w.dtype)
-                g = multiplied(total[name], xp=xp)
+                g = multiplied(sums[name], xp=xp)
                 g += per_model(self.l1, like=w, xp=xp) * sign
-                total[name] = g
+                sums[name] = g
             if is_on(self.l2):
-                total[name] = Decayed(total[name], w, self.l2)
-        return total
+                sums[name] = Decayed(sums[name], w, self.l2)
 
 
 def _weights(params: Params) -> Params:

@@ -7,7 +7,7 @@ standard's functions it is the reference that a supplied one is tested equal to.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from xpmlp.arrays import Array, Namespace, per_model
 
@@ -86,3 +86,25 @@ def accumulate_plainly(
     g = multiplied(gradient, xp=xp)
     c += g if isinstance(alpha, float) and alpha == 1 else alpha * g
     return c
+
+
+class Sums(dict[str, Any]):
+    """Whatever is added up over examples, by name.
+
+    Values may be products that are not multiplied out; the first addition does that.
+    """
+
+    def __init__(self, values: dict[str, Any], *, xp: Namespace) -> None:
+        super().__init__(values)
+        self._xp = xp
+
+    def add(self, other: Self) -> None:
+        """Add the sums over other examples."""
+        for name, more in other.items():
+            total = multiplied(self[name], xp=self._xp)
+            self[name] = accumulate(total, more, xp=self._xp)
+
+    def multiply_out(self) -> None:
+        """Make an array of every product, on the thread that calls this."""
+        for name, value in self.items():
+            self[name] = multiplied(value, xp=self._xp)

@@ -6,19 +6,15 @@ Its result is a plain number, so one schedule serves a stack with many learning 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Protocol
+from typing import TypeAlias
 
 from xpmlp.errors import UsageError
 
-
-class Schedule(Protocol):
-    """What training needs of a schedule."""
-
-    def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor for the step that follows `step` steps."""
-        ...
+# schedule(step, steps_per_epoch): the factor for the step that follows `step` steps.
+Schedule: TypeAlias = Callable[[int, int], float]
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,6 @@ class Constant:
     """1 at every step."""
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return 1."""
         return 1.0
 
 
@@ -49,7 +44,6 @@ class StepDecay:
             raise UsageError(f"the factor {self.factor} at a milestone must be above 0")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor after the epochs that are done."""
         epochs_done = step // steps_per_epoch
         return self.factor ** sum(epochs_done >= milestone for milestone in self.milestones)
 
@@ -65,7 +59,6 @@ class Exponential:
             raise UsageError(f"the decay {self.decay} must be above 0")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor at a point of an epoch."""
         return float(self.decay ** (step / steps_per_epoch))
 
 
@@ -80,7 +73,6 @@ class Cosine:
             raise UsageError(f"a cosine over {self.steps} steps needs at least 1")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor; 0 from step T on."""
         return 0.5 * (1 + cos(pi * min(step / self.steps, 1.0)))
 
 
@@ -96,5 +88,12 @@ class Warmup:
             raise UsageError(f"a warm-up of {self.steps} steps needs at least 1")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        """Return the factor of both."""
         return min((step + 1) / self.steps, 1.0) * self.schedule(step, steps_per_epoch)
+
+
+# By name: from the steps in all and the decay per epoch, where one is given, to a schedule.
+SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
+    "constant": lambda _steps, _decay: Constant(),
+    "exponential": lambda _steps, decay: Exponential(decay),
+    "cosine": lambda steps, _decay: Cosine(steps),
+}

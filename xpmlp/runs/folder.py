@@ -133,6 +133,11 @@ def refuse_existing(path: Path) -> None:
         )
 
 
+def weights_file(folder: Path) -> Path:
+    """Return the file that holds what a run was for: its best weights, or its last."""
+    return folder / BEST if (folder / BEST).exists() else folder / CHECKPOINT
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of a run; raises `CheckpointError` where there is none."""
     path = folder / CONFIG

@@ -1,60 +1,50 @@
-"""Sweeps: many candidates, those of one shape trained as one stack, each stack a job of its own."""
+"""Sweeps: many models, those of one shape trained as one stack, each stack a job of its own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xpmlp.backends import select_backend
-from xpmlp.data.source import Source
-from xpmlp.errors import CheckpointError
+from xpmlp.data.dataset import Dataset
+from xpmlp.errors import CheckpointError, InterruptedSweepError
+from xpmlp.files import write_whole
+from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
-from xpmlp.runs.checkpoint import save_checkpoint
+from xpmlp.runs.checkpoint import load_stack, save_checkpoint, save_stack
 from xpmlp.training.history import LogRow, best_row
-from xpmlp.training.stack_loop import ModelSetting, fit_stack
-from xpmlp.training.steps import TrainingState
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One model of a sweep: its hidden layers, and what `fit_stack` wants to know."""
-
-    hidden: tuple[int, ...]
-    setting: ModelSetting
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Examples on the host that candidates are trained and validated on."""
-
-    train: Source
-    validation: Source
+from xpmlp.training.loop import StackTraining
+from xpmlp.training.plan import Model, Plan
+from xpmlp.training.state import Interval, TrainingState
 
 
 @dataclass(frozen=True)
 class StackJob:
-    """A stack of candidates of one shape on one fold: all that a process needs to train it.
+    """Models of one shape, to be trained on one split: all that a process needs to train them.
 
-    `numbers` are those of the candidates in the sweep. The stack's outcome goes into
-    `folder`/stack-`number`.json, and its best model into stack-`number`.h5.
+    `numbers` are those of the models in the sweep, `data` is on the host. The stack's outcome goes
+    into `folder`/stack-`number`.json, its best model into stack-`number`.h5; while it is at work
+    its state is kept in stack-`number`.part.h5 whenever it is interrupted.
     """
 
     number: int
     numbers: tuple[int, ...]
-    candidates: tuple[Candidate, ...]
+    models: tuple[Model, ...]
     fold_number: int
-    fold: Fold
-    outputs: int
-    course: dict[str, Any]
+    data: Dataset
+    plan: Plan
     device: str
     dtype: str
     threads: int | None
     folder: Path
     record: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, ending: str) -> Path:
+        """Return the path of one of the stack's files."""
+        return self.folder / f"stack-{self.number}{ending}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ class Outcome:
     stack: int
     status: str
     rows: list[LogRow]
+    cause: str = ""
 
     @property
     def best(self) -> LogRow | None:
@@ -74,53 +65,43 @@ class Outcome:
 
 
 def stacks_of(
-    candidates: Sequence[Candidate],
-    *,
-    features: int,
-    outputs: int,
-    batch_size: int,
-    value_bytes: int,
-    memory: float,
+    models: Sequence[Model], *, batch_size: int, value_bytes: int, memory: float
 ) -> list[list[int]]:
-    """Return the numbers of the candidates that train together: of one shape, fitting `memory`.
+    """Return the numbers of the models that train together: of one shape, fitting `memory`.
 
     Models with equal layers and one kind of optimiser make a stack; one that would need more
     bytes is split evenly.
     """
     groups: dict[Any, list[int]] = {}
-    for number, candidate in enumerate(candidates):
-        kind = (candidate.hidden, type(candidate.setting.optimizer))
-        groups.setdefault(kind, []).append(number)
+    for number, model in enumerate(models):
+        groups.setdefault((model.mlp.sizes, type(model.optimizer)), []).append(number)
     stacks = []
     for numbers in groups.values():
-        one = model_bytes(candidates[numbers[0]], features, outputs, batch_size, value_bytes)
-        most = max(1, int(memory // one))
+        most = max(1, int(memory // model_bytes(models[numbers[0]], batch_size, value_bytes)))
         parts = -(-len(numbers) // most)
         stacks += [numbers[part] for part in even_parts(len(numbers), parts)]
     return stacks
 
 
-def model_bytes(
-    candidate: Candidate, features: int, outputs: int, batch_size: int, value_bytes: int
-) -> int:
+def model_bytes(model: Model, batch_size: int, value_bytes: int) -> int:
     """Estimate what one model of a stack occupies while it is trained.
 
-    Weights, gradient, best and last weights and the optimiser's moments; of each layer's
-    outputs, error terms and their parts about four arrays.
+    Weights, gradient, best and last weights, the optimiser's moments, and a copy of weights and
+    moments to go back to; of each layer's outputs, error terms and their parts about four arrays.
     """
-    sizes = (features, *candidate.hidden, outputs)
-    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
-    copies = 4 + len(candidate.setting.optimizer.moments)
-    return value_bytes * (copies * parameters + 4 * batch_size * sum(sizes[1:]))
+    copies = 5 + 2 * len(model.optimizer.moments)
+    units = sum(model.mlp.sizes[1:])
+    return value_bytes * (copies * model.mlp.parameter_count + 4 * batch_size * units)
 
 
-def run_stack(job: StackJob) -> list[Outcome]:
+def run_stack(job: StackJob, stop: Callable[[], bool] = lambda: False) -> list[Outcome]:
     """Train a stack and write down what came of it; one that was finished before is read.
 
-    Raises `CheckpointError` for a file that is not such an outcome.
+    One that was interrupted goes on where it was saved. `stop` is asked after every step whether
+    to save and end. Raises `CheckpointError` for a file that is not such an outcome, `Interrupted`
+    where the stack was told to stop.
     """
-    path = job.folder / f"stack-{job.number}.json"
-    best_path = job.folder / f"stack-{job.number}.h5"
+    path, best_path, at_work = job.path(".json"), job.path(".h5"), job.path(".part.h5")
     if path.exists():
         outcomes = read_outcomes(path)
         expected = [(number, job.fold_number, job.number) for number in job.numbers]
@@ -129,30 +110,50 @@ def run_stack(job: StackJob) -> list[Outcome]:
         if best_path.exists() or all(outcome.best is None for outcome in outcomes):
             return outcomes
     backend = select_backend(job.device, job.dtype, threads=job.threads)
-    train, validation = (part.to_device(backend) for part in (job.fold.train, job.fold.validation))
-    sizes = (train.features, *job.candidates[0].hidden, job.outputs)
-    settings = [candidate.setting for candidate in job.candidates]
-    rounds = fit_stack(sizes, settings, train, validation=validation, backend=backend, **job.course)
-    *_, models = rounds
+    states = None
+    if at_work.exists():
+        kept = load_stack(at_work)
+        if len(kept) != len(job.models):
+            raise CheckpointError(f"{at_work}: the state of another stack: remove it to train anew")
+        states = [c.restore(model, backend) for c, model in zip(kept, job.models, strict=True)]
+    training = StackTraining(
+        job.models,
+        job.data,
+        job.plan,
+        backend=backend,
+        states=states,
+        on_step=lambda _: stop(),
+    )
+    models = training.run()
+    if any(model.status == "interrupted" for model in models):
+        save_stack(at_work, training.states(), job.record, backend=backend)
+        raise InterruptedSweepError(f"stack {job.number + 1} is kept at work in {at_work}")
     outcomes = [
-        Outcome(number, job.fold_number, job.number, model.status, model.history)
+        Outcome(number, job.fold_number, job.number, model.status, model.history, model.cause)
         for number, model in zip(job.numbers, models, strict=True)
     ]
-    found = [model for model in models if model.best_params is not None]
+    found = [state for state in training.states() if state.best_params is not None]
     if found:
-        best = min(found, key=lambda model: _lowest_loss(model.history))
-        last = best_row(best.history)
-        rows = best.history if last is None else best.history[: best.history.index(last) + 1]
-        seed, step = best.setting.seed, rows[-1].step
-        state = TrainingState(best.result, {}, seed, step, rows[-1].seconds, rows)
-        save_checkpoint(best_path, best.mlp, state, job.record, backend=backend)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps([asdict(outcome) for outcome in outcomes]), encoding="utf-8")
-    part.replace(path)
+        best = min(found, key=lambda state: lowest_loss(state.history))
+        save_checkpoint(best_path, best_of(best), job.record, backend=backend)
+    write_whole(path, json.dumps([asdict(outcome) for outcome in outcomes]).encode())
+    at_work.unlink(missing_ok=True)
     return outcomes
 
 
-def _lowest_loss(rows: list[LogRow]) -> float:
+def best_of(state: TrainingState) -> TrainingState:
+    """Return a state as it was at the lowest validation loss, without what the optimiser knew."""
+    rows, best = state.history, best_row(state.history)
+    if best is not None:
+        rows = rows[: rows.index(best) + 1]
+    last = rows[-1] if rows else None
+    only = replace(state.only, history=rows, interval=Interval(), best_params=None)
+    step, seconds = (last.step, last.seconds) if last else (state.step, state.seconds)
+    return TrainingState(Variables(state.result, {}), [only], step, seconds)
+
+
+def lowest_loss(rows: Sequence[LogRow]) -> float:
+    """Return the lowest validation loss of a history, infinity without one."""
     best = best_row(rows)
     return float("inf") if best is None or best.val_loss is None else best.val_loss
 
@@ -173,20 +174,22 @@ def run_stacks(
     jobs: Sequence[StackJob],
     processes: int = 1,
     on_stack: Callable[[list[Outcome]], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Outcome]:
     """Train stacks one after another, or in several processes or a cluster through joblib.
 
-    With one process nothing else is started. Otherwise joblib decides where the work goes: its
-    own processes, or what `joblib.parallel_config` names, such as a Dask or Ray cluster.
+    With one process nothing else is started, and `stop` is asked after every step. Otherwise joblib
+    decides where the work goes: its own processes, or what `joblib.parallel_config` names, such as
+    a Dask or Ray cluster.
     """
     if processes == 1:
         outcomes = []
         for job in jobs:
-            found = run_stack(job)
+            found = run_stack(job, stop)
             on_stack(found)
             outcomes += found
         return outcomes
     from joblib import Parallel, delayed
 
-    together = Parallel(n_jobs=processes)(delayed(run_stack)(job) for job in jobs)
-    return [outcome for found in together for outcome in found]
+    everything = Parallel(n_jobs=processes)(delayed(run_stack)(job) for job in jobs)
+    return [outcome for found in everything for outcome in found]

@@ -1,4 +1,4 @@
-"""The history of a training: a row a log point, and what is read off it."""
+"""The history of a training: a row per log point, and what is read off it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class LogRow:
     Training loss and accuracy are means over the examples trained on since the previous
     row, or, with `train_exact`, of the whole training set at this step. Losses are of the
     data alone, without penalties, so that training and validation can be compared.
+
+    >>> row = LogRow(20, 1.0, 0.5, 0.31, 0.92, None, None, seconds=0.2)
+    >>> row.step, row.train_loss, row.val_loss
+    (20, 0.31, None)
     """
 
     step: int
@@ -38,14 +42,6 @@ def best_row(rows: Iterable[LogRow]) -> LogRow | None:
     """Return the row of the lowest validation loss, the first of equals, or None without one."""
     validated = [row for row in rows if row.val_loss is not None]
     return min(validated, key=lambda row: row.val_loss or 0.0, default=None)
-
-
-def rows_since_best(rows: Sequence[LogRow]) -> int:
-    """Return how many validations in a row have not been better than the best before them."""
-    best = best_row(rows)
-    if best is None:
-        return 0
-    return sum(row.val_loss is not None and row.step > best.step for row in rows)
 
 
 def history_arrays(rows: Sequence[LogRow]) -> dict[str, np.ndarray]:

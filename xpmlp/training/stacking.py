@@ -12,7 +12,7 @@ from xpmlp.mathematics.optimizers import Optimizer
 
 
 def stacked(models: Sequence[Params], *, xp: Namespace) -> Params:
-    """Return the stack of models: each array with a leading axis, a model each.
+    """Return the stack of models: each array with a leading axis, one entry per model.
 
     Raises `UsageError` for no models, or models of different shapes.
     """
@@ -37,7 +37,7 @@ def model_of(stack: Params, number: int, *, xp: Namespace) -> Params:
     return {name: xp.asarray(array[number, ...], copy=True) for name, array in stack.items()}
 
 
-def kept(stack: Params, models: Array, *, xp: Namespace) -> Params:
+def selected(stack: Params, models: Array, *, xp: Namespace) -> Params:
     """Return the stack of some of its models, by an array of their numbers."""
     return {
         name: xp.take(array, models, axis=0) if array.ndim else array
@@ -45,7 +45,7 @@ def kept(stack: Params, models: Array, *, xp: Namespace) -> Params:
     }
 
 
-def mlp_of(mlps: Sequence[MLP]) -> MLP:
+def stacked_mlp(mlps: Sequence[MLP]) -> MLP:
     """Return the network of a stack of models with these, which may differ in activation.
 
     Raises `UsageError` for networks of different layers or losses.
@@ -60,28 +60,33 @@ def mlp_of(mlps: Sequence[MLP]) -> MLP:
     return replace(mlps[0], model_activations=tuple(names) if len(set(names)) > 1 else ())
 
 
-def together(values: Sequence[float], *, like: Array, xp: Namespace) -> float | Array:
+def per_model_values(values: Sequence[float], *, like: Array, xp: Namespace) -> float | Array:
     """Return a hyperparameter of a stack: the number that all have, or an array (models,)."""
     if len(set(values)) == 1:
         return plain(values[0])
     return xp.asarray(list(map(float, values)), dtype=like.dtype, device=like.device)
 
 
-def check_alike(rules: Sequence[Optimizer]) -> None:
-    """Raise `UsageError` for update rules of different kinds, or with different ε."""
+def check_stackable(rules: Sequence[Optimizer]) -> None:
+    """Raise `UsageError` for rules of several kinds, or that differ in what cannot be an array."""
     for rule in rules:
         if type(rule) is not type(rules[0]):
             names = f"{type(rules[0]).__name__} and {type(rule).__name__}"
             raise UsageError(f"{names} make no stack: give all models one kind of optimiser")
-        for name in ("epsilon", "epsilon_hat"):
-            if getattr(rule, name, 0) != getattr(rules[0], name, 0):
-                raise UsageError(f"an {name} a model makes no stack: give all models the same")
+        for setting in fields(rule):  # type: ignore[arg-type]
+            alike = getattr(rule, setting.name) == getattr(rules[0], setting.name)
+            kind = str(setting.type)
+            if not alike and "Array" not in kind and "Any" not in kind:
+                raise UsageError(
+                    f"one {setting.name} per model makes no stack: give all models the same"
+                )
 
 
-def optimizer_of(rules: Sequence[Optimizer], *, like: Array, xp: Namespace) -> Optimizer:
+def stacked_optimizer(rules: Sequence[Optimizer], *, like: Array, xp: Namespace) -> Optimizer:
     """Return the update rule of a stack whose models have these, which are alike."""
+    names = [field.name for field in fields(rules[0])]  # type: ignore[arg-type]
     values = {
-        field.name: together([getattr(rule, field.name) for rule in rules], like=like, xp=xp)
-        for field in fields(rules[0])  # type: ignore[arg-type]
+        name: per_model_values([getattr(rule, name) for rule in rules], like=like, xp=xp)
+        for name in names
     }
     return replace(rules[0], **values)  # type: ignore[type-var]

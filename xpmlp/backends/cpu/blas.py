@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from xpmlp.backends.layout import lies
+from xpmlp.backends.layout import blas_strides
 
 _ROW_MAJOR, _NO_TRANSPOSE, _TRANSPOSE = 101, 111, 112
 _ACCELERATE = "/System/Library/Frameworks/Accelerate.framework/Accelerate"
@@ -100,11 +100,11 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
         ):
             return False
         routine, (rows, m), n = routines.get(dtype), a.shape, b.shape[1]
-        a_lies, b_lies, flags = lies(a), lies(b), c.flags
+        a_strides, b_strides, flags = blas_strides(a), blas_strides(b), c.flags
         if (
             routine is None
-            or a_lies is None
-            or b_lies is None
+            or a_strides is None
+            or b_strides is None
             or c.shape != (m, n)
             or b.shape[0] != rows
             or not (rows and m and n)
@@ -114,16 +114,16 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
             return False
         routine(
             _ROW_MAJOR,
-            _NO_TRANSPOSE if a_lies[0] else _TRANSPOSE,
-            _TRANSPOSE if b_lies[0] else _NO_TRANSPOSE,
+            _NO_TRANSPOSE if a_strides[0] else _TRANSPOSE,
+            _TRANSPOSE if b_strides[0] else _NO_TRANSPOSE,
             m,
             n,
             rows,
             alpha,
             _address(a),
-            a_lies[1],
+            a_strides[1],
             _address(b),
-            b_lies[1],
+            b_strides[1],
             beta,
             _address(c),
             n,

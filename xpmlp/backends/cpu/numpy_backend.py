@@ -33,7 +33,7 @@ _FLOP_FOR_THREADS = 1e9
 _LEAST_SHARE = 250
 # Examples of a piece: the activations of a few hundred units stay in cache between passes.
 _THREAD_PIECE = 500
-_LARGEST_LESSON = 32 * 2**20 - 2**16
+_LARGEST_KEPT_BLOCK = 32 * 2**20 - 2**16
 
 
 class NumpyBackend(Backend):
@@ -48,6 +48,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     device_name = "cpu"
     device = "cpu"
+    on_host = True
     piece_size = 1000
 
     def __init__(self, dtype: str, threads: int | None = None) -> None:
@@ -66,13 +67,13 @@ class NumpyBackend(Backend):
         return np.array(array)
 
     def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:
-        """Let a diverging training reach its NaN without warnings: it is an error of its own.
+        """Silence the warnings of a training that diverges: the loop raises an error of its own.
 
         A small step has its products on one thread.
         """
         quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
         low, high = _WAITING_FOR_BLAS
-        return _small(quiet) if flop is not None and low <= flop < high else quiet
+        return _on_one_thread(quiet) if flop is not None and low <= flop < high else quiet
 
     def settings(self) -> dict[str, Any]:
         """Return the number of threads, and whether BLAS adds products in place."""
@@ -99,7 +100,7 @@ class NumpyBackend(Backend):
         def work(share: slice) -> Sums:
             with self.computing():  # each thread has settings of its own
                 sums = self._sum_between(sums_of, share.start, share.stop, _THREAD_PIECE)
-                sums.complete()
+                sums.multiply_out()
                 return sums
 
         works = [partial(work, share) for share in even_parts(examples, shares)]
@@ -129,7 +130,7 @@ class NumpyBackend(Backend):
 
 
 @contextmanager
-def _small(quiet: AbstractContextManager[Any]) -> Iterator[None]:
+def _on_one_thread(quiet: AbstractContextManager[Any]) -> Iterator[None]:
     with quiet, single_threaded_blas():
         yield
 
@@ -139,9 +140,10 @@ def _keep_freed_memory() -> None:
 
     The malloc of Linux returns freed memory from twice the largest block freed so far on; that
     may be at each step, and to get it back costs a page fault for every 4 kB: a quarter of the
-    time of a step of 1,000 examples. It learns from blocks of up to 32 MB: here is one.
+    time of a step of 1,000 examples. It raises that limit when a block of up to 32 MB is freed,
+    as this one is at once.
     """
-    np.empty(_LARGEST_LESSON, dtype=np.uint8)  # and gone
+    np.empty(_LARGEST_KEPT_BLOCK, dtype=np.uint8)
 
 
 def _namespace() -> SimpleNamespace:

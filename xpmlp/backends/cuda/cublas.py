@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.backends.layout import lies_so
+from xpmlp.backends.layout import strides_of
 
 # Of cuBLAS's headers.
 _NO_TRANSPOSE, _TRANSPOSE = 0, 1
@@ -141,8 +141,8 @@ def _operand(array: Any, stack: int) -> tuple[bool, int, int] | None:
 
     A matrix, or a stack of one, is the same for all: step 0.
     """
-    lies = lies_so(array.shape[-2:], array.strides[-2:], array.itemsize)
-    if lies is None:
+    strides = strides_of(array.shape[-2:], array.strides[-2:], array.itemsize)
+    if strides is None:
         return None
     step = 0
     if array.ndim == 3 and array.shape[0] == stack and stack > 1:
@@ -151,7 +151,7 @@ def _operand(array: Any, stack: int) -> tuple[bool, int, int] | None:
         step = array.strides[0] // array.itemsize
     elif array.ndim == 3 and array.shape[0] != 1:
         return None
-    return (*lies, step)
+    return (*strides, step)
 
 
 def _load() -> ctypes.CDLL:

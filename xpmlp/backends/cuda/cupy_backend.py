@@ -27,6 +27,7 @@ class CupyBackend(Backend):
     """CuPy arrays in the memory of one GPU, on which a 2×2 product has been seen to work."""
 
     name = "cupy"
+    sums_by_nccl = True
     # Bounds the activations of a full batch; large enough to fill any card.
     piece_size = 65536
 

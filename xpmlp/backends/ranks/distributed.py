@@ -28,10 +28,11 @@ class DistributedBackend(Backend):
     def __init__(self, inner: Backend, ranks: MpiRanks) -> None:
         self._inner, self.ranks, self._mpi = inner, ranks, ranks
         self.name, self.device_name = inner.name, inner.device_name
+        self.on_host = inner.on_host
         self.xp, self.device, self.piece_size = inner.xp, inner.device, inner.piece_size
         self.dtype, self.dtype_name = inner.dtype, inner.dtype_name
         self._nccl = None
-        if inner.name == "cupy":
+        if inner.sums_by_nccl:
             from xpmlp.backends.ranks.nccl import nccl_of
 
             self._nccl = nccl_of(ranks, inner)
@@ -64,10 +65,10 @@ class DistributedBackend(Backend):
     ) -> Sums:
         """Return the sum over this rank's rows and those of all others; `examples` are its own."""
         sums = self._inner.sum_over_examples(sums_of, examples, flop)
-        sums.complete()
-        if self.ranks.count == 1:
-            return sums
-        sums.take(self._added_up(sums.arrays()))
+        sums.multiply_out()
+        if self.ranks.count > 1:
+            names, arrays = zip(*sums.items(), strict=True)
+            sums.update(zip(names, self._added_up(list(arrays)), strict=True))
         return sums
 
     def _added_up(self, arrays: list[Array]) -> list[Array]:
@@ -101,7 +102,7 @@ class DistributedBackend(Backend):
             self.synchronize()
             self._mpi.seconds += perf_counter() - start
             return flat
-        if self.name == "numpy":
+        if self.on_host:
             self._mpi.add_up(flat)
             return flat
         host = self.to_host(flat)

@@ -11,12 +11,12 @@ from importlib.resources import as_file, files
 
 import numpy as np
 
-from xpmlp.data.dataset import Dataset, Part, make_dataset
+from xpmlp.data.part import Part
 
 _TEST_EXAMPLES = 360
 
 
-def load_digits() -> Dataset:
+def read_digits() -> list[Part]:
     """Return 1,437 training and 360 test examples: 64 values from 0 to 16, ten classes.
 
     The split is the same for every seed, so that test accuracies can be compared.
@@ -26,5 +26,6 @@ def load_digits() -> Dataset:
     # Neighbouring rows are of one writer: a split of shuffled rows is like the whole.
     order = np.random.default_rng(0).permutation(len(images))
     train, test = np.sort(order[:-_TEST_EXAMPLES]), np.sort(order[-_TEST_EXAMPLES:])
-    parts = [Part(images[rows], labels[rows], "digits", "digits") for rows in (train, test)]
-    return make_dataset("digits", *parts, maximum=16)
+    return [
+        Part(images[rows], labels[rows], "digits", "digits", maximum=16) for rows in (train, test)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -11,59 +11,41 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xpmlp.data.checks import (
-    check_counts,
-    check_feature_kind,
-    check_label_kind,
-    check_test_ids,
-    checked_features,
-    checked_ids,
-    count_classes,
-)
-from xpmlp.data.dataset import (
-    Dataset,
-    Part,
-    check_same_features,
-    image_shape,
-    make_dataset,
-    type_maximum,
-)
+from xpmlp.data.checks import check_counts, check_feature_kind, check_label_kind
 from xpmlp.data.formats.idx import MAX_DEFLATE_RATIO
-from xpmlp.data.streaming import StreamedExamples
+from xpmlp.data.part import Keys, Part
 from xpmlp.errors import DataError
 
 _MAX_CHUNK_BYTES = 256 * 2**20
 _MAX_LINKS = 16
-_SCANNED_ROWS = 4096
 
 
-def load_hdf5(
-    path: Path,
-    test_path: Path | None = None,
-    *,
-    x_key: str = "xdata",
-    y_key: str = "ydata",
-    classes: int | None = None,
-    stream: bool | None = None,
-    deferred: bool = False,
-) -> Dataset:
-    """Read training examples, and those of a separate test file if there is one.
+def read_hdf5(path: Path, keys: Keys) -> list[Part]:
+    """Open a file and return its examples, whose rows are read when they are sliced.
 
-    With `stream` the rows stay in the files and are read as they are needed; None does so where
-    they would fill more than half of the memory that is free. `deferred` leaves them there until
-    it is known which of them are wanted; labels are read. Raises `DataError` for damaged
-    files, missing keys, links that lead out of the file, and rows that are not examples.
+    Raises `DataError` for damaged files, missing keys, links that lead out of the file, and arrays
+    that cannot be examples.
     """
-    paths = [path] if test_path is None else [path, test_path]
-    parts = [_open_part(each, x_key, y_key) for each in paths]
-    if deferred and not stream:
-        return _left_in_place(path.stem, parts, classes, _classes_in)
-    if stream is None:
-        stream = sum(_bytes_in_memory(part) for part in parts) > _free_memory() / 2
-    if stream:
-        return _left_in_place(path.stem, parts, classes, _scan)
-    read = [Part(part.x[:], part.y[:], part.x_place, part.y_place) for part in parts]
-    return make_dataset(path.stem, *read, classes=classes)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    with _errors_of(path):
+        file = h5py.File(path, "r")
+        x, y = (_find(file, key, path) for key in keys)
+        x_place, y_place = (f"{path}, {key}" for key in keys)
+        check_feature_kind(x.dtype, x.shape or (), x_place)
+        check_label_kind(y.dtype, y.shape or (), y_place)
+        check_counts(len(x), len(y), x_place, y_place)
+        for data, place in ((x, x_place), (y, y_place)):
+            _check_storage(data, place)
+        return [Part(Hdf5Rows(x, path), Hdf5Rows(y, path), x_place, y_place, in_file=True)]
+
+
+def open_rows(path: Path, key: str) -> Hdf5Rows:
+    """Open a file and return one array of it, as `read_hdf5` does two."""
+    with _errors_of(path):
+        data = _find(h5py.File(path, "r"), key, path)
+        _check_storage(data, f"{path}, {key}")
+        return Hdf5Rows(data, path)
 
 
 class Hdf5Rows:
@@ -80,61 +62,6 @@ class Hdf5Rows:
     def __getitem__(self, rows: slice) -> np.ndarray:
         with _errors_of(self._path):
             return np.asarray(self._data[rows])
-
-
-def _left_in_place(
-    name: str, parts: list[Part], classes: int | None, look: Callable[[Part], np.ndarray]
-) -> Dataset:
-    """Look once at what can be looked at, a piece at a time, and leave the rows where they are."""
-    train = parts[0]
-    found = count_classes(look(train), train.y_place, classes)
-    for test in parts[1:]:
-        check_same_features(train.x.shape, test.x.shape, train.x_place, test.x_place)
-        check_test_ids(look(test), found, test.y_place)
-    sources = [
-        StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
-        for part in parts
-    ]
-    return Dataset(
-        name=name,
-        train=sources[0],
-        test=sources[1] if len(sources) > 1 else None,
-        classes=found,
-        image_shape=image_shape(train.x.shape),
-        maximum=type_maximum(train.x.dtype),
-    )
-
-
-def _scan(part: Part) -> np.ndarray:
-    """Check all rows; return the class ids that occur, sorted."""
-    for start in range(0, len(part.x), _SCANNED_ROWS):
-        checked_features(part.x[start : start + _SCANNED_ROWS], part.x_place, start)
-    return _classes_in(part)
-
-
-def _classes_in(part: Part) -> np.ndarray:
-    """Check all labels; return the class ids that occur, sorted."""
-    present: set[int] = set()
-    for start in range(0, len(part.y), _SCANNED_ROWS):
-        labels = part.y[start : start + _SCANNED_ROWS]
-        present.update(np.unique(checked_ids(labels, part.y_place, start)).tolist())
-    return np.array(sorted(present))
-
-
-def _open_part(path: Path, x_key: str, y_key: str) -> Part:
-    """Open a file and return its two data sets, of kinds and counts that can be examples."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    with _errors_of(path):
-        file = h5py.File(path, "r")
-        x, y = (_find(file, key, path) for key in (x_key, y_key))
-        x_place, y_place = f"{path}, {x_key}", f"{path}, {y_key}"
-        check_feature_kind(x.dtype, x.shape or (), x_place)
-        check_label_kind(y.dtype, y.shape or (), y_place)
-        check_counts(len(x), len(y), x_place, y_place)
-        for data, place in ((x, x_place), (y, y_place)):
-            _check_storage(data, place)
-        return Part(Hdf5Rows(x, path), Hdf5Rows(y, path), x_place, y_place)
 
 
 def _find(file: h5py.File, key: str, path: Path) -> Any:
@@ -202,21 +129,6 @@ def _check_storage(data: Any, place: str) -> None:
             f"{place}: chunks of shape {data.chunks} are too large to be read piece by piece: "
             "write it again with smaller ones"
         )
-
-
-def _bytes_in_memory(part: Part) -> int:
-    """Return what the examples take in memory: bytes as they are, wider types as float64."""
-    rows, *row = part.x.shape
-    return int(rows * (prod(row) * (1 if part.x.dtype.itemsize == 1 else 8) + 8))
-
-
-def _free_memory() -> int:
-    """Return the bytes that can be had without swapping, caches given back."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
-    except (OSError, ValueError, StopIteration):  # not Linux
-        return 4 * 2**30
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xpmlp.data.dataset import Dataset, Part, make_dataset
 from xpmlp.data.formats.idx import parse_idx, read_idx, read_idx_bytes
+from xpmlp.data.part import Keys, Part
 from xpmlp.errors import DataError
 
 FILES = (
@@ -28,7 +28,7 @@ def find_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def load_idx_folder(folder: Path, *, classes: int | None = None) -> Dataset:
+def read_idx_folder(folder: Path, keys: Keys) -> list[Part]:  # noqa: ARG001
     """Read training and test examples from a folder; raises `DataError` for a missing file."""
     found = {name: find_file(folder, name) for name in FILES}
     missing = [name for name, path in found.items() if path is None]
@@ -36,20 +36,18 @@ def load_idx_folder(folder: Path, *, classes: int | None = None) -> Dataset:
         raise DataError(
             f"{folder}: no {', '.join(missing)} (.gz or not): put the four IDX files there"
         )
-    contents = {name: (read_idx_bytes(path), path) for name, path in found.items() if path}
-    return dataset_of_contents(folder.name, contents, classes=classes)
+    return parts_of_contents(
+        {name: (read_idx_bytes(path), path) for name, path in found.items() if path}
+    )
 
 
-def dataset_of_contents(name: str, contents: Contents, *, classes: int | None = None) -> Dataset:
-    """Put a data set together from the content of its four files."""
-    arrays = [parse_idx(*contents[file]) for file in FILES]
-    places = [str(contents[file][1]) for file in FILES]
-    train = Part(arrays[0], arrays[1], places[0], places[1])
-    test = Part(arrays[2], arrays[3], places[2], places[3])
-    return make_dataset(name, train, test, classes=classes)
+def parts_of_contents(contents: Contents) -> list[Part]:
+    """Return the training and the test part from the content of the four files."""
+    x, y, x_test, y_test = ((parse_idx(*contents[file]), str(contents[file][1])) for file in FILES)
+    return [Part(x[0], y[0], x[1], y[1]), Part(x_test[0], y_test[0], x_test[1], y_test[1])]
 
 
-def read_idx_pair(images: Path) -> Part:
+def read_idx_pair(images: Path, keys: Keys) -> list[Part]:  # noqa: ARG001
     """Read one IDX file of images, and the file of labels that belongs to it by its name."""
     if "images" not in images.name:
         raise DataError(
@@ -61,5 +59,5 @@ def read_idx_pair(images: Path) -> Part:
     for candidate in (name, unzipped, f"{unzipped}.gz"):
         labels = images.with_name(candidate)
         if labels.is_file():
-            return Part(read_idx(images), read_idx(labels), str(images), str(labels))
+            return [Part(read_idx(images), read_idx(labels), str(images), str(labels))]
     raise DataError(f"{images}: no labels beside it: put {name} there")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -10,41 +12,51 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from xpmlp.data.dataset import Part
 from xpmlp.data.formats.idx import MAX_DEFLATE_RATIO
+from xpmlp.data.part import Keys, Part
 from xpmlp.errors import DataError
 
 # The keys of the archives that hold both sets in one file, as Keras writes MNIST.
 _BOTH_SETS = (("x_train", "y_train"), ("x_test", "y_test"))
 
 
-def read_npz(path: Path, x_key: str, y_key: str) -> list[Part]:
+def read_npz(path: Path, names: Keys) -> list[Part]:
     """Read the training part, and the test part if the archive has one.
 
-    Looks for `x_key` and `y_key`, then for x_train, y_train, x_test and y_test. Raises
+    Looks for the names given, then for x_train, y_train, x_test and y_test. Raises
     `DataError` for a damaged archive, missing keys, or anything but plain numbers.
     """
+    with _opened(path) as archive:
+        keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    pairs: list[tuple[str, str]] = [names]
+    if not set(names) <= keys and set(_BOTH_SETS[0]) <= keys:
+        pairs = [pair for pair in _BOTH_SETS if set(pair) <= keys]
+    parts = []
+    for pair in pairs:
+        x, y = read_arrays(path, pair)
+        parts.append(Part(x, y, *(f"{path}, {name}" for name in pair)))
+    return parts
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    """Read arrays by name; raises `DataError` as `read_npz` does."""
+    with _opened(path) as archive:
+        keys = {name.removesuffix(".npy") for name in archive.namelist()}
+        missing = [name for name in names if name not in keys]
+        if missing:
+            raise DataError(
+                f"{path}: no {' and no '.join(missing)} in it, only {', '.join(sorted(keys))}: "
+                "name the keys with --x-key and --y-key"
+            )
+        return [_read_array(archive, name, path, path.stat().st_size) for name in names]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive; whatever a damaged one makes of the reader is a `DataError`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            keys = {name.removesuffix(".npy") for name in archive.namelist()}
-            pairs = [(x_key, y_key)]
-            if not {x_key, y_key} <= keys and set(_BOTH_SETS[0]) <= keys:
-                pairs = [pair for pair in _BOTH_SETS if set(pair) <= keys]
-            missing = [key for key in pairs[0] if key not in keys]
-            if missing:
-                raise DataError(
-                    f"{path}: no {' and no '.join(missing)} in it, only {', '.join(sorted(keys))}: "
-                    "name the keys with --x-key and --y-key"
-                )
-            return [
-                Part(
-                    _read_array(archive, x, path, path.stat().st_size),
-                    _read_array(archive, y, path, path.stat().st_size),
-                    f"{path}, {x}",
-                    f"{path}, {y}",
-                )
-                for x, y in pairs
-            ]
+            yield archive
     except DataError:
         raise
     except OSError as error:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpmlp.data.dataset import Dataset
 from xpmlp.data.formats.idx import read_idx_bytes
-from xpmlp.data.formats.idx_folder import FILES, Contents, dataset_of_contents, find_file
+from xpmlp.data.formats.idx_folder import FILES, Contents, find_file, parts_of_contents
+from xpmlp.data.part import Part
 from xpmlp.errors import DataError
 
 # A variable that names a folder with one subfolder a data set.
@@ -29,7 +29,7 @@ class PublishedSet:
     mirrors: tuple[str, ...]
     sha256: Mapping[str, str]
 
-    def load(self) -> Dataset:
+    def read(self) -> list[Part]:
         """Return 60,000 training and 10,000 test images of 28 × 28 bytes in ten classes.
 
         Looks in the folder of its name under `$XPMLP_DATA`, then in the user's cache, then asks
@@ -48,7 +48,7 @@ class PublishedSet:
                     "it to have it downloaded, or give the folder to --data to use it as it is"
                 )
             contents[file] = (content, path)
-        return dataset_of_contents(self.name, contents)
+        return parts_of_contents(contents)
 
     def _find(self, file: str) -> Path | None:
         own = os.environ.get(DATA_VARIABLE)

@@ -1,0 +1,74 @@
+"""xpmlp itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from benchmarks.peers import HostParams, Peer, Problem
+from benchmarks.timing import Steps
+
+from xpmlp import MLP, SGD, Examples, Inputs, Model, Step, Variables, select_backend
+
+
+class Own(Peer):
+    """The step on numpy or CuPy; an epoch on a GPU by recorded steps."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._backend = select_backend(
+            problem.device,
+            threads=problem.threads,
+            graph=problem.graph,
+            precision=problem.precision,
+        )
+        mlp = MLP(problem.sizes, problem.activation)
+        self._model = Model(mlp, SGD(), problem.learning_rate)
+        self._step = Step(mlp, SGD())
+        self._examples = Examples(problem.x, problem.y).to_device(self._backend)
+        params = {name: self._backend.to_device(w) for name, w in problem.params.items()}
+        self._variables = Variables(params, {})
+        self._order = np.arange(len(self._examples))
+        self._recorded: dict[int, tuple[Steps, int]] = {}
+
+    def step(self, rows: np.ndarray) -> None:
+        backend = self._backend
+        there = rows if backend.on_host else backend.to_device(rows)
+        inputs = Inputs(self._model.rate, None if len(rows) == len(self._examples) else there)
+        with backend.computing(self._model.mlp.step_flop * len(rows)):
+            self._variables, _ = self._step(
+                self._variables,
+                self._examples,
+                inputs,
+                xp=backend.xp,
+                add_up=backend.sum_over_examples,
+            )
+
+    def epoch(self, order: np.ndarray, batch_size: int) -> None:
+        if not self._backend.records:
+            super().epoch(order, batch_size)
+            return
+        if batch_size not in self._recorded:
+            batches = self._examples.batches(
+                None if batch_size == len(order) else batch_size,
+                seed=0,
+                backend=self._backend,
+                order=lambda _: self._order,
+            )
+            steps = Steps(self._model, self._variables, batches, self._backend)
+            self._recorded[batch_size] = steps, batches.steps_per_epoch
+        self._order = order
+        steps, left = self._recorded[batch_size]
+        steps.variables = self._variables
+        while left > 0:
+            left -= steps()
+        self._variables = steps.variables
+
+    def finish(self) -> None:
+        self._backend.synchronize()
+
+    def params(self) -> HostParams:
+        return {name: self._backend.to_host(w) for name, w in self._variables.params.items()}
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        backend, mlp = self._backend, self._model.mlp
+        with backend.computing():
+            outputs = mlp.predict(self._variables.params, backend.to_device(x), xp=backend.xp)
+            return backend.to_host(backend.xp.argmax(outputs, axis=-1))

@@ -1,0 +1,1 @@
+"""The program `xpmlp` with its commands: flags, and what is printed; no mathematics."""

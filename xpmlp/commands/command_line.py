@@ -1,0 +1,221 @@
+"""What all programs share: the flags of devices, results, errors and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from xpmlp.backends import Backend, select_backend
+from xpmlp.backends.ranks.start import Current, leave_before_start
+from xpmlp.errors import (
+    CheckFailedError,
+    CheckpointError,
+    DataError,
+    DeviceError,
+    DivergedError,
+    InterruptedSweepError,
+    UsageError,
+    XpmlpError,
+)
+
+INTERRUPTED = 130
+# What a program ends with, by the kind of its error.
+EXIT_CODES: dict[type[XpmlpError], int] = {
+    CheckFailedError: 1,
+    UsageError: 2,
+    DataError: 3,
+    DeviceError: 4,
+    DivergedError: 5,
+    CheckpointError: 6,
+    InterruptedSweepError: INTERRUPTED,
+}
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults that mean something to a reader."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def new_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags that every program has."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=Formatter, allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> None:
+    """Add --device and, where there is a choice, --dtype."""
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
+    )
+    group.add_argument(
+        "--threads",
+        type=positive(int),
+        metavar="N",
+        help="threads that a CPU may use, numpy's own included (default: all at hand)",
+    )
+    add_gpu_flags(group)
+    if dtype:
+        group.add_argument(
+            "--dtype",
+            default="float32",
+            choices=("float32", "float64"),
+            help="floating-point type of all computation",
+        )
+
+
+def add_gpu_flags(group: argparse._ArgumentGroup) -> None:
+    """Add how a GPU is made use of."""
+    group.add_argument(
+        "--no-graph",
+        action="store_true",
+        help="launch a GPU's steps one by one, instead of recording them as a CUDA graph",
+    )
+    group.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "tf32"),
+        help="of a GPU's float32 products: tf32 rounds what they multiply to 10 bits",
+    )
+
+
+def add_out_flag(group: argparse._ArgumentGroup, folder: str, files: str) -> None:
+    """Add --out: by default a folder under out/, and never the current one."""
+    group.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", folder),
+        metavar="DIR",
+        help=f"folder for {files}",
+    )
+
+
+def backend_of(arguments: argparse.Namespace, **settings: Any) -> Backend:
+    """Return the backend that the flags of `add_device_flags` ask for."""
+    return select_backend(
+        arguments.device,
+        getattr(arguments, "dtype", "float32"),
+        threads=arguments.threads,
+        graph=not arguments.no_graph,
+        precision=arguments.precision,
+        **settings,
+    )
+
+
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a flag's type: a number of the given kind above zero."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
+    """Return a flag's type: a finite number from `low` to below `high`."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (low <= value < high and value < float("inf")):
+            raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
+        return value
+
+    parse.__name__ = "number"
+    return parse
+
+
+def message(text: str) -> None:
+    """Tell the person at the terminal something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result on stdout: one line per value, or one JSON object."""
+    if as_json:
+        print(json.dumps(result), flush=True)
+        return
+    width = max(map(len, result))
+    for name, value in result.items():
+        shown = _result(value)
+        print(f"{name:<{width}}  {shown}", flush=True)
+
+
+def _result(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if 0 < abs(value) < 1e-3 else f"{value:,.4f}"
+
+
+def save_json(report: dict[str, Any], path: Path) -> None:
+    """Write a result, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of the same columns on stdout, aligned."""
+    shown = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = zip(row, widths, strict=True)
+        print("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> NoReturn:
+    """Parse the flags, run a program's main function and exit with its code."""
+    try:
+        arguments = parser.parse_args()
+    except SystemExit as error:
+        if error.code and "--distributed" in sys.argv:
+            leave_before_start(int(error.code))
+        raise
+    try:
+        code = main(arguments)
+    except XpmlpError as error:
+        if arguments.debug:
+            raise
+        code = ended(f"{parser.prog}: {error}", EXIT_CODES[type(error)])
+    except BrokenPipeError:  # whoever read our output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except MemoryError as error:
+        text = f"{parser.prog}: not enough memory ({error}): choose smaller sizes"
+        code = ended(text, EXIT_CODES[UsageError])
+    except OSError as error:
+        if arguments.debug:
+            raise
+        text = f"{parser.prog}: {error.filename or 'output'}: {error.strerror or error}"
+        code = ended(text, EXIT_CODES[UsageError])
+    except KeyboardInterrupt:
+        code = ended(f"{parser.prog}: interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+def ended(text: str, code: int) -> int:
+    """Say why this process ends, and end those that it shares a training with; return its code."""
+    ranks = Current.ranks
+    if ranks.count > 1:
+        ranks.end(text, code)
+    message(text)
+    return code

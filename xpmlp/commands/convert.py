@@ -1,0 +1,101 @@
+"""Turn any data set into HDF5 files of training and test examples, chunked and compressed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpmlp.commands.command_line import new_parser, print_result
+from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.data import Examples, StreamedExamples
+from xpmlp.data.formats.hdf5 import write_hdf5
+from xpmlp.errors import UsageError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    add_source_flags(parser.add_argument_group("data"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="folder for NAME_traindata.hdf5 and NAME_testdata.hdf5",
+    )
+    output.add_argument("--name", help="of the files (default: the data set's)")
+    output.add_argument(
+        "--labels",
+        choices=("ids", "one-hot"),
+        default="ids",
+        help="class ids (N,), or rows (N, C) with a 1 at the class",
+    )
+    output.add_argument(
+        "--store",
+        choices=("same", "uint8", "float32", "float64"),
+        default="same",
+        help="type of the features",
+    )
+    output.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    dataset = read_source(arguments)
+    name = arguments.name or dataset.name
+    parts = {f"{name}_traindata.hdf5": dataset.train, f"{name}_testdata.hdf5": dataset.test}
+    paths = {arguments.out / file: part for file, part in parts.items() if part is not None}
+    present = [str(path) for path in paths if path.exists()]
+    if present and not arguments.overwrite:
+        raise UsageError(f"{', '.join(present)} is there already: replace it with --overwrite")
+    keys = (arguments.x_key, arguments.y_key)
+    if not all(keys) or len(set(keys)) == 1:
+        raise UsageError(f"the keys {keys[0]!r} and {keys[1]!r} must be two names")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{arguments.out} is no folder to write to ({error.strerror})") from error
+    try:
+        write(arguments, paths, dataset.classes)
+    finally:
+        if not any(arguments.out.iterdir()):  # nothing could be written: leave no folder
+            arguments.out.rmdir()
+    print_result(
+        {str(path): f"{len(part):,} examples" for path, part in paths.items()}, arguments.json
+    )
+    return 0
+
+
+def write(arguments: argparse.Namespace, paths: dict[Path, Any], classes: int) -> None:
+    """Write each part to its path."""
+    for path, part in paths.items():
+        examples = in_memory(part)
+        x = stored_as(arguments.store, examples.x)
+        y = examples.y
+        if arguments.labels == "one-hot":
+            y = (y[:, np.newaxis] == np.arange(classes)).astype(np.uint8)
+        write_hdf5(path, x, y, arguments.x_key, arguments.y_key)
+
+
+def in_memory(source: Examples | StreamedExamples) -> Examples:
+    """Return examples in host memory, whatever held them."""
+    return source if isinstance(source, Examples) else source.read(0, len(source))
+
+
+def stored_as(kind: str, x: np.ndarray) -> np.ndarray:
+    """Return features in another type, rounded to it.
+
+    Raises `UsageError` for values beyond its range, and where bytes would change them at all.
+    """
+    if kind == "same":
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = x.astype(kind)
+    if kind == "uint8" and (stored != x).any():
+        raise UsageError("--store uint8 would change values: they are not whole numbers to 255")
+    if not np.isfinite(stored).all():
+        raise UsageError(f"--store {kind} cannot hold the largest values: choose float64")
+    return stored

@@ -1,0 +1,123 @@
+"""Evaluate a trained network: loss, accuracy, confusion matrix, and its worst mistakes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpmlp
+from xpmlp.commands.command_line import (
+    add_device_flags,
+    backend_of,
+    message,
+    new_parser,
+    positive,
+    print_result,
+)
+from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
+from xpmlp.data import Dataset
+from xpmlp.errors import DataError
+from xpmlp.inspection.predictions import Predictions, predict
+from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
+from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint, scaling_of, to_device
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    add_trained_flags(parser)
+    add_device_flags(parser)
+    group = parser.add_argument_group("data, by default that of the run")
+    add_source_flags(group, default=None)
+    group.add_argument(
+        "--set", choices=("test", "train"), default="test", dest="of", help="which examples"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for pictures (default: the checkpoint's)"
+    )
+    output.add_argument(
+        "--worst", type=positive(int), default=25, metavar="N", help="mistakes in the picture"
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    backend = backend_of(arguments)
+    path = checkpoint_path(arguments)
+    checkpoint = load_checkpoint(path)
+    mlp, params = checkpoint.mlp, to_device(checkpoint.result, backend)
+    dataset = read_source(with_settings(arguments, checkpoint))
+    source = dataset.test if arguments.of == "test" else dataset.train
+    if source is None:
+        raise DataError("there are no test examples: give --test-data, or --set train")
+    examples = source.normalized(scaling_of(checkpoint)).to_device(backend)
+    loss, accuracy = xpmlp.evaluate(mlp, params, examples, backend=backend)
+    result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp)}
+    result |= {"step": checkpoint.numbers["step"]}
+    result |= {"examples": len(examples), "loss": loss, "accuracy": accuracy}
+    if mlp.loss_function.one_class:
+        predictions = predict(mlp, params, examples, backend=backend)
+        result["confusion"] = predictions.confusion().tolist()
+        weights = backend.to_host(params["layer1.weight"])
+        out = arguments.out or path.parent
+        out.mkdir(parents=True, exist_ok=True)
+        draw(predictions, source, dataset, weights, out, arguments.worst)
+    show(result, arguments.json)
+    return 0
+
+
+def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argparse.Namespace:
+    """Fill in the data that the run was trained on, where the flags name none."""
+    settings = checkpoint.record.get("settings", {})
+    names = ("data", "test_data", "x_key", "y_key", "classes", "stream")
+    if arguments.data is not None:  # other data: nothing of the run's own belongs to it
+        settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"}
+    found = {name: getattr(arguments, name) or settings.get(name) for name in names}
+    if found["data"] is None:
+        raise DataError("the checkpoint does not say what it was trained on: give --data")
+    return argparse.Namespace(**found)
+
+
+def draw(
+    predictions: Predictions,
+    source: Any,
+    dataset: Dataset,
+    weights: np.ndarray,
+    out: Path,
+    worst: int,
+) -> None:
+    """Write confusion.png, mistakes.png and weights.png."""
+    save_confusion(predictions.confusion(), out / "confusion.png")
+    rows = predictions.worst(worst)
+    images = [source.rows[int(row) : int(row) + 1] for row in rows]
+    guesses = predictions.classes[rows]
+    save_mistakes(
+        np.array([np.reshape(image, dataset.image_shape) for image in images]),
+        predictions.targets[rows].tolist(),
+        guesses.tolist(),
+        predictions.probabilities[rows, guesses].tolist(),
+        out / "mistakes.png",
+    )
+    save_first_layer(weights, dataset.image_shape, out / "weights.png")
+    message(f"pictures: {', '.join(str(out / f'{n}.png') for n in _PICTURES)}")
+
+
+_PICTURES = ("confusion", "mistakes", "weights")
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print the result; the confusion matrix as a table with one row per true class."""
+    if as_json or "confusion" not in result:
+        print_result(result, as_json)
+        return
+    matrix = result.pop("confusion")
+    print_result(result, as_json)
+    width = max(len(str(value)) for row in matrix for value in row) + 2
+    print("confusion (rows: true class, columns: predicted)")
+    print(" " * 5 + "".join(f"{column:>{width}}" for column in range(len(matrix))))
+    for number, row in enumerate(matrix):
+        print(f"{number:>5}" + "".join(f"{value:>{width}}" for value in row))

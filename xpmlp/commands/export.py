@@ -1,0 +1,122 @@
+"""Write a trained network as ONNX, or its weights as safetensors, for other libraries."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpmlp
+from xpmlp.commands.command_line import message, new_parser, print_result
+from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
+from xpmlp.data import Normalization
+from xpmlp.errors import CheckFailedError, UsageError
+from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
+from xpmlp.randomness import random_stream
+from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
+
+_SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
+# What two programs may differ by: this, or a few times our own rounding where that is more.
+_TOLERANCE, _TIMES = 1e-6, 8.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    add_trained_flags(parser)
+    parser.add_argument(
+        "--format",
+        choices=tuple(_SUFFIXES),
+        help="onnx: the network with the scaling of its features; safetensors: its weights, named "
+        "as in torch's nn.Sequential (default: by the ending of --out, else onnx)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: model.onnx or so beside the checkpoint"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that is there")
+    parser.add_argument(
+        "--verify",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="run the file and compare: an ONNX file with onnxruntime; auto: where it is installed",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    path = checkpoint_path(arguments)
+    checkpoint = load_checkpoint(path)
+    kind = arguments.format or format_of(arguments.out)
+    out = arguments.out or path.with_name("model" + _SUFFIXES[kind])
+    if out.exists() and not arguments.overwrite:
+        raise UsageError(f"{out} is there already: choose another --out, or give --overwrite")
+    mlp, params, scaling = checkpoint.mlp, checkpoint.result, scaling_of(checkpoint)
+    (save_onnx if kind == "onnx" else save_safetensors)(out, mlp, params, scaling)
+    result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp), "file": str(out)}
+    result |= {"bytes": out.stat().st_size, "difference": None}
+    if arguments.verify != "no":
+        try:
+            result["difference"] = verified(arguments.verify, kind, out, mlp, params, scaling)
+        except CheckFailedError:
+            out.unlink()
+            raise
+    print_result(result, arguments.json)
+    return 0
+
+
+def format_of(out: Path | None) -> str:
+    """Return the format that a file's ending names."""
+    if out is None:
+        return "onnx"
+    for kind, suffix in _SUFFIXES.items():
+        if out.suffix == suffix:
+            return kind
+    raise UsageError(f"{out} ends neither in .onnx nor in .safetensors: give --format")
+
+
+def verified(
+    wish: str,
+    kind: str,
+    out: Path,
+    mlp: xpmlp.MLP,
+    params: dict[str, np.ndarray],
+    scaling: Normalization,
+) -> float | None:
+    """Return the largest difference between what the file's network says and what ours does."""
+    if kind == "onnx" and find_spec("onnxruntime") is None:
+        if wish == "yes":
+            raise UsageError("--verify needs onnxruntime: pip install onnxruntime")
+        message("not verified: onnxruntime is not installed")
+        return None
+    # Noise that looks like features: about as large as those that it was trained on.
+    width = mlp.sizes[0] - scaling.bias_column
+    noise = random_stream(0, "export").normal(size=(256, width))
+    x = (noise * scaling.scale + scaling.shift).astype(params["layer1.weight"].dtype)
+    ours = predicted(mlp, params, x, scaling)
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+        theirs = np.asarray(session.run(None, {"features": x})[0])
+    else:
+        loaded = load_safetensors(out)
+        theirs = predicted(loaded.mlp, loaded.params, x, loaded.normalization)
+    exact = predicted(mlp, params, x.astype("float64"), scaling)
+    size = max(1.0, float(np.abs(exact).max()))
+    rounding, off = (float(np.abs(found - exact).max()) / size for found in (ours, theirs))
+    difference = float(np.abs(ours - theirs).max()) / size
+    if not off <= max(_TOLERANCE, _TIMES * rounding):
+        raise CheckFailedError(
+            f"{out} says something else than {mlp}: they differ by {difference:g}; please report it"
+        )
+    return difference
+
+
+def predicted(
+    mlp: xpmlp.MLP, params: dict[str, np.ndarray], x: np.ndarray, scaling: Normalization
+) -> np.ndarray:
+    """Return what a network says of features as they are stored."""
+    backend = xpmlp.select_backend("cpu", str(x.dtype))
+    return xpmlp.Trained(mlp, params, scaling, backend).outputs(x)

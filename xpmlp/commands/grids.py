@@ -1,0 +1,120 @@
+"""Grids: flags that take several values, and every combination of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from xpmlp.commands.command_line import positive
+from xpmlp.commands.hyperparameters import layer_sizes, names_of
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.training.plan import Model
+
+# The grid's axes, by flag.
+_AXES = ("hidden", "activation", "init", "lr", "momentum", "l2", "l1")
+
+
+def numbers(text: str) -> list[float]:
+    """Parse "0.03,0.1,0.3"."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [-1.0]
+    if not all(0 <= value < float("inf") for value in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from 0 up")
+    return found
+
+
+def add_grid_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the axes of the grid."""
+    grid = parser.add_argument_group("grid (every combination is trained)")
+    grid.add_argument(
+        "--hidden",
+        type=layer_sizes,
+        nargs="+",
+        default=[(100,)],
+        metavar="N,N,...",
+        help="units of each hidden layer; several shapes are separated by spaces (default: 100)",
+    )
+    grid.add_argument(
+        "--activation", type=names_of(ACTIVATIONS), default="sigmoid", metavar="NAME,..."
+    )
+    grid.add_argument("--init", type=names_of(INITIALIZERS), default="xavier", metavar="NAME,...")
+    grid.add_argument("--lr", type=numbers, default="0.1", metavar="RATE,...", help="learning rate")
+    grid.add_argument(
+        "--momentum", type=numbers, metavar="GAMMA,...", help="of --optimizer momentum or nesterov"
+    )
+    grid.add_argument("--l2", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
+    grid.add_argument("--l1", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
+    grid.add_argument(
+        "--seeds", type=positive(int), default=1, metavar="N", help="initial weights of each"
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A combination of the grid: the value of each of its axes."""
+
+    values: dict[str, Any]
+
+    def label(self, varied: Sequence[str]) -> str:
+        """Return what tells it from the others."""
+        if not varied:
+            return "all models"
+        return ", ".join(f"{name} {shown(self.values[name])}" for name in varied)
+
+
+def shown(value: Any) -> str:
+    """Return a value of an axis as a reader sees it."""
+    if isinstance(value, tuple):
+        return "-".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def grid_of(arguments: argparse.Namespace) -> tuple[list[Point], list[str]]:
+    """Return every combination, and the axes that have more than one value."""
+    axes: dict[str, Sequence[Any]] = {
+        name: list(dict.fromkeys(getattr(arguments, name)))
+        for name in _AXES
+        if getattr(arguments, name) is not None
+    }
+    kind = OPTIMIZERS[arguments.optimizer]
+    if "momentum" in axes and arguments.optimizer not in ("momentum", "nesterov"):
+        raise UsageError(f"--momentum means nothing to --optimizer {arguments.optimizer}")
+    if max(axes.get("momentum", [0.0])) >= 1:
+        raise UsageError("--momentum needs numbers from 0 to below 1")
+    if min(axes["lr"]) <= 0:
+        raise UsageError("--lr needs rates above 0")
+    if "velocity" in kind.moments:
+        axes.setdefault("momentum", [0.9])
+    points = [Point(dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+    return points, [name for name, values in axes.items() if len(values) > 1]
+
+
+def seeds_of(arguments: argparse.Namespace) -> range:
+    return range(arguments.seed, arguments.seed + arguments.seeds)
+
+
+def grid_model(
+    arguments: argparse.Namespace, point: Point, seed: int, features: int, classes: int
+) -> Model:
+    """Return the model of a combination and a seed."""
+    values = point.values
+    kind: Callable[..., Optimizer] = OPTIMIZERS[arguments.optimizer]
+    rule = kind(momentum=values["momentum"]) if "momentum" in values else kind()
+    return Model(
+        MLP((features, *values["hidden"], classes), values["activation"]),
+        rule,
+        values["lr"],
+        Penalty(values["l2"], values["l1"]) if values["l2"] or values["l1"] else None,
+        values["init"],
+        seed,
+    )

@@ -1,0 +1,259 @@
+"""Flags for the network and its training, and the library's objects that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from xpmlp.commands.command_line import in_range, positive
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.schedules import SCHEDULES, Schedule, StepDecay, Warmup
+from xpmlp.training.plan import Model
+
+# Flag -> the name that optimisers have for it.
+_OPTIMIZER_FLAGS = {
+    "momentum": "momentum",
+    "rho": "decay",
+    "beta1": "beta1",
+    "beta2": "beta2",
+    "weight_decay": "weight_decay",
+}
+
+
+def add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what the network is made of, and the penalties on its weights."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--hidden",
+        type=layer_sizes,
+        default="100",
+        metavar="N,N,...",
+        help="units of each hidden layer, or none",
+    )
+    group.add_argument(
+        "--activation",
+        type=names_of(ACTIVATIONS),
+        default="sigmoid",
+        metavar="NAME[,NAME,...]",
+        help=f"of all hidden layers, or of each: {', '.join(ACTIVATIONS)}",
+    )
+    group.add_argument(
+        "--loss",
+        default="cross_entropy",
+        choices=("cross_entropy", "mean_squared_error"),
+        help="cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
+    )
+    group.add_argument(
+        "--init", default="xavier", choices=INITIALIZERS, help="distribution of initial weights"
+    )
+    group.add_argument(
+        "--l2",
+        type=not_negative,
+        default=0.0,
+        metavar="LAMBDA",
+        help="penalty LAMBDA/2 * (sum of squared weights), biases left out",
+    )
+    group.add_argument(
+        "--l1",
+        type=not_negative,
+        default=0.0,
+        metavar="LAMBDA",
+        help="penalty LAMBDA * (sum of absolute weights), biases left out",
+    )
+
+
+def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the update rule, its learning rate and schedule, and dropout."""
+    group = parser.add_argument_group("optimiser")
+    group.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS, help="update rule")
+    group.add_argument(
+        "--lr",
+        type=positive(float),
+        metavar="RATE",
+        help="learning rate (default: 0.5 for sgd with sigmoid layers, 0.1 with others; a tenth of "
+        "that for momentum and nesterov; 0.001 for rmsprop, adam and adamw)",
+    )
+    group.add_argument(
+        "--momentum", type=share, metavar="GAMMA", help="of momentum and nesterov (default: 0.9)"
+    )
+    group.add_argument("--rho", type=share, help="decay of rmsprop's mean square (default: 0.9)")
+    group.add_argument("--beta1", type=share, help="of adam and adamw (default: 0.9)")
+    group.add_argument("--beta2", type=share, help="of adam and adamw (default: 0.999)")
+    group.add_argument(
+        "--weight-decay", type=not_negative, metavar="LAMBDA", help="of adamw (default: 0.01)"
+    )
+    group.add_argument(
+        "--lr-milestones",
+        type=milestones,
+        metavar="EPOCH,...",
+        help="multiply the learning rate by --lr-factor when so many epochs are done",
+    )
+    group.add_argument(
+        "--lr-factor", type=positive(float), metavar="F", help="at each milestone (default: 0.5)"
+    )
+    group.add_argument(
+        "--lr-schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="of the learning rate: times --lr-decay per epoch, or a cosine down to 0 at the end",
+    )
+    group.add_argument(
+        "--lr-decay", type=positive(float), metavar="F", help="of exponential (default: 0.95)"
+    )
+    group.add_argument(
+        "--warmup-steps",
+        type=positive(int),
+        metavar="N",
+        help="raise the learning rate linearly over the first N steps",
+    )
+    group.add_argument(
+        "--dropout",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="of hidden units left out of each step, 0 to below 1",
+    )
+
+
+def network_of(arguments: argparse.Namespace, features: int, outputs: int) -> MLP:
+    """Return the network that the flags describe, for data of so many features and outputs."""
+    names = arguments.activation
+    activation = names[0] if len(names) == 1 else names
+    return MLP((features, *arguments.hidden, outputs), activation, arguments.loss)
+
+
+def activation_of_all(arguments: argparse.Namespace) -> str:
+    """Return the one activation of all hidden layers; raises `UsageError` for several."""
+    names: tuple[str, ...] = arguments.activation
+    if len(names) > 1:
+        raise UsageError("--activation: give one for all hidden layers")
+    return names[0]
+
+
+def model_of(arguments: argparse.Namespace, features: int, outputs: int, **other: Any) -> Model:
+    """Return the model that the flags describe; `other` are settings of its own."""
+    settings = {
+        "optimizer": optimizer_of(arguments),
+        "learning_rate": arguments.lr,
+        "penalty": penalty_of(arguments),
+        "initializer": arguments.init,
+        "seed": arguments.seed,
+    }
+    return Model(network_of(arguments, features, outputs), **settings | other)
+
+
+def penalty_of(arguments: argparse.Namespace) -> Penalty | None:
+    """Return the penalty that the flags describe, if there is one."""
+    if arguments.l2 or arguments.l1:
+        return Penalty(l2=arguments.l2, l1=arguments.l1)
+    return None
+
+
+def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
+    """Return the optimiser; raises `UsageError` for a flag that is another optimiser's."""
+    kind = OPTIMIZERS[arguments.optimizer]
+    settings: dict[str, Any] = {}
+    for flag, name in _OPTIMIZER_FLAGS.items():
+        value = getattr(arguments, flag)
+        if value is None:
+            continue
+        if name not in _settings_of(kind):
+            owners = " or ".join(k for k, v in OPTIMIZERS.items() if name in _settings_of(v))
+            raise UsageError(
+                f"--{flag.replace('_', '-')} means nothing to --optimizer {arguments.optimizer}: "
+                f"choose --optimizer {owners}"
+            )
+        settings[name] = value
+    return kind(**settings)
+
+
+def _settings_of(kind: type[Optimizer]) -> set[str]:
+    return {setting.name for setting in fields(kind)}  # type: ignore[arg-type]
+
+
+def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
+    """Return the schedule for a run of so many steps."""
+    if arguments.lr_milestones and arguments.lr_schedule != "constant":
+        raise UsageError("--lr-milestones and --lr-schedule exclude each other: give one of them")
+    if arguments.lr_factor and not arguments.lr_milestones:
+        raise UsageError("--lr-factor means nothing without --lr-milestones: give both")
+    if arguments.lr_decay and arguments.lr_schedule in ("constant", "cosine"):
+        raise UsageError("--lr-decay means nothing without --lr-schedule exponential: give both")
+    schedule = SCHEDULES[arguments.lr_schedule](steps, arguments.lr_decay or 0.95)
+    if arguments.lr_milestones:
+        schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor or 0.5)
+    return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
+
+
+def add_plan_flags(group: argparse._ArgumentGroup, *, full: bool = True) -> None:
+    """Add --batch-size, --patience and --seed; `full` allows the full batch."""
+    kind, metavar = (batch_size, "N|full") if full else (positive(int), "N")
+    group.add_argument(
+        "--batch-size", type=kind, default="64", metavar=metavar, help="examples per step"
+    )
+    group.add_argument(
+        "--patience",
+        type=positive(int),
+        metavar="N",
+        help="stop a model when N validations in a row were not better than its best before them",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """Parse "400,400" to (400, 400), and "none" to no hidden layer at all."""
+    return () if text == "none" else _integers(text, "layer sizes like 400,400 (or none)")
+
+
+def batch_size(text: str) -> int | str:
+    """Parse a number of examples, or "full"."""
+    return text if text == "full" else int(positive(int)(text))
+
+
+def batch_sizes(text: str) -> list[int | str]:
+    """Parse "64,1000,full"."""
+    try:
+        return [batch_size(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list like 64,1000,full") from error
+
+
+def milestones(text: str) -> tuple[int, ...]:
+    """Parse "20,40" to (20, 40)."""
+    return _integers(text, "epochs like 20,40")
+
+
+def _integers(text: str, meaning: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {meaning}")
+    return numbers
+
+
+def names_of(table: dict[str, Any]) -> Callable[[str], tuple[str, ...]]:
+    """Return a flag's type: names of a table, separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in table:
+                raise argparse.ArgumentTypeError(
+                    f"{name!r} is not known: choose from {', '.join(table)}"
+                )
+        return names
+
+    return parse
+
+
+share = in_range(0, 1, "a number from 0 to below 1")
+not_negative = in_range(0, float("inf"), "a number from 0 up")

@@ -1,0 +1,50 @@
+"""`xpmlp COMMAND ...`: from a command's name to the module that carries it out."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+COMMANDS = {
+    "train": "train a network, and leave a run folder with its history",
+    "evaluate": "evaluate a trained network: loss, accuracy, confusion matrix, worst mistakes",
+    "predict": "predict the classes or values of new rows with a trained network",
+    "plot": "draw the curves of runs again: one run, or several in one picture",
+    "sweep": "train every combination of some settings, and rank them",
+    "ensemble": "train networks that differ in their seed, and average their probabilities",
+    "convert": "turn a data set into HDF5 files",
+    "export": "write a trained network as ONNX, or its weights as safetensors",
+    "check-gradients": "hold backpropagation against central differences",
+}
+
+
+def carry_out(name: str) -> NoReturn:
+    """Run one command with the flags of this process, and exit with its code."""
+    from xpmlp.commands.command_line import run
+
+    module = import_module(f"xpmlp.commands.{name.replace('-', '_')}")
+    run(module.main, module.build_parser())
+
+
+def main() -> NoReturn:
+    """Run the command that is named first."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in COMMANDS:
+        sys.argv[:2] = [f"xpmlp {name}"]
+        carry_out(name)
+    if name == "--version":
+        from xpmlp import __version__
+
+        print(f"xpmlp {__version__}")
+        sys.exit(0)
+    if name not in ("--help", "-h"):
+        known = ", ".join(COMMANDS)
+        print(f"xpmlp: {name!r} is no command: choose from {known}", file=sys.stderr)
+        sys.exit(2)
+    width = max(map(len, COMMANDS))
+    print("usage: xpmlp COMMAND [FLAGS]\n")
+    for command, meaning in COMMANDS.items():
+        print(f"  {command:<{width}}  {meaning}")
+    print("\nxpmlp COMMAND --help says what its flags mean; xpmlp --version prints the version.")
+    sys.exit(0)

@@ -1,0 +1,87 @@
+"""Draw the curves of runs again from their metrics.csv: one run, or several in one picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from xpmlp.commands.command_line import new_parser, print_result
+from xpmlp.errors import DataError
+from xpmlp.plots import save_curves, save_overlay
+from xpmlp.runs.folder import CURVES, read_config, read_metrics
+from xpmlp.training.history import LogRow, best_row
+
+# Runs that differ in nothing else are one configuration with several seeds.
+_NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy", "threads"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = new_parser(__doc__ or "")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=f"picture, its format by its ending (default: {CURVES} in the run's folder, or "
+        "overlay.png here for several)",
+    )
+    parser.add_argument(
+        "--x", choices=("step", "epoch", "seconds"), default="step", help="horizontal axis"
+    )
+    parser.add_argument(
+        "--set",
+        choices=("train", "val", "test"),
+        default="val",
+        dest="of",
+        help="which set's loss and accuracy, for several runs",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    histories = {folder: read_metrics(folder) for folder in arguments.runs}
+    for folder, rows in histories.items():
+        if not rows:
+            raise DataError(f"{folder}: no log point in its metrics.csv yet: let it train longer")
+    if len(histories) == 1:
+        ((folder, rows),) = histories.items()
+        out = arguments.out or folder / CURVES
+        save_curves(rows, out, title=str(folder.name))
+        result: dict[str, Any] = {"picture": str(out)}
+    else:
+        out, groups = arguments.out or Path("overlay.png"), grouped(histories)
+        save_overlay(groups, out, arguments.x, arguments.of)
+        sizes = {label: len(runs) for label, runs in groups.items()}
+        result = {"picture": str(out), "groups": sizes}
+    for folder, rows in histories.items():
+        best = best_row(rows)
+        if best is not None:
+            result[str(folder)] = f"best validation loss {best.val_loss:.4f} at step {best.step}"
+    print_result(result, arguments.json)
+    return 0
+
+
+def grouped(histories: dict[Path, list[LogRow]]) -> dict[str, list[list[LogRow]]]:
+    """Put runs of one configuration together, under the settings in which the groups differ."""
+    configs = {
+        folder: {
+            name: json.dumps(value)
+            for name, value in read_config(folder).items()
+            if name not in _NOT_COMPARED
+        }
+        for folder in histories
+    }
+    names = {name for config in configs.values() for name in config}
+    differing = sorted(
+        name for name in names if len({config.get(name) for config in configs.values()}) > 1
+    )
+    # What follows from other settings says nothing new.
+    shown = [name for name in differing if name not in ("sizes", "normalization", "xpmlp")]
+    groups: dict[str, list[list[LogRow]]] = defaultdict(list)
+    for folder, rows in histories.items():
+        settings = [f"{name} {configs[folder].get(name, '?')}" for name in shown]
+        groups[", ".join(settings).replace('"', "") or "all runs"].append(rows)
+    return groups

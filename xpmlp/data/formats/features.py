@@ -1,0 +1,46 @@
+"""Features alone, to predict from: the arrays of the formats that examples come in, and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpmlp.data.checks import check_feature_kind
+from xpmlp.errors import DataError
+
+
+def read_features(path: Path, key: str) -> Any:
+    """Return rows of features, of an .h5 left in the file and read when they are sliced.
+
+    `key` names them in HDF5 and npz. Raises `DataError` for what is missing, damaged, or no rows
+    of numbers.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    ending = path.suffix.lower()
+    if ending in (".h5", ".hdf5", ".hdf", ".he5"):
+        from xpmlp.data.formats.hdf5 import open_rows
+
+        x: Any = open_rows(path, key)
+    elif ending == ".npz":
+        from xpmlp.data.formats.npz import read_arrays
+
+        (x,) = read_arrays(path, [key])
+    elif ending in (".npy", ".csv"):
+        x = _read(path, ending)
+    else:
+        raise DataError(f"{path}: its ending names no format: .npz, .npy, .h5, .hdf5 or .csv")
+    check_feature_kind(x.dtype, x.shape, str(path))
+    return x
+
+
+def _read(path: Path, ending: str) -> np.ndarray:
+    try:
+        if ending == ".npy":
+            array: np.ndarray = np.load(path, allow_pickle=False)
+            return array
+        return np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: no rows of numbers ({str(error).splitlines()[0]})") from error

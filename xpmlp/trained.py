@@ -1,0 +1,193 @@
+"""What has been trained: it predicts, is evaluated, is saved, and is brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend, select_backend
+from xpmlp.backends.exchange import on_host
+from xpmlp.data.checks import checked_features
+from xpmlp.data.dataset import Dataset
+from xpmlp.data.examples import Examples
+from xpmlp.data.normalization import Normalization
+from xpmlp.errors import DataError, UsageError
+from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
+from xpmlp.mathematics.initializers import HostParams
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.progress import Progress
+from xpmlp.training.evaluation import evaluate
+from xpmlp.training.history import LogRow
+from xpmlp.training.loop import StackTraining, Training
+from xpmlp.training.plan import Model, Plan
+from xpmlp.training.state import ModelState, TrainingState
+
+_WRITERS = {".safetensors": save_safetensors, ".onnx": save_onnx}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, and the scaling of the features that it was trained on.
+
+    `mlp` and `params` (on the host): the network. `normalization`: of raw features. `backend`:
+    where it computes. `history`: its log points, `status`: how its training ended.
+    """
+
+    mlp: MLP
+    params: HostParams
+    normalization: Normalization
+    backend: Backend = field(repr=False, compare=False)
+    history: list[LogRow] = field(default_factory=list, repr=False)
+    status: str = "completed"
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the class id of each row of raw features (N,), or its values (N, outputs).
+
+        x is (N, F) or (N, H, W), as it was given to the training, of any array library. Raises
+        `DataError` for features that do not fit.
+        """
+        outputs = self.outputs(x)
+        if self.mlp.loss_function.link.predicts != "probabilities":
+            return outputs
+        if self.mlp.loss_function.one_class:
+            ids: np.ndarray = outputs.argmax(axis=1)
+            return ids
+        return (outputs > 0.5).astype(np.int64)
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Return the probability of each class (N, outputs) of rows of raw features.
+
+        Raises `UsageError` for a regression.
+        """
+        if self.mlp.loss_function.link.predicts != "probabilities":
+            raise UsageError(f"a network trained on {self.mlp.loss} gives no probabilities")
+        return self.outputs(x)
+
+    def evaluate(self, examples: Examples) -> tuple[float, float | None]:
+        """Return mean loss and accuracy over examples as they were read; see `evaluate`."""
+        moved = examples.normalized(self.normalization).to_device(self.backend)
+        found: tuple[float, float | None] = evaluate(
+            self.mlp, self._on_device(), moved, backend=self.backend
+        )
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write a file by its ending: .safetensors, which `load` reads back, or .onnx.
+
+        Raises `UsageError` for another ending, `CheckpointError` where it cannot be written.
+        """
+        writer = _WRITERS.get(Path(path).suffix)
+        if writer is None:
+            known = " or ".join(_WRITERS)
+            raise UsageError(f"{path} names no format: choose a file that ends in {known}")
+        writer(path, self.mlp, self.params, self.normalization)
+
+    def _on_device(self) -> dict[str, Array]:
+        return {name: self.backend.to_device(array) for name, array in self.params.items()}
+
+    def outputs(self, x: Any) -> np.ndarray:
+        """Return what the outputs stand for, of rows of raw features: probabilities or values."""
+        backend, raw = self.backend, checked_features(np.asarray(on_host(x)), "the features")
+        examples = Examples(raw, np.zeros(len(raw), "int64"), self.normalization)
+        if examples.features != self.mlp.sizes[0]:
+            raise DataError(
+                f"the network takes {self.mlp.sizes[0]} features and the data has "
+                f"{examples.features}: they do not fit"
+            )
+        batch, params = examples.to_device(backend).batch(xp=backend.xp), self._on_device()
+        found = []
+        with backend.computing():
+            for start in range(0, batch.size, backend.piece_size):
+                rows = slice(start, min(start + backend.piece_size, batch.size))
+                predicted = self.mlp.predict(params, batch.read(rows).x, xp=backend.xp)
+                found.append(backend.to_host(predicted))
+        return np.concatenate(found)
+
+
+def fit(
+    model: Model,
+    data: Any,
+    plan: Plan | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    backend: Backend | None = None,
+    state: TrainingState | None = None,
+    progress: bool = True,
+) -> Trained:
+    """Train a model to the end of a plan, and return what was trained, with its best weights.
+
+    `model`, `data`, `state`: as for `Training`, which who wants to look in between iterates over.
+    `plan`: by default 20 epochs of batches of 64. `device` ("cpu", "gpu", "gpu:N") and `dtype`
+    ("float32", "float64") choose the backend, unless one is given. `progress` shows a bar on a
+    terminal. Raises what `Training` and `select_backend` raise.
+
+    >>> import xpmlp
+    >>> data = xpmlp.load_data("digits")
+    >>> trained = fit(xpmlp.Model(xpmlp.MLP((64, 30, 10))), data, xpmlp.Plan(epochs=10))
+    >>> loss, accuracy = trained.evaluate(data.test)
+    >>> accuracy > 0.9
+    True
+    """
+    plan, backend = plan or Plan(), backend or select_backend(device, dtype)
+    examples = data.train if isinstance(data, Dataset) else data
+    steps, size = plan.steps_for(len(examples)), plan.batch_size or len(examples)
+    with Progress(steps, state.step if state else 0, size, bar=progress) as bar:
+        training = Training(model, data, plan, backend=backend, state=state, on_step=bar.step)
+        for row in training:
+            bar.row(row)
+    return _trained(training.state.only, training.state.result, data, backend)
+
+
+def fit_stack(
+    models: Sequence[Model],
+    data: Any,
+    plan: Plan | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    backend: Backend | None = None,
+) -> list[Trained]:
+    """Train models of one shape together, and return each of them; see `fit`, `StackTraining`.
+
+    Raises `DivergedError` where one has diverged before its first log point: iterate over
+    `StackTraining` to look at the others.
+    """
+    backend = backend or select_backend(device, dtype)
+    training = StackTraining(models, data, plan or Plan(), backend=backend)
+    training.run()
+    return [_trained(only, only.result, data, backend) for only in training.models]
+
+
+def _trained(only: ModelState, params: dict[str, Array], data: Any, backend: Backend) -> Trained:
+    examples = data.train if isinstance(data, Dataset) else data
+    host = {name: backend.to_host(array) for name, array in params.items()}
+    scaling = getattr(data, "normalization", None) or examples.normalization or Normalization()
+    return Trained(only.mlp, host, scaling, backend, only.history, only.status)
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Trained:
+    """Bring back what was trained: a run's folder, its checkpoint, or a .safetensors file.
+
+    Of a run the weights of the lowest validation loss, or without validation the last. Raises
+    `CheckpointError` for what is missing, damaged, or something else.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        mlp, params, scaling = load_safetensors(path)
+        history: list[LogRow] = []
+    else:
+        from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
+        from xpmlp.runs.folder import weights_file
+        from xpmlp.training.history import rows_of_arrays
+
+        checkpoint = load_checkpoint(weights_file(path) if path.is_dir() else path)
+        mlp, params, scaling = checkpoint.mlp, checkpoint.result, scaling_of(checkpoint)
+        history = rows_of_arrays(checkpoint.history)
+    dtype = str(params["layer1.weight"].dtype)
+    return Trained(mlp, params, scaling, select_backend(device, dtype), history)

@@ -1,0 +1,76 @@
+"""Loss and accuracy of a network, or of a stack of them, over examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpmlp.arrays import Params
+from xpmlp.backends import Backend
+from xpmlp.data.dataset import check_shared_out
+from xpmlp.errors import DataError
+from xpmlp.mathematics.losses import count_correct
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.products import Sums
+
+
+def evaluate(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> tuple[Any, Any]:
+    """Return mean loss and accuracy of a network over examples; a regression has no accuracy.
+
+    `params` and `examples` are on the backend's device; of a stack both results are lists, with
+    one value per model. Raises `DataError` for examples that do not fit the network.
+
+    >>> import xpmlp
+    >>> backend = xpmlp.select_backend("cpu")
+    >>> mlp, test = xpmlp.MLP((64, 10)), xpmlp.load_data("digits").test.to_device(backend)
+    >>> params = xpmlp.initial_state(xpmlp.Model(mlp), backend).params
+    >>> loss, accuracy = evaluate(mlp, params, test, backend=backend)
+    """
+    check_fit(mlp, examples, backend)
+    return evaluate_unchecked(mlp, params, examples, backend)
+
+
+def evaluate_unchecked(
+    mlp: MLP, params: Params, examples: Any, backend: Backend
+) -> tuple[Any, Any]:
+    """Evaluate examples that have been found to fit already."""
+    xp = backend.xp
+    batch = examples.batch(xp=xp)
+
+    def sums_of(rows: slice) -> Sums:
+        x, y, weight = batch.read(rows)
+        outputs, _ = mlp.forward(params, x, xp=xp)
+        loss, _ = mlp.loss_function(outputs, y, scale=scale, sample_weight=weight, xp=xp)
+        sums = Sums({"loss": loss}, xp=xp)
+        if xp.isdtype(y.dtype, "integral"):
+            sums["correct"] = count_correct(outputs, y, xp=xp, sample_weight=weight)
+        return sums
+
+    with backend.computing():
+        scale = batch.scale(xp=xp)
+        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop)
+        loss = backend.to_host(sums["loss"]).tolist()
+        if "correct" not in sums:
+            return loss, None
+        if batch.sample_weight is None:
+            return loss, (backend.to_host(sums["correct"]) / batch.examples).tolist()
+        return loss, backend.to_host(sums["correct"] * scale).tolist()
+
+
+def check_fit(mlp: MLP, examples: Any, backend: Backend) -> None:
+    """Raise `DataError` unless the network has an input per feature and an output per class.
+
+    Looks at all labels once. Raises it for examples, too, that ranks have not shared out.
+    """
+    check_shared_out(examples, backend.ranks.count)
+    features, outputs = mlp.sizes[0], mlp.sizes[-1]
+    if examples.features != features:
+        raise DataError(
+            f"the network takes {features} features and the data has {examples.features}: they do "
+            "not fit"
+        )
+    needed = examples.outputs(backend)
+    exactly = getattr(examples.y, "ndim", 1) == 2
+    if needed > outputs or (exactly and needed < outputs):
+        raise DataError(
+            f"the network has {outputs} outputs and the data needs {needed}: they do not fit"
+        )

@@ -1,0 +1,289 @@
+"""One model, or the models of one stack, on their way: steps, log points, ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import fsum, isfinite
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.data.dataset import Dataset
+from xpmlp.errors import DivergedError
+from xpmlp.mathematics.step import Variables
+from xpmlp.training.divergence import divergence_sentence, first_bad_layer
+from xpmlp.training.evaluation import evaluate_unchecked
+from xpmlp.training.history import LogRow, best_row
+from xpmlp.training.plan import Plan
+from xpmlp.training.recording import RecordingStepper, stepper_for
+from xpmlp.training.stacking import selected
+from xpmlp.training.state import (
+    ENDED,
+    Interval,
+    ModelState,
+    TrainingState,
+    copied_variables,
+    variables_of,
+)
+from xpmlp.training.stepper import Stepper, Taken, stepper_of
+from xpmlp.training.stopping import Patience
+
+OnStep = Callable[[int], bool | None]
+
+# Losses waiting on the device are joined and read when there are so many.
+_MAX_PENDING = 4096
+# A stack is rid of its stopped models when fewer than this share of them still train: to
+# gather the others costs about a step.
+_WORTH_GATHERING = 0.8
+
+
+class Group:
+    """Takes a state from step to step, and settles from time to time what they have brought.
+
+    `data` is on the backend's device. A backend is handed over at each advance: several groups
+    may share the threads of one.
+    """
+
+    def __init__(self, state: TrainingState, data: Dataset, plan: Plan, backend: Backend) -> None:
+        self.state, self._data, self._plan, self._backend = state, data, plan, backend
+        self.batches = data.train.batches(
+            plan.batch_size, seed=plan.seed, backend=backend, order=plan.order
+        )
+        # Losses and counts on the device, and the batches' sizes, of steps not yet settled.
+        self._pending: list[Taken] = []
+        self._waiting = 0
+        self._configure()
+        self._good = self._copy()
+
+    @property
+    def running(self) -> list[ModelState]:
+        """The models that train."""
+        return [model for model in self.state.models if model.status == "running"]
+
+    def begin(self, steps: int) -> None:
+        """Set the models going that have not reached so many steps, and are not to stop before."""
+        for model in self.state.models:
+            ended = self.state.is_stack and model.status in ENDED
+            if not ended and self.state.step < steps and not self._is_stale(model):
+                model.status = "running"
+
+    def advance(self, until: int, backend: Backend, on_step: OnStep | None = None) -> bool:
+        """Train up to a step; tell whether `on_step`, or another rank, has asked to stop before."""
+        self._backend = backend
+        self._plain.backend = backend
+        state = self.state
+        while state.step < until:
+            begun, start = state.step, perf_counter()
+            state.variables, taken = self._stepper.advance(state.variables, begun, until - begun)
+            self._pending.append(taken)
+            self._waiting += len(taken.sizes)
+            state.step += len(taken.sizes)
+            state.seconds += perf_counter() - start
+            if self._waiting >= _MAX_PENDING:
+                self.settle()
+            stop = False
+            if on_step is not None:
+                for done in range(begun + 1, state.step + 1):
+                    stop = bool(on_step(done)) or stop
+            if backend.ranks.agreed(stop):
+                return True
+        return False
+
+    def log(self, last: bool) -> None:
+        """Add a row to the history of each model that trains, and end those whose time has come."""
+        self.settle()
+        data, before = self._data, self.running
+        figures: dict[str, tuple[Any, Any]] = {}
+        sets = {"training": data.train if self._plan.train_exact else None}
+        sets |= {"validation": data.validation, "test": data.test if self._plan.log_test else None}
+        for name, examples in sets.items():
+            if examples is not None and len(examples):
+                figures[name] = self._evaluate(examples)
+        for place, model in enumerate(self.state.models):
+            if model.status == "running":
+                self._log_model(place, model, {k: _of_model(v, place) for k, v in figures.items()})
+        for model in self.running:
+            if self._is_stale(model):
+                model.status = "early_stopped"
+            elif last:
+                model.status = "completed"
+        if self.state.is_stack and len(self.running) < len(before):
+            self._part()
+
+    def _log_model(
+        self, place: int, model: ModelState, figures: dict[str, tuple[float, float | None]]
+    ) -> None:
+        state, interval, xp = self.state, model.interval, self._backend.xp
+        for name, (loss, _) in figures.items():
+            if not isfinite(loss):
+                self._diverged(place, state.step, state.step, f"the {name} loss is {loss}")
+                return
+        right = None if interval.correct is None else interval.correct / interval.examples
+        train = figures.get("training", (fsum(interval.losses) / interval.examples, right))
+        val, test = (figures.get(name, (None, None)) for name in ("validation", "test"))
+        row = LogRow(
+            step=state.step,
+            epoch=state.step / self.batches.steps_per_epoch,
+            learning_rate=model.model.rate * self._rates.factor(state.step - 1),
+            train_loss=train[0],
+            train_accuracy=train[1],
+            val_loss=val[0],
+            val_accuracy=val[1],
+            seconds=state.seconds,
+            test_loss=test[0],
+            test_accuracy=test[1],
+        )
+        model.history.append(row)
+        model.interval = Interval()
+        self._good.models[place].interval = Interval()
+        if best_row(model.history) is row:
+            with self._backend.computing():
+                model.best_params = state.params_of(place, xp=xp)
+
+    def settle(self) -> None:
+        """Read the waiting losses and counts; where they are not finite a model has diverged."""
+        if not self._pending:
+            return  # nothing has changed since it was done last
+        # A device may still be at work on steps that were handed to it: they count too.
+        start, backend, xp = perf_counter(), self._backend, self._backend.xp
+        backend.synchronize()
+        state, first = self.state, self.state.step - self._waiting
+        state.seconds += perf_counter() - start
+        sizes = [size for taken in self._pending for size in taken.sizes]
+        count, axes = len(state.models), int(state.is_stack)
+        with backend.computing():
+            losses = _joined([taken.losses for taken in self._pending], axes, xp)
+            read = np.reshape(backend.to_host(losses), (count, -1)).tolist()
+            right: list[int] | None = None
+            if self._pending[0].correct is not None:
+                counts = _joined([taken.correct for taken in self._pending], axes, xp)
+                right = np.reshape(backend.to_host(xp.sum(counts, axis=-1)), count).tolist()
+            finite = [
+                xp.all(xp.isfinite(w), axis=tuple(range(axes, w.ndim)))
+                for w in state.params.values()
+            ]
+            sound = np.reshape(backend.to_host(xp.all(xp.stack(finite), axis=0)), count).tolist()
+        self._pending, self._waiting = [], 0
+        for place, model in enumerate(state.models):
+            if model.status != "running":
+                continue
+            bad = next((n for n, loss in enumerate(read[place]) if not isfinite(loss)), None)
+            if bad is not None:
+                what = f"the training loss is {read[place][bad]}"
+                self._diverged(place, first + bad, first + bad + 1, what)
+                continue
+            interval = model.interval
+            interval.losses += [loss * n for loss, n in zip(read[place], sizes, strict=True)]
+            interval.examples += sum(sizes)
+            if right is None:
+                interval.correct = None
+            elif interval.correct is not None:
+                interval.correct += int(right[place])
+            if not sound[place]:
+                what = "the weights are no longer finite"
+                self._diverged(place, state.step, state.step, what)
+        self._good = self._copy()
+
+    def _evaluate(self, examples: Any) -> tuple[Any, Any]:
+        mlp, params, backend = self._plain.step.mlp, self.state.params, self._backend
+        with backend.ranks.untimed():
+            return evaluate_unchecked(mlp, params, examples, backend)
+
+    def _is_stale(self, model: ModelState) -> bool:
+        if self._plan.patience is None:
+            return False
+        losses = [row.val_loss for row in model.history if row.val_loss is not None]
+        return Patience(self._plan.patience).after(-loss for loss in losses).exhausted
+
+    def _diverged(self, place: int, after: int, step: int, what: str) -> None:
+        """End a model at its last good state, saying where it went wrong; raise if it is alone.
+
+        To see where, its steps up to `after` are taken again from there, by itself.
+        """
+        state, xp, model = self.state, self._backend.xp, self.state.models[place]
+        with self._backend.computing():
+            variables = variables_of(self._good.variables, place, xp=xp)
+        alone = stepper_of([model], self._plan, self.batches, self._backend)
+        for number in range(self._good.step, after):
+            variables, _ = alone.advance(variables, number)
+        drawn = self.batches.draw(after)
+        where = first_bad_layer(model.mlp, variables.params, drawn, self._backend)
+        rate = model.model.rate * self._rates.factor(max(step - 1, 0))
+        model.cause = divergence_sentence(what, step, rate, where)
+        model.status = "diverged"
+        if not state.is_stack:
+            self._restore()
+            raise DivergedError(model.cause)
+        with self._backend.computing():
+            model.params = variables_of(self._good.variables, place, xp=xp).params
+
+    def _part(self) -> None:
+        """Let models go that have ended; rid the stack of them where that pays."""
+        state, xp = self.state, self._backend.xp
+        for place, model in enumerate(state.models):
+            if model.status != "running" and model.params is None:
+                with self._backend.computing():
+                    model.params = state.params_of(place, xp=xp)
+        if not self.running:
+            return
+        if len(self.running) < _WORTH_GATHERING * len(state.models):
+            places = [place for place, m in enumerate(state.models) if m.status == "running"]
+            numbers = self._backend.to_device(np.asarray(places, dtype=np.int64))
+            with self._backend.computing():
+                state.variables = Variables(
+                    selected(state.params, numbers, xp=xp),
+                    {
+                        name: selected(arrays, numbers, xp=xp)
+                        for name, arrays in state.variables.optimizer_state.items()
+                    },
+                )
+            state.models = self.running
+        self._configure()  # rates, or arrays, are others now
+        self._good = self._copy()
+
+    def _configure(self) -> None:
+        """Put together what the steps of the models need; one that has ended has the rate 0."""
+        like = self.state.params["layer1.weight"] if self.state.is_stack else None
+        self._plain = stepper_of(
+            self.state.models, self._plan, self.batches, self._backend, like=like
+        )
+        self._rates = self._plain.rates
+        self._stepper: Stepper | RecordingStepper = stepper_for(self._plain)
+
+    def _copy(self) -> TrainingState:
+        """Copy what steps change in place; the rest is replaced and not changed."""
+        state = self.state
+        with self._backend.computing():
+            variables = copied_variables(state.variables, xp=self._backend.xp)
+        models = [
+            replace(m, interval=replace(m.interval, losses=list(m.interval.losses)))
+            for m in state.models
+        ]
+        return replace(state, variables=variables, models=models)
+
+    def _restore(self) -> None:
+        """Go back to the last good state, of a model that is alone."""
+        good, state = self._good, self.state
+        state.step, state.variables = good.step, good.variables
+        state.only.interval = good.only.interval
+        self._good = self._copy()
+
+
+def _of_model(figures: tuple[Any, Any], place: int) -> tuple[float, float | None]:
+    """Return loss and accuracy of one model, from those of all in a list."""
+    loss, accuracy = figures
+    if not isinstance(loss, list):
+        return loss, accuracy
+    return loss[place], None if accuracy is None else accuracy[place]
+
+
+def _joined(arrays: list[Array], stack_axes: int, xp: Any) -> Array:
+    """Return the values of steps (...), or of several (..., steps) each, as (..., all steps)."""
+    if all(array.ndim == stack_axes for array in arrays):
+        return xp.stack(arrays, axis=-1)
+    shape = arrays[0].shape[:stack_axes]
+    return xp.concat([xp.reshape(array, (*shape, -1)) for array in arrays], axis=-1)

@@ -1,0 +1,120 @@
+"""What is trained, and how: two small objects that are checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
+
+from xpmlp.data.batches import Order, steps_per_epoch
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.mathematics.mlp import MLP, check_known
+from xpmlp.mathematics.optimizers import SGD, Optimizer
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.schedules import Constant, Schedule
+
+# Epochs of a plan that does not say how long.
+_EPOCHS = 20
+# A sigmoid passes on at most a quarter of a gradient: its layers bear larger learning rates.
+_SIGMOID_FACTOR = 5
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained: a network, and how each of its steps is taken.
+
+    `mlp`: the network. `optimizer`: the update rule. `learning_rate`: α > 0, by default one that
+    suits the rule and the activation. `penalty`: on the weights, None for none. `initializer`: the
+    name of the distribution of the initial weights, which `seed` ≥ 0 draws.
+    Raises `UsageError` for anything else.
+
+    >>> from xpmlp import MLP, Adam, Model
+    >>> Model(MLP((64, 100, 10)), Adam()).learning_rate
+    0.001
+    """
+
+    mlp: MLP
+    optimizer: Optimizer = field(default_factory=SGD)
+    learning_rate: float | None = None
+    penalty: Penalty | None = None
+    initializer: str = "xavier"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, Optimizer):
+            raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", usual_learning_rate(self.mlp, self.optimizer))
+        rate: object = self.learning_rate
+        if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
+            raise UsageError(f"learning_rate is {rate!r}: choose a number above 0")
+        check_known("initialiser", self.initializer, INITIALIZERS)
+        if self.seed < 0:
+            raise UsageError(f"the seed {self.seed} is negative: choose 0 or more")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number."""
+        return float(self.learning_rate)  # type: ignore[arg-type]
+
+
+def usual_learning_rate(mlp: MLP, optimizer: Optimizer) -> float:
+    """Return a learning rate that suits an update rule and the network's activations."""
+    names = {mlp.activation} if isinstance(mlp.activation, str) else set(mlp.activation)
+    larger = optimizer.scales_with_gradient and names == {"sigmoid"}
+    return optimizer.usual_rate * (_SIGMOID_FACTOR if larger else 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How models are trained: for how long, on which batches, and what is looked at on the way.
+
+    `epochs` or `steps`: passes over the training set, or updates (by default 20 epochs).
+    `batch_size`: examples per step, None for the full batch. `schedule`: the factor of the
+    learning rate. `dropout`: the share of hidden units left out of a step, from 0 to below 1.
+    `log_every`: steps between two log points, None for an epoch. `patience`: stop a model when so
+    many validations in a row were not better than its best before them, None for never.
+    `train_exact`: evaluate the whole training set at a log point, in place of the mean over the
+    steps since the one before; `log_test`: evaluate the test set there, too. `save_every`: save
+    after so many steps, and at every log point.
+    `seed`: of the batches and the dropout masks. `order(epoch)`: another order of the examples in
+    an epoch, a permutation on the host. Raises `UsageError` for what no training can be asked.
+
+    >>> from xpmlp import Plan
+    >>> Plan(epochs=5, batch_size=100).steps_for(1050)
+    55
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = 64
+    schedule: Schedule = field(default_factory=Constant)
+    dropout: float = 0.0
+    log_every: int | None = None
+    patience: int | None = None
+    train_exact: bool = False
+    log_test: bool = False
+    save_every: int | None = None
+    seed: int = 0
+    order: Order | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError(f"{self.epochs} epochs and {self.steps} steps: give one of them")
+        for name in ("epochs", "steps", "batch_size", "log_every", "patience", "save_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}: choose 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"a dropout of {self.dropout} is not a share of units: choose 0 to below 1"
+            )
+        if self.seed < 0:
+            raise UsageError(f"the seed {self.seed} is negative: choose 0 or more")
+
+    def steps_for(self, examples: int) -> int:
+        """Return the number of steps in all, for so many training examples."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or _EPOCHS) * steps_per_epoch(examples, self.batch_size)
