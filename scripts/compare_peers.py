@@ -25,6 +25,7 @@ from benchmarks.timing import spread, time_in_turns
 import xpmlp
 from xpmlp.backends.cpu.cores import usable_cores
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     add_out_flag,
     backend_of,
@@ -69,11 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="examples a step; of --to-accuracy the first",
     )
     group.add_argument("--lr", type=positive(float), default=0.5, help="learning rate of SGD")
-    group.add_argument(
+    add_count(
+        group,
         "--rounds",
-        type=positive(int),
-        metavar="N",
-        help="blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
+        "blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
     )
     group.add_argument(
         "--peers", default="all", metavar="NAME,...", help="of those installed, by their names"

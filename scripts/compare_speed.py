@@ -24,6 +24,7 @@ from benchmarks.timing import (
 import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import (
+    add_count,
     add_gpu_flags,
     add_out_flag,
     message,
@@ -73,19 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="S",
         help="of training at each batch size, evaluations not counted",
     )
-    group.add_argument(
-        "--rounds",
-        type=positive(int),
-        default=5,
-        metavar="N",
-        help="blocks of steps that are timed at each batch size, taking turns",
+    add_count(
+        group, "--rounds", "blocks of steps that are timed at each batch size, taking turns", 5
     )
-    group.add_argument(
+    add_count(
+        group,
         "--examples",
-        type=positive(int),
-        metavar="N",
-        help="use the first N training examples, or repeat them until there are N (default: as "
-        "many as there are)",
+        "use the first N training examples, or repeat them until there are N (default: as many "
+        "as there are)",
     )
     group.add_argument(
         "--devices",
@@ -93,9 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="cpu,gpu",
         help="numpy on cpu, CuPy on gpu; several, separated by commas, share the table",
     )
-    group.add_argument(
-        "--threads", type=positive(int), metavar="N", help="of a CPU (default: all at hand)"
-    )
+    add_count(group, "--threads", "of a CPU (default: all at hand)")
     group.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of all computation"
     )

@@ -11,12 +11,12 @@ from statistics import median
 
 import xpmlp
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     add_out_flag,
     backend_of,
     message,
     new_parser,
-    positive,
     print_table,
     run,
     save_json,
@@ -34,25 +34,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_network_flags(parser)
     parser.set_defaults(data="mnist", hidden="64")
     group = parser.add_argument_group("comparison")
-    group.add_argument(
-        "--models",
-        type=positive(int),
-        default=32,
-        metavar="N",
-        help="that differ in seed and learning rate",
-    )
+    add_count(group, "--models", "that differ in seed and learning rate", 32)
     group.add_argument(
         "--optimizer", choices=("sgd", "momentum", "adam"), default="sgd", help="update rule"
     )
-    group.add_argument(
-        "--batch-size", type=positive(int), default=32, metavar="N", help="examples a step"
-    )
-    group.add_argument(
-        "--steps", type=positive(int), default=500, metavar="N", help="of each model in a round"
-    )
-    group.add_argument(
-        "--rounds", type=positive(int), default=5, metavar="N", help="of both, taking turns"
-    )
+    add_count(group, "--batch-size", "examples a step", 32)
+    add_count(group, "--steps", "of each model in a round", 500)
+    add_count(group, "--rounds", "of both, taking turns", 5)
     add_out_flag(group, "stacks", "stacks.json")
     return parser
 

@@ -11,12 +11,12 @@ from typing import Any
 from benchmarks.timing import forward_seconds
 
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     add_out_flag,
     backend_of,
     message,
     new_parser,
-    positive,
     print_table,
     run,
     save_json,
@@ -42,9 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N,...|full",
         help="examples a mini-batch; those larger than the training set are left out",
     )
-    group.add_argument(
-        "--rounds", type=positive(int), default=3, metavar="N", help="passes at each size, in turns"
-    )
+    add_count(group, "--rounds", "passes at each size, in turns", 3)
     add_out_flag(group, "throughput", "throughput.json and throughput.png")
     return parser
 

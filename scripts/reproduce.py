@@ -11,11 +11,11 @@ from courses.recipes import RECIPES, recipe
 from courses.report import Report
 
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     backend_of,
     message,
     new_parser,
-    positive,
     print_result,
     run,
 )
@@ -43,12 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a small version in under a minute, with the same files (on digits unless --data "
         "says otherwise; the full version is on mnist)",
     )
-    group.add_argument(
-        "--steps",
-        type=positive(int),
-        metavar="N",
-        help="of augsburg-04: full-batch updates (default: 1000)",
-    )
+    add_count(group, "--steps", "of augsburg-04: full-batch updates (default: 1000)")
     group.add_argument(
         "--course-split",
         action="store_true",

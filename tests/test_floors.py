@@ -156,3 +156,18 @@ def test_the_mathematics_is_an_evening() -> None:
         allowed = ("xpmlp.arrays", "xpmlp.errors", "xpmlp.mathematics.")
         own = [name for name in imports(path) if name.startswith("xpmlp")]
         assert all(name.startswith(allowed) for name in own), f"{path.name} imports another room"
+
+
+# What stands in for something else has its signature.
+LIKE_SCIKIT_LEARN = {"estimators.classifier", "estimators.regressor"}
+
+
+@PARAMETERS
+def test_no_public_function_takes_more_than_eight_parameters(path: Path) -> None:
+    if name_of(path) in LIKE_SCIKIT_LEARN:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            names = [argument.arg for argument in given if argument.arg not in ("self", "cls")]
+            assert len(names) <= 8, f"{path.name}:{node.lineno}: {node.name} takes {len(names)}"

@@ -19,8 +19,8 @@ from xpmlp import (
     StackTraining,
     Training,
     TrainingState,
+    initial_state as state_of,
 )
-from xpmlp import initial_state as state_of
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Draw
 from xpmlp.mathematics.step import Inputs, Outputs, Step

@@ -2,161 +2,106 @@
 
 from typing import TYPE_CHECKING, Any
 
-from xpmlp.backends import BACKENDS, Backend, DeviceRequest, select_backend
+from xpmlp.backends import (
+    BACKENDS as BACKENDS,
+    Backend as Backend,
+    DeviceRequest as DeviceRequest,
+    select_backend as select_backend,
+)
 from xpmlp.data import (
-    FORMATS,
-    Dataset,
-    Examples,
-    Format,
-    Keys,
-    Normalization,
-    Part,
-    StreamedExamples,
-    dataset_of_arrays,
-    fit_normalization,
-    load_data,
-    prepare,
-    read_data,
+    FORMATS as FORMATS,
+    Dataset as Dataset,
+    Examples as Examples,
+    Format as Format,
+    Keys as Keys,
+    Normalization as Normalization,
+    Part as Part,
+    StreamedExamples as StreamedExamples,
+    dataset_of_arrays as dataset_of_arrays,
+    fit_normalization as fit_normalization,
+    load_data as load_data,
+    prepare as prepare,
+    read_data as read_data,
 )
 from xpmlp.errors import (
-    CheckFailedError,
-    CheckpointError,
-    DataError,
-    DeviceError,
-    DivergedError,
-    UsageError,
-    XpmlpError,
+    CheckFailedError as CheckFailedError,
+    CheckpointError as CheckpointError,
+    DataError as DataError,
+    DeviceError as DeviceError,
+    DivergedError as DivergedError,
+    UsageError as UsageError,
+    XpmlpError as XpmlpError,
 )
-from xpmlp.inspection.diagnostics import LayerDiagnostics, diagnose
-from xpmlp.inspection.ensemble import EnsembleScore, ensemble_probabilities, evaluate_ensemble
-from xpmlp.inspection.gradcheck import GradientRow, check_gradients
-from xpmlp.inspection.predictions import Predictions, predict
-from xpmlp.inspection.summary import summarize
-from xpmlp.mathematics.activations import ACTIVATIONS, Activation
-from xpmlp.mathematics.losses import LOSSES, Link, Loss, softmax, softmax_cross_entropy
-from xpmlp.mathematics.mlp import MLP
+from xpmlp.inspection.diagnostics import LayerDiagnostics as LayerDiagnostics, diagnose as diagnose
+from xpmlp.inspection.ensemble import (
+    EnsembleScore as EnsembleScore,
+    ensemble_probabilities as ensemble_probabilities,
+    evaluate_ensemble as evaluate_ensemble,
+)
+from xpmlp.inspection.gradcheck import (
+    GradientRow as GradientRow,
+    check_gradients as check_gradients,
+)
+from xpmlp.inspection.predictions import Predictions as Predictions, predict as predict
+from xpmlp.inspection.summary import summarize as summarize
+from xpmlp.mathematics.activations import ACTIVATIONS as ACTIVATIONS, Activation as Activation
+from xpmlp.mathematics.losses import (
+    LOSSES as LOSSES,
+    Link as Link,
+    Loss as Loss,
+    softmax as softmax,
+    softmax_cross_entropy as softmax_cross_entropy,
+)
+from xpmlp.mathematics.mlp import MLP as MLP
 from xpmlp.mathematics.optimizers import (
-    OPTIMIZERS,
-    SGD,
-    Adam,
-    AdamW,
-    Momentum,
-    Nesterov,
-    Optimizer,
-    RMSprop,
-    StepContext,
+    OPTIMIZERS as OPTIMIZERS,
+    SGD as SGD,
+    Adam as Adam,
+    AdamW as AdamW,
+    Momentum as Momentum,
+    Nesterov as Nesterov,
+    Optimizer as Optimizer,
+    RMSprop as RMSprop,
+    StepContext as StepContext,
 )
-from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.penalties import Penalty as Penalty
 from xpmlp.mathematics.schedules import (
-    SCHEDULES,
-    Constant,
-    Cosine,
-    Exponential,
-    Schedule,
-    StepDecay,
-    Warmup,
+    SCHEDULES as SCHEDULES,
+    Constant as Constant,
+    Cosine as Cosine,
+    Exponential as Exponential,
+    Schedule as Schedule,
+    StepDecay as StepDecay,
+    Warmup as Warmup,
 )
-from xpmlp.mathematics.step import Inputs, Outputs, Piece, Step, Variables, gradient
-from xpmlp.trained import Trained, fit, fit_stack, load
-from xpmlp.training.evaluation import evaluate
-from xpmlp.training.history import LogRow, history_arrays
-from xpmlp.training.loop import StackTraining, Training
-from xpmlp.training.plan import Model, Plan
-from xpmlp.training.stacking import model_of, stacked, stacked_mlp
-from xpmlp.training.state import ModelState, TrainingState, initial_state
+from xpmlp.mathematics.step import (
+    Inputs as Inputs,
+    Outputs as Outputs,
+    Piece as Piece,
+    Step as Step,
+    Variables as Variables,
+    gradient as gradient,
+)
+from xpmlp.trained import Trained as Trained, fit as fit, fit_stack as fit_stack, load as load
+from xpmlp.training.evaluation import evaluate as evaluate
+from xpmlp.training.history import LogRow as LogRow, history_arrays as history_arrays
+from xpmlp.training.loop import StackTraining as StackTraining, Training as Training
+from xpmlp.training.plan import Model as Model, Plan as Plan
+from xpmlp.training.stacking import (
+    model_of as model_of,
+    stacked as stacked,
+    stacked_mlp as stacked_mlp,
+)
+from xpmlp.training.state import (
+    ModelState as ModelState,
+    TrainingState as TrainingState,
+    initial_state as initial_state,
+)
 
 if TYPE_CHECKING:
-    from xpmlp.estimators import MLPClassifier, MLPRegressor
+    from xpmlp.estimators import MLPClassifier as MLPClassifier, MLPRegressor as MLPRegressor
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "ACTIVATIONS",
-    "BACKENDS",
-    "FORMATS",
-    "LOSSES",
-    "MLP",
-    "OPTIMIZERS",
-    "SCHEDULES",
-    "SGD",
-    "Activation",
-    "Adam",
-    "AdamW",
-    "Backend",
-    "CheckFailedError",
-    "CheckpointError",
-    "Constant",
-    "Cosine",
-    "DataError",
-    "Dataset",
-    "DeviceError",
-    "DeviceRequest",
-    "DivergedError",
-    "EnsembleScore",
-    "Examples",
-    "Exponential",
-    "Format",
-    "GradientRow",
-    "Inputs",
-    "Keys",
-    "LayerDiagnostics",
-    "Link",
-    "LogRow",
-    "Loss",
-    "MLPClassifier",
-    "MLPRegressor",
-    "Model",
-    "ModelState",
-    "Momentum",
-    "Nesterov",
-    "Normalization",
-    "Optimizer",
-    "Outputs",
-    "Part",
-    "Penalty",
-    "Piece",
-    "Plan",
-    "Predictions",
-    "RMSprop",
-    "Schedule",
-    "StackTraining",
-    "Step",
-    "StepContext",
-    "StepDecay",
-    "StreamedExamples",
-    "Trained",
-    "Training",
-    "TrainingState",
-    "UsageError",
-    "Variables",
-    "Warmup",
-    "XpmlpError",
-    "__version__",
-    "check_gradients",
-    "dataset_of_arrays",
-    "diagnose",
-    "ensemble_probabilities",
-    "evaluate",
-    "evaluate_ensemble",
-    "fit",
-    "fit_normalization",
-    "fit_stack",
-    "gradient",
-    "history_arrays",
-    "initial_state",
-    "load",
-    "load_data",
-    "model_of",
-    "predict",
-    "prepare",
-    "read_data",
-    "select_backend",
-    "softmax",
-    "softmax_cross_entropy",
-    "stacked",
-    "stacked_mlp",
-    "summarize",
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,8 @@
 """The one door to the hardware: a namespace, its device, transfers, and how a step is run."""
 
-from xpmlp.backends.base import Backend
-from xpmlp.backends.select import BACKENDS, DeviceRequest, select_backend
-
-__all__ = ["BACKENDS", "Backend", "DeviceRequest", "select_backend"]
+from xpmlp.backends.base import Backend as Backend
+from xpmlp.backends.select import (
+    BACKENDS as BACKENDS,
+    DeviceRequest as DeviceRequest,
+    select_backend as select_backend,
+)

@@ -8,7 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 import xpmlp
-from xpmlp.commands.command_line import add_device_flags, message, new_parser, positive, print_table
+from xpmlp.commands.command_line import (
+    add_count,
+    add_device_flags,
+    message,
+    new_parser,
+    positive,
+    print_table,
+)
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
 from xpmlp.commands.hyperparameters import add_network_flags, network_of, penalty_of
 from xpmlp.errors import CheckFailedError
@@ -40,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N|all",
         help="entries of each parameter array, drawn by seed, or all of them",
     )
-    check.add_argument(
-        "--examples", type=positive(int), default=7, metavar="N", help="training examples used"
-    )
+    add_count(check, "--examples", "training examples used", 7)
     check.add_argument("--seed", type=int, default=0, help="of the weights and the sample")
     return parser
 

@@ -61,11 +61,10 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
     group.add_argument(
         "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
     )
-    group.add_argument(
+    add_count(
+        group,
         "--threads",
-        type=positive(int),
-        metavar="N",
-        help="threads that a CPU may use, numpy's own included (default: all at hand)",
+        "threads that a CPU may use, numpy's own included (default: all at hand)",
     )
     add_gpu_flags(group)
     if dtype:
@@ -90,6 +89,17 @@ def add_gpu_flags(group: argparse._ArgumentGroup) -> None:
         choices=("float32", "tf32"),
         help="of a GPU's float32 products: tf32 rounds what they multiply to 10 bits",
     )
+
+
+def add_count(
+    group: argparse._ActionsContainer,
+    name: str,
+    meaning: str,
+    default: int | None = None,
+    metavar: str = "N",
+) -> None:
+    """Add a flag that is a whole number above 0."""
+    group.add_argument(name, type=positive(int), default=default, metavar=metavar, help=meaning)
 
 
 def add_out_flag(group: argparse._ArgumentGroup, folder: str, files: str) -> None:

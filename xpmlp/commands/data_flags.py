@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from xpmlp.backends import Backend
-from xpmlp.commands.command_line import message, positive
+from xpmlp.commands.command_line import add_count, message
 from xpmlp.data import Dataset, StreamedExamples, prepare, read_data
 from xpmlp.data.normalization import NORMALIZATIONS
 from xpmlp.errors import UsageError
@@ -50,12 +50,7 @@ def add_source_flags(group: argparse._ArgumentGroup, default: str | None = "digi
             metavar="KEY",
             help=f"of the {what} in HDF5 and npz",
         )
-    group.add_argument(
-        "--classes",
-        type=positive(int),
-        metavar="N",
-        help="how many there are, if not all occur in the training labels",
-    )
+    add_count(group, "--classes", "how many there are, if not all occur in the training labels")
     group.add_argument(
         "--stream",
         choices=("auto", "yes", "no"),
@@ -68,12 +63,7 @@ def add_source_flags(group: argparse._ArgumentGroup, default: str | None = "digi
 def add_split_flags(parser: argparse.ArgumentParser) -> None:
     """Add which training examples are used, and which of them are held out."""
     group = parser.add_argument_group("split")
-    group.add_argument(
-        "--train-size",
-        type=positive(int),
-        metavar="N",
-        help="use the first N training examples only (default: all)",
-    )
+    add_count(group, "--train-size", "use the first N training examples only (default: all)")
     group.add_argument(
         "--val-size",
         type=whole_number,

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import xpmlp
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     add_out_flag,
     backend_of,
     message,
     new_parser,
-    positive,
     print_result,
     save_json,
 )
@@ -38,11 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_network_flags(parser)
     add_optimizer_flags(parser)
     group = parser.add_argument_group("ensemble")
-    group.add_argument("--members", type=positive(int), default=10, metavar="N", help="networks")
+    add_count(group, "--members", "networks", 10)
     add_plan_flags(group, full=False)
-    group.add_argument(
-        "--epochs", type=positive(int), default=20, metavar="N", help="passes over the training set"
-    )
+    add_count(group, "--epochs", "passes over the training set", 20)
     add_out_flag(group, "ensemble", "ensemble.json and ensemble.png")
     return parser
 

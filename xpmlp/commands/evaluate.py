@@ -10,11 +10,11 @@ import numpy as np
 
 import xpmlp
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     backend_of,
     message,
     new_parser,
-    positive,
     print_result,
 )
 from xpmlp.commands.data_flags import add_source_flags, read_source
@@ -39,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for pictures (default: the checkpoint's)"
     )
-    output.add_argument(
-        "--worst", type=positive(int), default=25, metavar="N", help="mistakes in the picture"
-    )
+    add_count(output, "--worst", "mistakes in the picture", 25)
     return parser
 
 

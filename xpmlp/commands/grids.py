@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from xpmlp.commands.command_line import positive
+from xpmlp.commands.command_line import add_count
 from xpmlp.commands.hyperparameters import layer_sizes, names_of
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
@@ -54,9 +54,7 @@ def add_grid_flags(parser: argparse.ArgumentParser) -> None:
     )
     grid.add_argument("--l2", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
     grid.add_argument("--l1", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
-    grid.add_argument(
-        "--seeds", type=positive(int), default=1, metavar="N", help="initial weights of each"
-    )
+    add_count(grid, "--seeds", "initial weights of each", 1)
 
 
 @dataclass(frozen=True)

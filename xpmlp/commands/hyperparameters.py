@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from xpmlp.commands.command_line import in_range, positive
+from xpmlp.commands.command_line import add_count, in_range, positive
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
@@ -107,12 +107,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lr-decay", type=positive(float), metavar="F", help="of exponential (default: 0.95)"
     )
-    group.add_argument(
-        "--warmup-steps",
-        type=positive(int),
-        metavar="N",
-        help="raise the learning rate linearly over the first N steps",
-    )
+    add_count(group, "--warmup-steps", "raise the learning rate linearly over the first N steps")
     group.add_argument(
         "--dropout",
         type=share,
@@ -198,11 +193,10 @@ def add_plan_flags(group: argparse._ArgumentGroup, *, full: bool = True) -> None
     group.add_argument(
         "--batch-size", type=kind, default="64", metavar=metavar, help="examples per step"
     )
-    group.add_argument(
+    add_count(
+        group,
         "--patience",
-        type=positive(int),
-        metavar="N",
-        help="stop a model when N validations in a row were not better than its best before them",
+        "stop a model when N validations in a row were not better than its best before them",
     )
     group.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
 

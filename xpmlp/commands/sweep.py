@@ -13,6 +13,7 @@ import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     backend_of,
     message,
@@ -53,16 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--lr-milestones", type=milestones, metavar="EPOCH,...", help="where the rate is halved"
     )
-    training.add_argument(
+    add_count(
+        training,
         "--folds",
-        type=positive(int),
+        "cross-validation: each of K parts of the training set is held out once",
         metavar="K",
-        help="cross-validation: each of K parts of the training set is held out once",
     )
     work = parser.add_argument_group("work")
-    work.add_argument(
-        "--jobs", type=positive(int), default=1, metavar="N", help="processes that share the stacks"
-    )
+    add_count(work, "--jobs", "processes that share the stacks", 1)
     work.add_argument(
         "--memory",
         type=positive(float),

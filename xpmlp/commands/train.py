@@ -8,11 +8,11 @@ from pathlib import Path
 import xpmlp
 from xpmlp.backends.ranks.start import start_ranks
 from xpmlp.commands.command_line import (
+    add_count,
     add_device_flags,
     backend_of,
     in_range,
     new_parser,
-    positive,
 )
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, prepare_data
 from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags, add_plan_flags
@@ -33,14 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     training = parser.add_argument_group("training")
     add_plan_flags(training)
     length = training.add_mutually_exclusive_group()
-    length.add_argument(
-        "--epochs",
-        type=positive(int),
-        default=20,
-        metavar="N",
-        help="passes over the training set",
-    )
-    length.add_argument("--steps", type=positive(int), metavar="N", help="parameter updates")
+    add_count(length, "--epochs", "passes over the training set", 20)
+    add_count(length, "--steps", "parameter updates")
     training.add_argument(
         "--distributed",
         choices=("mpi",),
@@ -60,17 +54,17 @@ def build_parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--resume", action="store_true", help="go on with the run in --out where it was saved last"
     )
-    output.add_argument(
+    add_count(
+        output,
         "--checkpoint-every",
-        type=positive(int),
+        "save so often, and at every row of metrics.csv (default: there alone)",
         metavar="STEPS",
-        help="save so often, and at every row of metrics.csv (default: there alone)",
     )
-    output.add_argument(
+    add_count(
+        output,
         "--log-every",
-        type=positive(int),
+        "steps between two rows of metrics.csv (default: an epoch)",
         metavar="STEPS",
-        help="steps between two rows of metrics.csv (default: an epoch)",
     )
     output.add_argument(
         "--log-train",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import inf
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -37,35 +37,9 @@ from xpmlp.training.stopping import Patience
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
     """The common part of the two estimators; not to be used by itself."""
 
-    # Parameters, which scikit-learn wants to find as attributes of the same names.
-    hidden_layer_sizes: Any
-    activation: Any
-    solver: str
-    alpha: float
-    batch_size: Any
-    learning_rate: str
-    learning_rate_init: float
-    power_t: float
-    max_iter: int
-    shuffle: bool
-    random_state: Any
-    tol: float
-    verbose: bool
-    warm_start: bool
-    momentum: float
-    nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    n_iter_no_change: float
-    max_fun: int
-    dropout: float
-    init: str | None
-    monitor: str
-    device: str | None
-    threads: int | None
+    if TYPE_CHECKING:  # parameters, which scikit-learn wants to find as attributes
+
+        def __getattr__(self, name: str) -> Any: ...
 
     # What the kinds of estimators do differently.
 

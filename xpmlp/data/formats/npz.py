@@ -34,7 +34,7 @@ def read_npz(path: Path, names: Keys) -> list[Part]:
     parts = []
     for pair in pairs:
         x, y = read_arrays(path, pair)
-        parts.append(Part(x, y, *(f"{path}, {name}" for name in pair)))
+        parts.append(Part(x, y, f"{path}, {pair[0]}", f"{path}, {pair[1]}"))
     return parts
 
 
