@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=batch_sizes,
         default="64,256,1000,full",
         metavar="N,...|full",
-        help="examples a step; of --to-accuracy the first",
+        help="examples per step; of --to-accuracy the first",
     )
     group.add_argument("--lr", type=positive(float), default=0.5, help="learning rate of SGD")
     add_count(
@@ -237,13 +237,13 @@ def summary_of(
 
 
 def table_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row a library."""
+    """Return one row per library."""
     products = result["products"]["median_ms"]
     return [
         {
             "batch": result["batch_size"],
             "library": name,
-            "ms a step": row["median_ms"],
+            "ms per step": row["median_ms"],
             "from": row["min_ms"],
             "to": row["max_ms"],
             "theirs / ours": row["ratio"],

@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=batch_sizes,
         default="64,256,1000,full",
         metavar="N,...|full",
-        help="examples an update",
+        help="examples per update",
     )
     group.add_argument(
         "--lr",
@@ -278,12 +278,12 @@ def table_row(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "device": result["device"],
         "batch": result["batch_size"],
-        "ms a step": result["step"]["median_ms"],
+        "ms per step": result["step"]["median_ms"],
         "products ms": result["products"]["median_ms"],
         "over products": result["over_products"],
-        "µs an example": result["microseconds_per_example"],
+        "µs per example": result["microseconds_per_example"],
         "examples/s": round(result["examples_per_second"]),
-        "s an epoch": result["epoch_seconds"],
+        "s per epoch": result["epoch_seconds"],
         "peak MB": result["peak_mb"],
         "steps": result["steps"],
         "epochs": result["epochs"],

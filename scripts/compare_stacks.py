@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--optimizer", choices=("sgd", "momentum", "adam"), default="sgd", help="update rule"
     )
-    add_count(group, "--batch-size", "examples a step", 32)
+    add_count(group, "--batch-size", "examples per step", 32)
     add_count(group, "--steps", "of each model in a round", 500)
     add_count(group, "--rounds", "of both, taking turns", 5)
     add_out_flag(group, "stacks", "stacks.json")
@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
         "network": str(mlp),
         "optimizer": arguments.optimizer,
         "batch_size": arguments.batch_size,
-        "µs a model and step, stack": 1e6 * median(stack) / steps,
+        "µs per model and step, stack": 1e6 * median(stack) / steps,
         "singly": 1e6 * median(single) / steps,
         "singly / stack": median(ratios),
         "from": min(ratios),

@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=batch_sizes,
         default="1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,20000,full",
         metavar="N,...|full",
-        help="examples a mini-batch; those larger than the training set are left out",
+        help="examples per mini-batch; those larger than the training set are left out",
     )
     add_count(group, "--rounds", "passes at each size, in turns", 3)
     add_out_flag(group, "throughput", "throughput.json and throughput.png")

@@ -321,8 +321,7 @@ def test_strangers_at_the_keepers_door_are_turned_away() -> None:
         lines[0].close()  # without a goodbye
         _, said = keeper.communicate(timeout=30)
     assert said == (
-        "rank 0 has died and all ranks end: what was saved last is whole, go on from it with "
-        "--resume\n"
+        "rank 0 has died and all ranks end: what was saved last is whole, resume from it\n"
     )
     lines[1].close()
 

@@ -103,8 +103,8 @@ def test_one_of_each_trains_together(tmp_path: Path) -> None:
     data = xpmlp.load_data(tmp_path / "set.txt")
     np.testing.assert_array_equal(data.train.y, xpmlp.load_data("digits").train.y)
     mlp = xpmlp.MLP((64, 30, 10), "softplus", "log_cosh")
-    plan = xpmlp.Plan(epochs=20, schedule=xpmlp.SCHEDULES["linear"](420, 0.0))
-    trained = xpmlp.fit(xpmlp.Model(mlp, Lion(), 0.005), data, plan, device="plain")
+    plan = xpmlp.Plan(epochs=60, schedule=xpmlp.SCHEDULES["linear"](1260, 0.0))
+    trained = xpmlp.fit(xpmlp.Model(mlp, Lion(), 0.0005), data, plan, device="plain")
     assert (trained.evaluate(data.validation)[1] or 0) > 0.9
     assert "linear" in xpmlp.summarize(mlp, 64)
     with pytest.raises(xpmlp.UsageError, match="softplus is not known to ONNX"):

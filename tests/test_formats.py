@@ -134,10 +134,10 @@ def test_test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_keys_list_those_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no 'images' in it, only xdata, ydata: .*--x-key"):
+    with pytest.raises(DataError, match=r"no 'images' in it, only xdata, ydata: .*x_key="):
         read_data(write_h5(tmp_path / "set.h5", X, Y), x_key="images")
     np.savez(tmp_path / "set.npz", a=X, b=Y)
-    with pytest.raises(DataError, match=r"no xdata and no ydata in it, only a, b: .*--x-key"):
+    with pytest.raises(DataError, match=r"no xdata and no ydata in it, only a, b: .*x_key="):
         read_data(tmp_path / "set.npz")
 
 

@@ -33,7 +33,7 @@ def plain(value: float | Array) -> float | Array:
 
 
 def per_model(value: float | Array, *, like: Array, xp: Namespace) -> float | Array:
-    """Shape a hyperparameter of one value a model, (models,), to broadcast against `like`.
+    """Shape a hyperparameter of one value per model, (models,), to broadcast against `like`.
 
     Numbers and 0-d arrays, which are the same for all models, are not shaped.
     """

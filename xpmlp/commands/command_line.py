@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -205,7 +206,7 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
     except XpmlpError as error:
         if arguments.debug:
             raise
-        code = ended(f"{parser.prog}: {error}", EXIT_CODES[type(error)])
+        code = ended(f"{parser.prog}: {with_flags(str(error))}", EXIT_CODES[type(error)])
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -220,6 +221,12 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
     except KeyboardInterrupt:
         code = ended(f"{parser.prog}: interrupted", INTERRUPTED)
     sys.exit(code)
+
+
+def with_flags(text: str) -> str:
+    """Return a message of the library with flags in place of the parameters that it names."""
+    pattern = r"\b([a-z]+(?:_[a-z]+)*)=(?![\w'\"])"
+    return re.sub(pattern, lambda match: "--" + match[1].replace("_", "-"), text)
 
 
 def ended(text: str, code: int) -> int:

@@ -95,13 +95,13 @@ def count_classes(present: np.ndarray, place: str, classes: int | None) -> int:
     if highest == 0:
         raise DataError(
             f"{place}: every label is 0, and there is nothing to tell apart: check the file, or "
-            "say how many classes there are (--classes)"
+            "say how many classes there are (classes=)"
         )
     if len(present) != highest + 1:
         missing = int(np.argmin(present == np.arange(len(present))))
         raise DataError(
             f"{place}: the labels go up to {highest} and none is {missing}: renumber the classes, "
-            "or say how many there are (--classes)"
+            "or say how many there are (classes=)"
         )
     return highest + 1
 

@@ -62,7 +62,7 @@ def save_overlay(
     logarithmic: bool = False,
     zoomed: bool = False,
 ) -> None:
-    """Draw several runs in one picture, a colour a group.
+    """Draw several runs in one picture, one colour per group.
 
     `logarithmic` spreads a long x axis; `zoomed` cuts off the first epochs' values, which would
     press where the runs end against the edge.
@@ -100,7 +100,7 @@ def save_overlay(
 def save_accuracy_panels(
     runs: Mapping[str, Sequence[LogRow]], path: Path, marks: Sequence[int] = (), columns: int = 3
 ) -> None:
-    """Draw training and validation accuracy against epochs, a panel a run; `marks` are epochs."""
+    """Draw training and validation accuracy by epoch, one panel per run; `marks` are epochs."""
     lines = -(-len(runs) // columns)
     figure = new_figure(4 * columns, 3 * lines)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).reshape(-1)

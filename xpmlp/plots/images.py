@@ -11,7 +11,7 @@ from xpmlp.plots.figures import DPI, new_figure
 
 
 def save_confusion(matrix: np.ndarray, path: Path) -> None:
-    """Draw a confusion matrix: a row a true class, its share of the row as colour."""
+    """Draw a confusion matrix: one row per true class, its share of the row as colour."""
     count = len(matrix)
     size = min(12.0, max(4.5, 0.55 * count + 1.5))
     figure = new_figure(size, size)

@@ -9,7 +9,7 @@ from xpmlp.plots.figures import DPI, new_figure
 
 
 def save_layer_norms(norms: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the norm of every layer's gradient, a line a network, from the input upwards."""
+    """Draw the norm of every layer's gradient, one line per network, from the input upwards."""
     figure = new_figure(7, 4.2)
     axes = figure.subplots()
     for label, values in norms.items():

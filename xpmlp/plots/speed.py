@@ -16,7 +16,7 @@ _SPEED_PANELS = (
 
 
 def save_speed(report: Mapping[str, Any], path: Path) -> None:
-    """Draw test accuracy against seconds, updates and epochs, a curve a batch size and device."""
+    """Draw test accuracy by seconds, updates and epochs, one curve per batch size and device."""
     figure = new_figure(13, 4.6)
     all_axes = figure.subplots(1, 3, sharey=True)
     devices = {result["device"] for result in report["results"]}
@@ -36,7 +36,7 @@ def save_speed(report: Mapping[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1)
     all_axes[0].set_ylabel("test accuracy")
-    all_axes[1].legend(title="examples an update", loc="lower right")
+    all_axes[1].legend(title="examples per update", loc="lower right")
     figure.suptitle(f"{report['data']}; network {report['network']}", size=11)
     figure.savefig(path, dpi=DPI)
 
@@ -47,7 +47,7 @@ def _batch_name(result: Mapping[str, Any]) -> str:
 
 
 def save_throughput(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Draw examples a second of forward passes against the size of the mini-batches."""
+    """Draw examples per second of forward passes against the size of the mini-batches."""
     figure = new_figure(7, 4.6)
     axes = figure.subplots()
     axes.plot(
@@ -66,7 +66,7 @@ def save_throughput(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("examples in a mini-batch")
-    axes.set_ylabel("examples a second")
+    axes.set_ylabel("examples per second")
     axes.set_title(title, size=11)
     axes.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=DPI)

@@ -64,7 +64,7 @@ class RunFolder:
             self._metrics.flush()
 
     def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
-        """Add a row a layer to diagnostics.csv."""
+        """Add one row per layer to diagnostics.csv."""
         path = self.path / DIAGNOSTICS
         header = ["step", *(field.name for field in fields(LayerDiagnostics))]
         with _writing(path), path.open("a", encoding="utf-8") as file:
@@ -128,8 +128,8 @@ def refuse_existing(path: Path) -> None:
     present = [name for name in _FILES if (path / name).exists()]
     if present:
         raise UsageError(
-            f"{path} already holds a run ({', '.join(present)}): choose another --out, go on with "
-            "--resume, or replace it with --overwrite"
+            f"{path} already holds a run ({', '.join(present)}): choose another "
+            "folder (out=), go on with it (resume=), or replace it (overwrite=)"
         )
 
 
@@ -182,8 +182,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror}): make room or choose another --out; what "
-            "was saved before is untouched"
+            f"{path} cannot be written ({error.strerror}): make room or choose another (out=); "
+            "what was saved before is untouched"
         ) from error
 
 

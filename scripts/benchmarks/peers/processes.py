@@ -61,7 +61,7 @@ class Server:
 
 @contextmanager
 def servers(names: list[str], folder: Path) -> Iterator[dict[str, Server]]:
-    """Start a process a library; all are ended, whatever happens."""
+    """Start one process per library; all are ended, whatever happens."""
     started = {name: Server(name, folder) for name in names}
     try:
         yield started

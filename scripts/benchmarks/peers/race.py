@@ -31,7 +31,7 @@ def race(
     seed: int,
     rounds: int,
 ) -> list[dict[str, Any]]:
-    """Return a row a library: seconds of its processes, epochs and accuracy reached.
+    """Return one row per library: seconds of its processes, epochs and accuracy reached.
 
     All are given the same file of data, weights, and order of the examples in each epoch; the
     order of turns changes every round.

@@ -5,7 +5,7 @@ folder holds the problem (`save_problem`). Each
 line on stdin is an order as JSON, answered by a line on stdout:
 
 - {"do": "train", "batch_size": n, "steps": s}: train, and leave the weights in FOLDER/trained.npz
-- {"do": "time", "batch_size": n}: the seconds a step of a block; on a GPU of whole epochs
+- {"do": "time", "batch_size": n}: the seconds per step of a block; on a GPU of whole epochs
 - {"do": "products", "batch_size": n}: the same of the step's matrix products alone
 """
 

@@ -134,7 +134,7 @@ def _product_of(routines: dict[np.dtype[Any], Any]) -> AccumulateProduct:
 
 
 def _of_stacks(product: AccumulateProduct) -> AccumulateProduct:
-    """Extend a product of matrices to stacks of them, a call a model."""
+    """Extend a product of matrices to stacks of them, one call per model."""
 
     def accumulate_product(c: Any, a: Any, b: Any, alpha: Any, beta: Any) -> bool:
         if c.ndim != 3:
@@ -154,7 +154,7 @@ def _of_stacks(product: AccumulateProduct) -> AccumulateProduct:
 
 
 def _numbers(factor: Any, models: int) -> list[float] | None:
-    """Return a number a model, None for an array of another shape."""
+    """Return one number per model, None for an array of another shape."""
     if type(factor) is float:
         return [factor] * models
     if getattr(factor, "shape", None) != (models, 1, 1):

@@ -70,7 +70,7 @@ class CupyBackend(Backend):
             self.records = False
             warnings.warn(
                 f"steps are not recorded as a CUDA graph but launched one by one "
-                f"({type(error).__name__}: {_first_line(error)}): --no-graph chooses that",
+                f"({type(error).__name__}: {_first_line(error)}): graph=False chooses that",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -93,7 +93,7 @@ class CupyBackend(Backend):
             if self.precision == "tf32":
                 raise DeviceError(
                     f"{self.device_name} cannot multiply in tf32 ({_first_line(error)}): leave out "
-                    "--precision"
+                    "precision="
                 ) from error
             warnings.warn(
                 f"cuBLAS cannot be called directly ({_first_line(error)}): steps will not be "
@@ -196,7 +196,7 @@ def _require_device(cupy: ModuleType, index: int) -> None:
     if count == 0:
         raise DeviceError(
             "the NVIDIA driver reports no GPU: check nvidia-smi and the environment variable "
-            "CUDA_VISIBLE_DEVICES, or use --device cpu"
+            "CUDA_VISIBLE_DEVICES, or use the device cpu"
         )
     if index >= count:
         names = ", ".join(f"gpu:{i}" for i in range(count))
@@ -209,7 +209,7 @@ def _driver_message(cupy: ModuleType) -> str:
     if driver == 0:
         return (
             "no NVIDIA driver was found on this machine: install one (nvidia-smi shows whether "
-            "it works) or use --device cpu"
+            "it works) or use the device cpu"
         )
     return (
         f"the NVIDIA driver serves CUDA {_version(driver)} and this CuPy needs {_version(needed)}: "

@@ -129,7 +129,7 @@ def keep(host: str, token: str, names: Sequence[str]) -> None:
                 if said != _GOODBYE:
                     _say(
                         f"{names[rank]} has died and all ranks end: what was saved last is whole, "
-                        "go on from it with --resume"
+                        "resume from it"
                     )
                     _tell(_DIED, rank, lines)
                     return

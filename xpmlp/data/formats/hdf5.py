@@ -73,7 +73,7 @@ def _find(file: h5py.File, key: str, path: Path) -> Any:
         if link is None:
             raise DataError(
                 f"{path}: no {key!r} in it, only {', '.join(_names(file)) or 'nothing'}: name the "
-                "keys with --x-key and --y-key"
+                "keys (x_key=, y_key=)"
             )
         if isinstance(link, h5py.ExternalLink):
             raise DataError(

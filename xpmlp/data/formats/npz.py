@@ -46,7 +46,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
         if missing:
             raise DataError(
                 f"{path}: no {' and no '.join(missing)} in it, only {', '.join(sorted(keys))}: "
-                "name the keys with --x-key and --y-key"
+                "name the keys (x_key=, y_key=)"
             )
         return [_read_array(archive, name, path, path.stat().st_size) for name in names]
 

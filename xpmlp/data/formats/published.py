@@ -45,7 +45,7 @@ class PublishedSet:
             if not self._is_published(file, content):
                 raise DataError(
                     f"{path}: not the published file of {self.name} (its SHA-256 differs): delete "
-                    "it to have it downloaded, or give the folder to --data to use it as it is"
+                    "it to have it downloaded, or name the folder itself to use it as it is"
                 )
             contents[file] = (content, path)
         return parts_of_contents(contents)
