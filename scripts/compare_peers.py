@@ -8,7 +8,6 @@ is so good on the test set.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -25,19 +24,15 @@ from benchmarks.timing import spread, time_in_turns
 import xpmlp
 from xpmlp.backends.cpu.cores import usable_cores
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
-    add_out_flag,
     backend_of,
-    in_range,
+    leave_report,
     message,
     new_parser,
-    positive,
-    print_table,
     run,
-    save_json,
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.flags import Flags, in_range, positive
 from xpmlp.commands.hyperparameters import batch_sizes, layer_sizes
 from xpmlp.commands.machine import measured_on
 from xpmlp.data import Examples
@@ -55,36 +50,29 @@ def build_parser() -> argparse.ArgumentParser:
     add_device_flags(parser, dtype=False)
     add_data_flags(parser)
     parser.set_defaults(data="mnist")
-    group = parser.add_argument_group("comparison")
-    group.add_argument(
-        "--hidden", type=layer_sizes, default="400,400", metavar="N,N,...", help="hidden units"
-    )
-    group.add_argument(
-        "--activation", choices=("sigmoid", "tanh", "relu"), default="sigmoid", help="of them"
-    )
-    group.add_argument(
+    group = Flags(parser.add_argument_group("comparison"))
+    group.value("--hidden", layer_sizes, "hidden units", "400,400", "N,N,...")
+    group.choice("--activation", ("sigmoid", "tanh", "relu"), "of them")
+    group.value(
         "--batch-sizes",
-        type=batch_sizes,
-        default="64,256,1000,full",
-        metavar="N,...|full",
-        help="examples per step; of --to-accuracy the first",
+        batch_sizes,
+        "examples per step; of --to-accuracy the first",
+        "64,256,1000,full",
+        "N,...|full",
     )
-    group.add_argument("--lr", type=positive(float), default=0.5, help="learning rate of SGD")
-    add_count(
-        group,
+    group.value("--lr", positive(float), "learning rate of SGD", 0.5)
+    group.count(
         "--rounds",
         "blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
     )
-    group.add_argument(
-        "--peers", default="all", metavar="NAME,...", help="of those installed, by their names"
-    )
-    group.add_argument(
+    group.value("--peers", str, "of those installed, by their names", "all", "NAME,...")
+    group.value(
         "--to-accuracy",
-        type=in_range(0.01, 1, "an accuracy from 0.01 to below 1"),
+        in_range(0.01, 1, "an accuracy from 0.01 to below 1"),
+        "time whole processes, imports and loading included, to this test accuracy",
         metavar="A",
-        help="time whole processes, imports and loading included, to this test accuracy",
     )
-    add_out_flag(group, "peers", "peers.json and peers.png, or to_accuracy.json")
+    group.out("peers", "peers.json and peers.png, or to_accuracy.json")
     return parser
 
 
@@ -108,14 +96,8 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         report["results"] = rows = run_race(arguments, names, sizes, data, threads)
     stem = "peers" if arguments.to_accuracy is None else "to_accuracy"
-    path = arguments.out / f"{stem}.json"
-    save_json(report, path)
-    if arguments.to_accuracy is None:
-        save_peers(report, arguments.out / "peers.png")
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print_table(rows)
+    draw = partial(save_peers, report) if arguments.to_accuracy is None else None
+    leave_report(report, rows, arguments.out / f"{stem}.json", draw, as_json=arguments.json)
     return 0
 
 

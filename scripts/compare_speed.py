@@ -4,37 +4,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmarks.timing import (
-    Steps,
-    Work,
-    peak_bytes,
-    products_of_a_step,
-    spread,
-    time_in_turns,
-)
+from benchmarks.timing import Steps, Work, peak_bytes, products_of_a_step, spread, time_in_turns
 
 import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import (
-    add_count,
     add_gpu_flags,
-    add_out_flag,
+    leave_report,
     message,
     new_parser,
-    positive,
-    print_table,
     run,
-    save_json,
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.flags import Flags, positive
 from xpmlp.commands.hyperparameters import add_network_flags, batch_sizes, network_of
 from xpmlp.commands.machine import measured_on
 from xpmlp.errors import UsageError
@@ -52,50 +42,42 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_flags(parser)
     add_network_flags(parser)
     parser.set_defaults(data="mnist", hidden="400,400")
-    group = parser.add_argument_group("comparison")
-    group.add_argument(
-        "--batch-sizes",
-        type=batch_sizes,
-        default="64,256,1000,full",
-        metavar="N,...|full",
-        help="examples per update",
+    group = Flags(parser.add_argument_group("comparison"))
+    group.value(
+        "--batch-sizes", batch_sizes, "examples per update", "64,256,1000,full", "N,...|full"
     )
-    group.add_argument(
+    group.value(
         "--lr",
-        type=rates,
-        default="0.5",
-        metavar="RATE[,RATE,...]",
-        help="learning rate of SGD, for all batch sizes or for each",
+        rates,
+        "learning rate of SGD, for all batch sizes or for each",
+        "0.5",
+        "RATE[,RATE,...]",
     )
-    group.add_argument(
+    group.value(
         "--seconds",
-        type=positive(float),
-        default=10.0,
-        metavar="S",
-        help="of training at each batch size, evaluations not counted",
+        positive(float),
+        "of training at each batch size, evaluations not counted",
+        10.0,
+        "S",
     )
-    add_count(
-        group, "--rounds", "blocks of steps that are timed at each batch size, taking turns", 5
-    )
-    add_count(
-        group,
+    group.count("--rounds", "blocks of steps that are timed at each batch size, taking turns", 5)
+    group.count(
         "--examples",
         "use the first N training examples, or repeat them until there are N (default: as many "
         "as there are)",
     )
-    group.add_argument(
+    group.value(
         "--devices",
-        default="cpu",
-        metavar="cpu,gpu",
-        help="numpy on cpu, CuPy on gpu; several, separated by commas, share the table",
+        str,
+        "numpy on cpu, CuPy on gpu; several, separated by commas, share the table",
+        "cpu",
+        "cpu,gpu",
     )
-    add_count(group, "--threads", "of a CPU (default: all at hand)")
-    group.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float32", help="of all computation"
-    )
+    group.count("--threads", "of a CPU (default: all at hand)")
+    group.choice("--dtype", ("float32", "float64"), "of all computation")
     add_gpu_flags(group)
-    group.add_argument("--seed", type=int, default=0, help="of weights and batches")
-    add_out_flag(group, "speed", "speed.json and speed.png")
+    group.value("--seed", int, "of weights and batches", 0)
+    group.out("speed", "speed.json and speed.png")
     return parser
 
 
@@ -150,14 +132,8 @@ def main(arguments: argparse.Namespace) -> int:
         **measured_on(*backends),
         "results": results,
     }
-    path = arguments.out / "speed.json"
-    save_json(report, path)
-    save_speed(report, arguments.out / "speed.png")
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print_table([table_row(result) for result in results])
-        print(f"{path}, {arguments.out / 'speed.png'}")
+    path, rows = arguments.out / "speed.json", list(map(table_row, results))
+    leave_report(report, rows, path, partial(save_speed, report), as_json=arguments.json)
     return 0
 
 

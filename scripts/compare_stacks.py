@@ -4,24 +4,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from statistics import median
 
 import xpmlp
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
-    add_out_flag,
     backend_of,
+    leave_report,
     message,
     new_parser,
-    print_table,
     run,
-    save_json,
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import activation_of_all, add_network_flags, network_of
 from xpmlp.commands.machine import measured_on
 from xpmlp.mathematics.optimizers import OPTIMIZERS
@@ -33,15 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_flags(parser)
     add_network_flags(parser)
     parser.set_defaults(data="mnist", hidden="64")
-    group = parser.add_argument_group("comparison")
-    add_count(group, "--models", "that differ in seed and learning rate", 32)
-    group.add_argument(
-        "--optimizer", choices=("sgd", "momentum", "adam"), default="sgd", help="update rule"
-    )
-    add_count(group, "--batch-size", "examples per step", 32)
-    add_count(group, "--steps", "of each model in a round", 500)
-    add_count(group, "--rounds", "of both, taking turns", 5)
-    add_out_flag(group, "stacks", "stacks.json")
+    group = Flags(parser.add_argument_group("comparison"))
+    group.count("--models", "that differ in seed and learning rate", 32)
+    group.choice("--optimizer", ("sgd", "momentum", "adam"), "update rule")
+    group.count("--batch-size", "examples per step", 32)
+    group.count("--steps", "of each model in a round", 500)
+    group.count("--rounds", "of both, taking turns", 5)
+    group.out("stacks", "stacks.json")
     return parser
 
 
@@ -95,11 +90,7 @@ def main(arguments: argparse.Namespace) -> int:
     }
     report = {"data": data.name, "rounds": arguments.rounds, **measured_on(backend)}
     report["results"] = [row]
-    save_json(report, arguments.out / "stacks.json")
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print_table([row])
+    leave_report(report, [row], arguments.out / "stacks.json", as_json=arguments.json)
     return 0
 
 

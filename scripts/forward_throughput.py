@@ -4,24 +4,22 @@
 from __future__ import annotations
 
 import argparse
-import json
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks.timing import forward_seconds
 
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
-    add_out_flag,
     backend_of,
+    leave_report,
     message,
     new_parser,
-    print_table,
     run,
-    save_json,
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import add_network_flags, batch_sizes, network_of
 from xpmlp.commands.machine import measured_on
 from xpmlp.plots import require_matplotlib, save_throughput
@@ -34,16 +32,16 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_flags(parser)
     add_network_flags(parser)
     parser.set_defaults(data="mnist", hidden="400,400")
-    group = parser.add_argument_group("measurement")
-    group.add_argument(
+    group = Flags(parser.add_argument_group("measurement"))
+    group.value(
         "--batch-sizes",
-        type=batch_sizes,
-        default="1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,20000,full",
-        metavar="N,...|full",
-        help="examples per mini-batch; those larger than the training set are left out",
+        batch_sizes,
+        "examples per mini-batch; those larger than the training set are left out",
+        "1,2,5,10,20,50,100,200,500,1000,2000,5000,10000,20000,full",
+        "N,...|full",
     )
-    add_count(group, "--rounds", "passes at each size, in turns", 3)
-    add_out_flag(group, "throughput", "throughput.json and throughput.png")
+    group.count("--rounds", "passes at each size, in turns", 3)
+    group.out("throughput", "throughput.json and throughput.png")
     return parser
 
 
@@ -69,14 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
         **measured_on(backend),
         "results": rows,
     }
-    path, picture = arguments.out / "throughput.json", arguments.out / "throughput.png"
-    save_json(report, path)
-    save_throughput(rows, picture, f"forward pass of {mlp} on {backend.device_name}")
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print_table(rows)
-        print(f"{path}, {picture}")
+    draw = partial(save_throughput, rows, title=f"forward pass of {mlp} on {backend.device_name}")
+    leave_report(report, rows, arguments.out / "throughput.json", draw, as_json=arguments.json)
     return 0
 
 

@@ -11,7 +11,6 @@ from courses.recipes import RECIPES, recipe
 from courses.report import Report
 
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
     backend_of,
     message,
@@ -20,6 +19,7 @@ from xpmlp.commands.command_line import (
     run,
 )
 from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.machine import measured_on
 from xpmlp.data import Examples
 from xpmlp.errors import DataError, UsageError
@@ -33,28 +33,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     add_device_flags(parser)
-    group = parser.add_argument_group("data")
+    group = Flags(parser.add_argument_group("data"))
     add_source_flags(group)
     parser.set_defaults(data=None)
-    group = parser.add_argument_group("experiment")
-    group.add_argument(
+    group = Flags(parser.add_argument_group("experiment"))
+    group.switch(
         "--quick",
-        action="store_true",
-        help="a small version in under a minute, with the same files (on digits unless --data "
-        "says otherwise; the full version is on mnist)",
+        "a small version in under a minute, with the same files (on digits unless --data says "
+        "otherwise; the full version is on mnist)",
     )
-    add_count(group, "--steps", "of augsburg-04: full-batch updates (default: 1000)")
-    group.add_argument(
+    group.count("--steps", "of augsburg-04: full-batch updates (default: 1000)")
+    group.switch(
         "--course-split",
-        action="store_true",
-        help="of tdt4265-02: validate on the test images, as the course does, instead of on "
+        "of tdt4265-02: validate on the test images, as the course does, instead of on "
         "training images held out",
     )
-    group.add_argument(
+    group.path(
         "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for results.json, report.md and the pictures (default: reproductions/RECIPE)",
+        "folder for results.json, report.md and the pictures (default: reproductions/RECIPE)",
     )
     return parser
 

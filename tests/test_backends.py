@@ -31,6 +31,14 @@ def test_unknown_dtype_lists_the_known_ones() -> None:
         select_backend("cpu", "float16")
 
 
+def test_arrays_on_the_cpu_begin_where_a_vector_unit_reads() -> None:
+    backend = select_backend("cpu")
+    for host in (np.eye(3), np.arange(10)[::-3], np.asfortranarray(np.ones((2, 3), "float32"))):
+        moved = [backend.to_device(host) for _ in range(8)]
+        assert {array.ctypes.data % 64 for array in moved} == {0}
+        np.testing.assert_array_equal(moved[-1], host)
+
+
 def test_transfer_copies_and_keeps_values(make_backend: MakeBackend) -> None:
     backend = make_backend("float32")
     host = np.array([[1.5, 2.5]])

@@ -97,7 +97,7 @@ def test_runs_of_one_configuration_are_one_group(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["groups"] == {"lr 0.5": 2, "lr 0.1": 2}
-    assert (tmp_path / "overlay.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "out" / "overlay.png").read_bytes().startswith(PNG)
 
 
 def test_damaged_table_is_refused(run: Path, tmp_path: Path) -> None:

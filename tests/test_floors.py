@@ -33,16 +33,16 @@ FLOORS: list[dict[str, str]] = [
         "progress": "",
         "inspection": "gradcheck diagnostics predictions ensemble summary softmax_by_hand",
         "interchange": "layers onnx_file safetensors_file",
-        "plots": "figures heat_map ensemble layers images curves speed",
+        "plots": "figures comparisons images curves speed",
     },
     {
         "estimators": "conventions rates draws parameters inputs labels epochs imported base "
         "classifier regressor",
-        "runs": "checkpoint folder sweep",
+        "runs": "checkpoint folder stop_signals sweep",
     },
     {"trained": ""},
     {
-        "commands": "command_line machine stop_signals data_flags hyperparameters run_settings "
+        "commands": "flags command_line machine data_flags hyperparameters run_settings "
         "trained_flags grids sweep_results training_run train evaluate predict plot sweep "
         "ensemble convert export check_gradients main",
     },

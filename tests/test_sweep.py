@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scripts_at_work import run_script
+from scripts_at_work import run_script, start_script
 
 from xpmlp import MLP, Dataset, Examples, Model, Plan
-from xpmlp.runs.checkpoint import load_checkpoint
+from xpmlp.runs.checkpoint import load_checkpoint, load_stack
 from xpmlp.runs.sweep import StackJob, model_bytes, run_stacks, stacks_of
 
 SMALL = ("--data", "digits", "--hidden", "16", "12", "--epochs", "3", "--batch-size", "64")
@@ -90,6 +93,49 @@ def test_resumed_sweep_and_processes_find_the_same(tmp_path: Path) -> None:
     for other in (again, spread):
         assert other["configurations"] == whole["configurations"]
         assert other["best"] == whole["best"]
+
+
+# A stack of it takes some seconds.
+LONG = (*SMALL, "--epochs", "1500", "--lr", "0.01,0.03", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def long_sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return sweep(tmp_path_factory.mktemp("long") / "out", *LONG, "--jobs", "2")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "number"), [("1", signal.SIGINT), ("2", signal.SIGTERM)], ids=["one", "two processes"]
+)
+def test_interrupted_sweep_goes_on_with_the_stacks_at_work(
+    tmp_path: Path, long_sweep: dict[str, Any], jobs: str, number: int
+) -> None:
+    """As a terminal does it: every process of the program gets the signal."""
+    out = tmp_path / "out"
+    flags = (*LONG, "--jobs", jobs, "--out", out)
+    process = start_script("sweep.py", *flags, cwd=tmp_path, start_new_session=True)
+    assert process.stderr is not None
+    assert "4 models" in process.stderr.readline()
+    time.sleep(0.5 if jobs == "1" else 2.0)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    assert "go on with --resume" in errors
+    assert "Traceback" not in errors
+    at_work = sorted(path.name for path in out.glob("stack-*.part.h5"))
+    assert at_work == ["stack-0.part.h5", "stack-1.part.h5"][: int(jobs)]
+    steps = [model.numbers["step"] for model in load_stack(out / at_work[0])]
+    assert len(steps) == 2
+    assert 0 < steps[0] == steps[1] < 1500 * 21
+    kept = (out / at_work[0]).read_bytes()
+    (out / at_work[0]).write_bytes(kept[:1000])
+    damaged = run_script("sweep.py", *LONG, "--out", out, "--resume", cwd=tmp_path)
+    assert damaged.returncode == 6, damaged.stderr
+    (out / at_work[0]).write_bytes(kept)
+    resumed = sweep(out, *LONG, "--resume")
+    for name in ("configurations", "best"):
+        assert resumed[name] == long_sweep[name]
+    assert not list(out.glob("*.part.h5"))
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:

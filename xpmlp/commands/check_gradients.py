@@ -8,15 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import xpmlp
-from xpmlp.commands.command_line import (
-    add_count,
-    add_device_flags,
-    message,
-    new_parser,
-    positive,
-    print_table,
-)
+from xpmlp.commands.command_line import add_device_flags, message, new_parser, print_table
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
+from xpmlp.commands.flags import Flags, positive
 from xpmlp.commands.hyperparameters import add_network_flags, network_of, penalty_of
 from xpmlp.errors import CheckFailedError
 from xpmlp.randomness import random_stream
@@ -32,23 +26,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_device_flags(parser, dtype=False)
     add_data_flags(parser)
     add_network_flags(parser)
-    check = parser.add_argument_group("check")
-    check.add_argument(
-        "--tolerance",
-        type=positive(float),
-        default=3e-7,
-        metavar="D",
-        help="largest relative difference that passes",
+    check = Flags(parser.add_argument_group("check"))
+    check.value(
+        "--tolerance", positive(float), "largest relative difference that passes", 3e-7, "D"
     )
-    check.add_argument(
+    check.value(
         "--samples",
-        type=samples,
-        default="200",
-        metavar="N|all",
-        help="entries of each parameter array, drawn by seed, or all of them",
+        samples,
+        "entries of each parameter array, drawn by seed, or all of them",
+        "200",
+        "N|all",
     )
-    add_count(check, "--examples", "training examples used", 7)
-    check.add_argument("--seed", type=int, default=0, help="of the weights and the sample")
+    check.count("--examples", "training examples used", 7)
+    check.value("--seed", int, "of the weights and the sample", 0)
     return parser
 
 

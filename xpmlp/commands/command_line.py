@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.ranks.start import Current, leave_before_start
+from xpmlp.commands.flags import Flags
 from xpmlp.errors import (
     CheckFailedError,
     CheckpointError,
@@ -51,66 +52,32 @@ def new_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    Flags(parser).switch("--json", "print the result as one JSON object")
+    Flags(parser).switch("--debug", "show the traceback of an error")
     return parser
 
 
 def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> None:
     """Add --device and, where there is a choice, --dtype."""
-    group = parser.add_argument_group("device")
-    group.add_argument(
-        "--device", default="cpu", metavar="cpu|gpu|gpu:N", help="numpy on cpu, CuPy on gpu"
-    )
-    add_count(
-        group,
-        "--threads",
-        "threads that a CPU may use, numpy's own included (default: all at hand)",
+    group = Flags(parser.add_argument_group("device"))
+    group.value("--device", str, "numpy on cpu, CuPy on gpu", "cpu", "cpu|gpu|gpu:N")
+    group.count(
+        "--threads", "threads that a CPU may use, numpy's own included (default: all at hand)"
     )
     add_gpu_flags(group)
     if dtype:
-        group.add_argument(
-            "--dtype",
-            default="float32",
-            choices=("float32", "float64"),
-            help="floating-point type of all computation",
-        )
+        group.choice("--dtype", ("float32", "float64"), "floating-point type of all computation")
 
 
-def add_gpu_flags(group: argparse._ArgumentGroup) -> None:
+def add_gpu_flags(group: Flags) -> None:
     """Add how a GPU is made use of."""
-    group.add_argument(
-        "--no-graph",
-        action="store_true",
-        help="launch a GPU's steps one by one, instead of recording them as a CUDA graph",
+    group.switch(
+        "--no-graph", "launch a GPU's steps one by one, instead of recording them as a CUDA graph"
     )
-    group.add_argument(
+    group.choice(
         "--precision",
-        default="float32",
-        choices=("float32", "tf32"),
-        help="of a GPU's float32 products: tf32 rounds what they multiply to 10 bits",
-    )
-
-
-def add_count(
-    group: argparse._ActionsContainer,
-    name: str,
-    meaning: str,
-    default: int | None = None,
-    metavar: str = "N",
-) -> None:
-    """Add a flag that is a whole number above 0."""
-    group.add_argument(name, type=positive(int), default=default, metavar=metavar, help=meaning)
-
-
-def add_out_flag(group: argparse._ArgumentGroup, folder: str, files: str) -> None:
-    """Add --out: by default a folder under out/, and never the current one."""
-    group.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out", folder),
-        metavar="DIR",
-        help=f"folder for {files}",
+        ("float32", "tf32"),
+        "of a GPU's float32 products: tf32 rounds what they multiply to 10 bits",
     )
 
 
@@ -124,32 +91,6 @@ def backend_of(arguments: argparse.Namespace, **settings: Any) -> Backend:
         precision=arguments.precision,
         **settings,
     )
-
-
-def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a flag's type: a number of the given kind above zero."""
-
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
-    """Return a flag's type: a finite number from `low` to below `high`."""
-
-    def parse(text: str) -> float:
-        value = float(text)
-        if not (low <= value < high and value < float("inf")):
-            raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
-        return value
-
-    parse.__name__ = "number"
-    return parse
 
 
 def message(text: str) -> None:
@@ -178,6 +119,27 @@ def save_json(report: dict[str, Any], path: Path) -> None:
     """Write a result, in a folder that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def leave_report(
+    report: dict[str, Any],
+    rows: list[dict[str, Any]],
+    path: Path,
+    draw: Callable[[Path], None] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write a report and, with `draw`, its picture; print it as JSON, or its rows and the files."""
+    save_json(report, path)
+    files = [path]
+    if draw is not None:
+        files.append(path.with_suffix(".png"))
+        draw(files[-1])
+    if as_json:
+        print(json.dumps(report))
+    else:
+        print_table(rows)
+        message(f"files: {', '.join(map(str, files))}")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

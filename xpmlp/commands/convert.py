@@ -10,6 +10,7 @@ import numpy as np
 
 from xpmlp.commands.command_line import new_parser, print_result
 from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.commands.flags import Flags
 from xpmlp.data import Examples, StreamedExamples
 from xpmlp.data.formats.hdf5 import write_hdf5
 from xpmlp.errors import UsageError
@@ -17,29 +18,15 @@ from xpmlp.errors import UsageError
 
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
-    add_source_flags(parser.add_argument_group("data"))
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out",
-        type=Path,
-        default=Path("data"),
-        metavar="DIR",
-        help="folder for NAME_traindata.hdf5 and NAME_testdata.hdf5",
+    add_source_flags(Flags(parser.add_argument_group("data")))
+    output = Flags(parser.add_argument_group("output"))
+    output.path("--out", "folder for NAME_traindata.hdf5 and NAME_testdata.hdf5", Path("data"))
+    output.value("--name", str, "of the files (default: the data set's)")
+    output.choice(
+        "--labels", ("ids", "one-hot"), "class ids (N,), or rows (N, C) with a 1 at the class"
     )
-    output.add_argument("--name", help="of the files (default: the data set's)")
-    output.add_argument(
-        "--labels",
-        choices=("ids", "one-hot"),
-        default="ids",
-        help="class ids (N,), or rows (N, C) with a 1 at the class",
-    )
-    output.add_argument(
-        "--store",
-        choices=("same", "uint8", "float32", "float64"),
-        default="same",
-        help="type of the features",
-    )
-    output.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    output.choice("--store", ("same", "uint8", "float32", "float64"), "type of the features")
+    output.switch("--overwrite", "replace files that are there")
     return parser
 
 

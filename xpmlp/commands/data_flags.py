@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from xpmlp.backends import Backend
-from xpmlp.commands.command_line import add_count, message
+from xpmlp.commands.command_line import message
+from xpmlp.commands.flags import Flags
 from xpmlp.data import Dataset, StreamedExamples, prepare, read_data
 from xpmlp.data.normalization import NORMALIZATIONS
 from xpmlp.errors import UsageError
@@ -14,62 +15,63 @@ from xpmlp.errors import UsageError
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     """Add --data with its keys, and how its features are scaled."""
-    group = parser.add_argument_group("data")
+    group = Flags(parser.add_argument_group("data"))
     add_source_flags(group)
-    group.add_argument(
+    group.choice(
         "--normalize",
-        default="standard",
-        choices=NORMALIZATIONS,
-        help="features as they are, divided by their type's maximum, or (x - mean) / std of the "
+        NORMALIZATIONS,
+        "features as they are, divided by their type's maximum, or (x - mean) / std of the "
         "training set: two scalars (standard), or two for each feature",
+        "standard",
     )
-    group.add_argument(
+    group.switch(
         "--bias-trick",
-        action="store_true",
-        help="append a feature that is always 1: the first layer learns a bias as a weight",
+        "append a feature that is always 1: the first layer learns a bias as a weight",
     )
 
 
-def add_source_flags(group: argparse._ArgumentGroup, default: str | None = "digits") -> None:
+def add_source_flags(group: Flags, default: str | None = "digits") -> None:
     """Add --data and what belongs to it; without a default data set, none of them has one."""
-    group.add_argument(
+    group.value(
         "--data",
-        default=default,
-        metavar="NAME|PATH",
-        help="digits (embedded); mnist or fashion-mnist (from a folder of that name under "
-        "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, gzipped "
-        "or not; an .h5 or .hdf5 file; an .npz file",
+        str,
+        "digits (embedded); mnist or fashion-mnist (from a folder of that name under "
+        "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, "
+        "gzipped or not; an .h5 or .hdf5 file; an .npz file",
+        default,
+        "NAME|PATH",
     )
-    group.add_argument(
-        "--test-data", metavar="PATH", help="a separate file of test examples, of the same format"
+    group.value(
+        "--test-data", str, "a separate file of test examples, of the same format", metavar="PATH"
     )
     for letter, what in (("x", "features"), ("y", "labels")):
-        group.add_argument(
+        group.value(
             f"--{letter}-key",
-            default=default and f"{letter}data",
-            metavar="KEY",
-            help=f"of the {what} in HDF5 and npz",
+            str,
+            f"of the {what} in HDF5 and npz",
+            default and f"{letter}data",
+            "KEY",
         )
-    add_count(group, "--classes", "how many there are, if not all occur in the training labels")
-    group.add_argument(
+    group.count("--classes", "how many there are, if not all occur in the training labels")
+    group.choice(
         "--stream",
-        choices=("auto", "yes", "no"),
-        default=default and "auto",
-        help="leave the rows of an HDF5 file on disk and read them in pieces; auto: if they would "
+        ("auto", "yes", "no"),
+        "leave the rows of an HDF5 file on disk and read them in pieces; auto: if they would "
         "fill more than half of the free memory",
+        default and "auto",
     )
 
 
 def add_split_flags(parser: argparse.ArgumentParser) -> None:
     """Add which training examples are used, and which of them are held out."""
-    group = parser.add_argument_group("split")
-    add_count(group, "--train-size", "use the first N training examples only (default: all)")
-    group.add_argument(
+    group = Flags(parser.add_argument_group("split"))
+    group.count("--train-size", "use the first N training examples only (default: all)")
+    group.value(
         "--val-size",
-        type=whole_number,
+        whole_number,
+        "examples held out for validation from the end of a seeded shuffle of the training set "
+        "(default: a tenth of it, at most 10,000; 0: none)",
         metavar="N",
-        help="examples held out for validation from the end of a seeded shuffle of the training "
-        "set (default: a tenth of it, at most 10,000; 0: none)",
     )
 
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import xpmlp
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
-    add_out_flag,
     backend_of,
     message,
     new_parser,
@@ -17,6 +15,7 @@ from xpmlp.commands.command_line import (
     save_json,
 )
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, prepare_data
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import (
     activation_of_all,
     add_network_flags,
@@ -37,11 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_split_flags(parser)
     add_network_flags(parser)
     add_optimizer_flags(parser)
-    group = parser.add_argument_group("ensemble")
-    add_count(group, "--members", "networks", 10)
+    group = Flags(parser.add_argument_group("ensemble"))
+    group.count("--members", "networks", 10)
     add_plan_flags(group, full=False)
-    add_count(group, "--epochs", "passes over the training set", 20)
-    add_out_flag(group, "ensemble", "ensemble.json and ensemble.png")
+    group.count("--epochs", "passes over the training set", 20)
+    group.out("ensemble", "ensemble.json and ensemble.png")
     return parser
 
 

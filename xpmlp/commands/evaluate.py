@@ -10,7 +10,6 @@ import numpy as np
 
 import xpmlp
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
     backend_of,
     message,
@@ -18,6 +17,7 @@ from xpmlp.commands.command_line import (
     print_result,
 )
 from xpmlp.commands.data_flags import add_source_flags, read_source
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
 from xpmlp.data import Dataset
 from xpmlp.errors import DataError
@@ -30,16 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     add_trained_flags(parser)
     add_device_flags(parser)
-    group = parser.add_argument_group("data, by default that of the run")
+    group = Flags(parser.add_argument_group("data, by default that of the run"))
     add_source_flags(group, default=None)
-    group.add_argument(
-        "--set", choices=("test", "train"), default="test", dest="of", help="which examples"
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for pictures (default: the checkpoint's)"
-    )
-    add_count(output, "--worst", "mistakes in the picture", 25)
+    group.choice("--set", ("test", "train"), "which examples", dest="of")
+    output = Flags(parser.add_argument_group("output"))
+    output.path("--out", "folder for pictures (default: the checkpoint's)")
+    output.count("--worst", "mistakes in the picture", 25)
     return parser
 
 

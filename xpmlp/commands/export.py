@@ -11,6 +11,7 @@ import numpy as np
 
 import xpmlp
 from xpmlp.commands.command_line import message, new_parser, print_result
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
 from xpmlp.data import Normalization
 from xpmlp.errors import CheckFailedError, UsageError
@@ -26,21 +27,20 @@ _TOLERANCE, _TIMES = 1e-6, 8.0
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     add_trained_flags(parser)
-    parser.add_argument(
+    flags = Flags(parser)
+    flags.choice(
         "--format",
-        choices=tuple(_SUFFIXES),
-        help="onnx: the network with the scaling of its features; safetensors: its weights, named "
+        tuple(_SUFFIXES),
+        "onnx: the network with the scaling of its features; safetensors: its weights, named "
         "as in torch's nn.Sequential (default: by the ending of --out, else onnx)",
+        None,
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: model.onnx or so beside the checkpoint"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file that is there")
-    parser.add_argument(
+    flags.path("--out", "default: model.onnx or so beside the checkpoint", metavar="FILE")
+    flags.switch("--overwrite", "replace the file that is there")
+    flags.choice(
         "--verify",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="run the file and compare: an ONNX file with onnxruntime; auto: where it is installed",
+        ("auto", "yes", "no"),
+        "run the file and compare: an ONNX file with onnxruntime; auto: where it is installed",
     )
     return parser
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from xpmlp.commands.command_line import add_count
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import layer_sizes, names_of
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
@@ -35,26 +35,24 @@ def numbers(text: str) -> list[float]:
 
 def add_grid_flags(parser: argparse.ArgumentParser) -> None:
     """Add the axes of the grid."""
-    grid = parser.add_argument_group("grid (every combination is trained)")
-    grid.add_argument(
+    grid = Flags(parser.add_argument_group("grid (every combination is trained)"))
+    grid.value(
         "--hidden",
-        type=layer_sizes,
+        layer_sizes,
+        "units of each hidden layer; several shapes are separated by spaces (default: 100)",
+        [(100,)],
+        "N,N,...",
         nargs="+",
-        default=[(100,)],
-        metavar="N,N,...",
-        help="units of each hidden layer; several shapes are separated by spaces (default: 100)",
     )
-    grid.add_argument(
-        "--activation", type=names_of(ACTIVATIONS), default="sigmoid", metavar="NAME,..."
+    grid.value("--activation", names_of(ACTIVATIONS), "of all hidden layers", "sigmoid", "NAME,...")
+    grid.value(
+        "--init", names_of(INITIALIZERS), "distribution of initial weights", "xavier", "NAME,..."
     )
-    grid.add_argument("--init", type=names_of(INITIALIZERS), default="xavier", metavar="NAME,...")
-    grid.add_argument("--lr", type=numbers, default="0.1", metavar="RATE,...", help="learning rate")
-    grid.add_argument(
-        "--momentum", type=numbers, metavar="GAMMA,...", help="of --optimizer momentum or nesterov"
-    )
-    grid.add_argument("--l2", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
-    grid.add_argument("--l1", type=numbers, default="0", metavar="LAMBDA,...", help="penalty")
-    add_count(grid, "--seeds", "initial weights of each", 1)
+    grid.value("--lr", numbers, "learning rate", "0.1", "RATE,...")
+    grid.value("--momentum", numbers, "of --optimizer momentum or nesterov", metavar="GAMMA,...")
+    grid.value("--l2", numbers, "penalty", "0", "LAMBDA,...")
+    grid.value("--l1", numbers, "penalty", "0", "LAMBDA,...")
+    grid.count("--seeds", "initial weights of each", 1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from xpmlp.commands.command_line import add_count, in_range, positive
+from xpmlp.commands.flags import Flags, in_range, positive
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
@@ -29,91 +29,70 @@ _OPTIMIZER_FLAGS = {
 
 def add_network_flags(parser: argparse.ArgumentParser) -> None:
     """Add what the network is made of, and the penalties on its weights."""
-    group = parser.add_argument_group("network")
-    group.add_argument(
-        "--hidden",
-        type=layer_sizes,
-        default="100",
-        metavar="N,N,...",
-        help="units of each hidden layer, or none",
-    )
-    group.add_argument(
+    group = Flags(parser.add_argument_group("network"))
+    group.value("--hidden", layer_sizes, "units of each hidden layer, or none", "100", "N,N,...")
+    group.value(
         "--activation",
-        type=names_of(ACTIVATIONS),
-        default="sigmoid",
-        metavar="NAME[,NAME,...]",
-        help=f"of all hidden layers, or of each: {', '.join(ACTIVATIONS)}",
+        names_of(ACTIVATIONS),
+        f"of all hidden layers, or of each: {', '.join(ACTIVATIONS)}",
+        "sigmoid",
+        "NAME[,NAME,...]",
     )
-    group.add_argument(
+    group.choice(
         "--loss",
-        default="cross_entropy",
-        choices=("cross_entropy", "mean_squared_error"),
-        help="cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
+        ("cross_entropy", "mean_squared_error"),
+        "cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
     )
-    group.add_argument(
-        "--init", default="xavier", choices=INITIALIZERS, help="distribution of initial weights"
-    )
-    group.add_argument(
+    group.choice("--init", INITIALIZERS, "distribution of initial weights", "xavier")
+    group.value(
         "--l2",
-        type=not_negative,
-        default=0.0,
-        metavar="LAMBDA",
-        help="penalty LAMBDA/2 * (sum of squared weights), biases left out",
+        not_negative,
+        "penalty LAMBDA/2 * (sum of squared weights), biases left out",
+        0.0,
+        "LAMBDA",
     )
-    group.add_argument(
+    group.value(
         "--l1",
-        type=not_negative,
-        default=0.0,
-        metavar="LAMBDA",
-        help="penalty LAMBDA * (sum of absolute weights), biases left out",
+        not_negative,
+        "penalty LAMBDA * (sum of absolute weights), biases left out",
+        0.0,
+        "LAMBDA",
     )
 
 
 def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     """Add the update rule, its learning rate and schedule, and dropout."""
-    group = parser.add_argument_group("optimiser")
-    group.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS, help="update rule")
-    group.add_argument(
+    group = Flags(parser.add_argument_group("optimiser"))
+    group.choice("--optimizer", OPTIMIZERS, "update rule", "sgd")
+    group.value(
         "--lr",
-        type=positive(float),
-        metavar="RATE",
-        help="learning rate (default: 0.5 for sgd with sigmoid layers, 0.1 with others; a tenth of "
+        positive(float),
+        "learning rate (default: 0.5 for sgd with sigmoid layers, 0.1 with others; a tenth of "
         "that for momentum and nesterov; 0.001 for rmsprop, adam and adamw)",
+        metavar="RATE",
     )
-    group.add_argument(
-        "--momentum", type=share, metavar="GAMMA", help="of momentum and nesterov (default: 0.9)"
-    )
-    group.add_argument("--rho", type=share, help="decay of rmsprop's mean square (default: 0.9)")
-    group.add_argument("--beta1", type=share, help="of adam and adamw (default: 0.9)")
-    group.add_argument("--beta2", type=share, help="of adam and adamw (default: 0.999)")
-    group.add_argument(
-        "--weight-decay", type=not_negative, metavar="LAMBDA", help="of adamw (default: 0.01)"
-    )
-    group.add_argument(
+    group.value("--momentum", share, "of momentum and nesterov (default: 0.9)", metavar="GAMMA")
+    group.value("--rho", share, "decay of rmsprop's mean square (default: 0.9)")
+    group.value("--beta1", share, "of adam and adamw (default: 0.9)")
+    group.value("--beta2", share, "of adam and adamw (default: 0.999)")
+    group.value("--weight-decay", not_negative, "of adamw (default: 0.01)", metavar="LAMBDA")
+    group.value(
         "--lr-milestones",
-        type=milestones,
+        milestones,
+        "multiply the learning rate by --lr-factor when so many epochs are done",
         metavar="EPOCH,...",
-        help="multiply the learning rate by --lr-factor when so many epochs are done",
     )
-    group.add_argument(
-        "--lr-factor", type=positive(float), metavar="F", help="at each milestone (default: 0.5)"
-    )
-    group.add_argument(
+    group.value("--lr-factor", positive(float), "at each milestone (default: 0.5)", metavar="F")
+    group.choice(
         "--lr-schedule",
-        choices=SCHEDULES,
-        default="constant",
-        help="of the learning rate: times --lr-decay per epoch, or a cosine down to 0 at the end",
+        SCHEDULES,
+        "of the learning rate: times --lr-decay per epoch, or a cosine down to 0 at the end",
+        "constant",
     )
-    group.add_argument(
-        "--lr-decay", type=positive(float), metavar="F", help="of exponential (default: 0.95)"
-    )
-    add_count(group, "--warmup-steps", "raise the learning rate linearly over the first N steps")
-    group.add_argument(
-        "--dropout",
-        type=share,
-        default=0.0,
-        metavar="SHARE",
-        help="of hidden units left out of each step, 0 to below 1",
+    group.value("--lr-decay", positive(float), "of exponential (default: 0.95)", metavar="F")
+    group.count("--warmup-steps", "raise the learning rate linearly over the first N steps")
+    group.value(
+        "--dropout", share, "of hidden units left out of each step, 0 to below 1", 0.0, "SHARE"
     )
 
 
@@ -187,18 +166,15 @@ def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
     return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
 
 
-def add_plan_flags(group: argparse._ArgumentGroup, *, full: bool = True) -> None:
+def add_plan_flags(group: Flags, *, full: bool = True) -> None:
     """Add --batch-size, --patience and --seed; `full` allows the full batch."""
     kind, metavar = (batch_size, "N|full") if full else (positive(int), "N")
-    group.add_argument(
-        "--batch-size", type=kind, default="64", metavar=metavar, help="examples per step"
-    )
-    add_count(
-        group,
+    group.value("--batch-size", kind, "examples per step", "64", metavar)
+    group.count(
         "--patience",
         "stop a model when N validations in a row were not better than its best before them",
     )
-    group.add_argument("--seed", type=int, default=0, help="of weights, batches and split")
+    group.value("--seed", int, "of weights, batches and split", 0)
 
 
 def layer_sizes(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xpmlp.commands.command_line import new_parser, print_result
+from xpmlp.commands.flags import Flags
 from xpmlp.errors import DataError
 from xpmlp.plots import save_curves, save_overlay
 from xpmlp.runs.folder import CURVES, read_config, read_metrics
@@ -21,22 +22,20 @@ _NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy", 
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    parser.add_argument(
+    flags = Flags(parser)
+    flags.path(
         "--out",
-        type=Path,
+        f"picture, its format by its ending (default: {CURVES} in the run's folder, or "
+        "out/overlay.png for several)",
         metavar="FILE",
-        help=f"picture, its format by its ending (default: {CURVES} in the run's folder, or "
-        "overlay.png here for several)",
     )
-    parser.add_argument(
-        "--x", choices=("step", "epoch", "seconds"), default="step", help="horizontal axis"
-    )
-    parser.add_argument(
+    flags.choice("--x", ("step", "epoch", "seconds"), "horizontal axis")
+    flags.choice(
         "--set",
-        choices=("train", "val", "test"),
-        default="val",
+        ("train", "val", "test"),
+        "which set's loss and accuracy, for several runs",
+        "val",
         dest="of",
-        help="which set's loss and accuracy, for several runs",
     )
     return parser
 
@@ -52,7 +51,8 @@ def main(arguments: argparse.Namespace) -> int:
         save_curves(rows, out, title=str(folder.name))
         result: dict[str, Any] = {"picture": str(out)}
     else:
-        out, groups = arguments.out or Path("overlay.png"), grouped(histories)
+        out, groups = arguments.out or Path("out", "overlay.png"), grouped(histories)
+        out.parent.mkdir(parents=True, exist_ok=True)
         save_overlay(groups, out, arguments.x, arguments.of)
         sizes = {label: len(runs) for label, runs in groups.items()}
         result = {"picture": str(out), "groups": sizes}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.commands.command_line import add_device_flags, new_parser, print_result
+from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags
 from xpmlp.data.formats.features import read_features
 from xpmlp.errors import UsageError
@@ -23,25 +24,24 @@ _PIECE = 8192
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     which = add_trained_flags(parser)
-    which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file")
+    which.path("--model", "a .safetensors file", metavar="FILE")
     add_device_flags(parser, dtype=False)
-    parser.add_argument(
+    flags = Flags(parser)
+    flags.path(
         "--data",
-        type=Path,
+        "features alone, as they were before the run's scaling: .npz, .npy, .h5, .hdf5, or a .csv "
+        "of numbers without a header",
+        metavar="FILE",
         required=True,
-        metavar="FILE",
-        help="features alone, as they were before the run's scaling: .npz, .npy, .h5, .hdf5, or a "
-        ".csv of numbers without a header",
     )
-    parser.add_argument("--x-key", default="xdata", metavar="KEY", help="of them in HDF5 and npz")
-    parser.add_argument(
+    flags.value("--x-key", str, "of them in HDF5 and npz", "xdata", "KEY")
+    flags.path(
         "--out",
-        type=Path,
-        default=Path("out", "predictions.csv"),
+        "a .csv with one row per row of the data, or an .npz",
+        Path("out", "predictions.csv"),
         metavar="FILE",
-        help="a .csv with one row per row of the data, or an .npz",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the file that is there")
+    flags.switch("--overwrite", "replace the file that is there")
     return parser
 
 

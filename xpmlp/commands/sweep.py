@@ -13,19 +13,17 @@ import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import (
-    add_count,
     add_device_flags,
     backend_of,
     message,
     new_parser,
-    positive,
     print_table,
 )
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, read_source, scaled
+from xpmlp.commands.flags import Flags, positive
 from xpmlp.commands.grids import add_grid_flags, grid_model, grid_of, seeds_of
 from xpmlp.commands.hyperparameters import add_plan_flags, milestones
 from xpmlp.commands.machine import measured_on
-from xpmlp.commands.stop_signals import StopSignals
 from xpmlp.commands.sweep_results import best_outcome, report_of, write_results
 from xpmlp.data import Dataset, Examples, Normalization
 from xpmlp.data.batches import check_batch_size
@@ -36,6 +34,7 @@ from xpmlp.mathematics.schedules import Constant, StepDecay
 from xpmlp.plots import require_matplotlib
 from xpmlp.randomness import random_stream
 from xpmlp.runs.folder import CONFIG, METRICS, read_config
+from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.runs.sweep import Outcome, StackJob, model_bytes, run_stacks, stacks_of
 from xpmlp.trained import load
 from xpmlp.training.plan import Model, Plan
@@ -47,34 +46,29 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_flags(parser)
     add_split_flags(parser)
     add_grid_flags(parser)
-    training = parser.add_argument_group("training (the same for all)")
-    training.add_argument("--optimizer", default="sgd", choices=OPTIMIZERS, help="update rule")
+    training = Flags(parser.add_argument_group("training (the same for all)"))
+    training.choice("--optimizer", OPTIMIZERS, "update rule", "sgd")
     add_plan_flags(training)
-    training.add_argument("--epochs", type=positive(int), default=20, metavar="N")
-    training.add_argument(
-        "--lr-milestones", type=milestones, metavar="EPOCH,...", help="where the rate is halved"
-    )
-    add_count(
-        training,
+    training.count("--epochs", "", 20)
+    training.value("--lr-milestones", milestones, "where the rate is halved", metavar="EPOCH,...")
+    training.count(
         "--folds",
         "cross-validation: each of K parts of the training set is held out once",
         metavar="K",
     )
-    work = parser.add_argument_group("work")
-    add_count(work, "--jobs", "processes that share the stacks", 1)
-    work.add_argument(
+    work = Flags(parser.add_argument_group("work"))
+    work.count("--jobs", "processes that share the stacks", 1)
+    work.value(
         "--memory",
-        type=positive(float),
-        default=4.0,
-        metavar="GB",
-        help="that the models of a stack may occupy; larger stacks are split",
+        positive(float),
+        "that the models of a stack may occupy; larger stacks are split",
+        4.0,
+        "GB",
     )
-    work.add_argument(
-        "--out", type=Path, default=Path("sweep"), metavar="DIR", help="folder for the results"
-    )
-    again = work.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="train the stacks not finished yet")
-    again.add_argument("--overwrite", action="store_true", help="replace the sweep in the folder")
+    work.path("--out", "folder for the results", Path("sweep"))
+    again = Flags(work.group.add_mutually_exclusive_group())
+    again.switch("--resume", "train the stacks not finished yet")
+    again.switch("--overwrite", "replace the sweep in the folder")
     return parser
 
 
@@ -96,7 +90,7 @@ def main(arguments: argparse.Namespace) -> int:
         for seed in seeds_of(arguments)
     ]
     jobs = jobs_of(arguments, models, folds, backend)
-    with StopSignals() as signals:
+    with StopSignals(message) as signals:
 
         def on_stack(found: list[Outcome]) -> None:
             message(f"stack {found[0].stack + 1} of {len(jobs)}: {len(found)} models")
@@ -107,7 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
         try:
             outcomes = run_stacks(jobs, arguments.jobs, on_stack, stop)
         except InterruptedSweepError as error:
-            message(f"{error}; finished stacks are kept in {arguments.out}: go on with --resume")
+            message(f"{error}: go on with --resume")
             return signals.exit_code
         except KeyboardInterrupt:
             message(f"finished stacks are kept in {arguments.out}: go on with --resume")

@@ -27,10 +27,7 @@ def of_point(outcomes: list[Outcome], place: int, seeds: int) -> list[Outcome]:
 
 
 def report_of(
-    arguments: argparse.Namespace,
-    points: list[Point],
-    varied: list[str],
-    outcomes: list[Outcome],
+    arguments: argparse.Namespace, points: list[Point], varied: list[str], outcomes: list[Outcome]
 ) -> dict[str, Any]:
     """Return one row per combination, with means and deviations over seeds and folds."""
     rows = []

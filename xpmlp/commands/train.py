@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import xpmlp
 from xpmlp.backends.ranks.start import start_ranks
-from xpmlp.commands.command_line import (
-    add_count,
-    add_device_flags,
-    backend_of,
-    in_range,
-    new_parser,
-)
+from xpmlp.commands.command_line import add_device_flags, backend_of, new_parser
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, prepare_data
+from xpmlp.commands.flags import Flags, in_range
 from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags, add_plan_flags
 from xpmlp.commands.run_settings import default_folder, named_flags, resumed
 from xpmlp.commands.training_run import TrainingRun
@@ -30,65 +24,49 @@ def build_parser() -> argparse.ArgumentParser:
     add_split_flags(parser)
     add_network_flags(parser)
     add_optimizer_flags(parser)
-    training = parser.add_argument_group("training")
+    training = Flags(parser.add_argument_group("training"))
     add_plan_flags(training)
-    length = training.add_mutually_exclusive_group()
-    add_count(length, "--epochs", "passes over the training set", 20)
-    add_count(length, "--steps", "parameter updates")
-    training.add_argument(
+    length = Flags(training.group.add_mutually_exclusive_group())
+    length.count("--epochs", "passes over the training set", 20)
+    length.count("--steps", "parameter updates")
+    training.choice(
         "--distributed",
-        choices=("mpi",),
-        help="share the examples out over the processes that mpiexec has started; one rank per GPU "
+        ("mpi",),
+        "share the examples out over the processes that mpiexec has started; one rank per GPU "
         "with --device gpu",
+        None,
     )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="run folder (default: runs/ and the data set's name and the time)",
-    )
-    output.add_argument(
-        "--overwrite", action="store_true", help="replace the run that the folder holds"
-    )
-    output.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out where it was saved last"
-    )
-    add_count(
-        output,
+    output = Flags(parser.add_argument_group("output"))
+    output.path("--out", "run folder (default: runs/ and the data set's name and the time)")
+    output.switch("--overwrite", "replace the run that the folder holds")
+    output.switch("--resume", "go on with the run in --out where it was saved last")
+    output.count(
         "--checkpoint-every",
         "save so often, and at every row of metrics.csv (default: there alone)",
         metavar="STEPS",
     )
-    add_count(
-        output,
-        "--log-every",
-        "steps between two rows of metrics.csv (default: an epoch)",
-        metavar="STEPS",
+    output.count(
+        "--log-every", "steps between two rows of metrics.csv (default: an epoch)", metavar="STEPS"
     )
-    output.add_argument(
+    output.choice(
         "--log-train",
-        choices=("auto", "running", "exact"),
-        default="auto",
-        help="training loss and accuracy of a row: running means since the row before, or exact "
+        ("auto", "running", "exact"),
+        "training loss and accuracy of a row: running means since the row before, or exact "
         "over the training set at that step; auto: exact for the full batch",
     )
-    output.add_argument(
-        "--log-test", action="store_true", help="evaluate the test set at every row as well"
-    )
-    output.add_argument(
+    output.switch("--log-test", "evaluate the test set at every row as well")
+    output.value(
         "--min-accuracy",
-        type=in_range(0, 1.0000001, "an accuracy from 0 to 1"),
+        in_range(0, 1.0000001, "an accuracy from 0 to 1"),
+        "exit with 1 if the test accuracy ends below A (0 to 1)",
         metavar="A",
-        help="exit with 1 if the test accuracy ends below A (0 to 1)",
     )
-    output.add_argument(
+    output.switch(
         "--diagnostics",
-        action="store_true",
-        help="write diagnostics.csv: at every row, for every layer, gradient norm, size of the "
+        "write diagnostics.csv: at every row, for every layer, gradient norm, size of the "
         "update against the weights, saturated and dead units, on 1,000 training examples",
     )
-    output.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    output.switch("--quiet", "no progress on stderr")
     return parser
 
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from xpmlp.commands.flags import Flags
 from xpmlp.runs.folder import BEST, CHECKPOINT, weights_file
 
 
-def add_trained_flags(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+def add_trained_flags(parser: argparse.ArgumentParser) -> Flags:
     """Add --run and --checkpoint, of which one is needed, and return their group."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--run",
-        type=Path,
-        metavar="DIR",
-        help=f"run folder: its {BEST}, or without validation its {CHECKPOINT}",
-    )
-    which.add_argument("--checkpoint", type=Path, metavar="FILE", help="one file of a run")
+    which = Flags(parser.add_mutually_exclusive_group(required=True))
+    which.path("--run", f"run folder: its {BEST}, or without validation its {CHECKPOINT}")
+    which.path("--checkpoint", "one file of a run", metavar="FILE")
     return which
 
 

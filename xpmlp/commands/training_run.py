@@ -11,20 +11,14 @@ from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_result
 from xpmlp.commands.hyperparameters import model_of, schedule_of
 from xpmlp.commands.run_settings import settings_of
-from xpmlp.commands.stop_signals import StopSignals
 from xpmlp.data import Dataset, StreamedExamples
 from xpmlp.data.batches import steps_per_epoch
-from xpmlp.errors import (
-    CheckFailedError,
-    CheckpointError,
-    DivergedError,
-    UsageError,
-    XpmlpError,
-)
+from xpmlp.errors import CheckFailedError, CheckpointError, DivergedError, UsageError, XpmlpError
 from xpmlp.plots import save_curves
 from xpmlp.progress import Progress
 from xpmlp.runs.checkpoint import load_checkpoint, save_checkpoint
 from xpmlp.runs.folder import BEST, CHECKPOINT, CURVES, NoRunFolder, RunFolder, host_versions
+from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.training.history import best_row
 from xpmlp.training.state import TrainingState, initial_state
 
@@ -75,7 +69,7 @@ class TrainingRun:
             message(xpmlp.summarize(self.model.mlp, self.batch_size))
         wanted = not arguments.quiet
         with (
-            StopSignals(quiet=not self.first_rank) as stop,
+            StopSignals(message if self.first_rank else None) as stop,
             Progress(self.steps, state.step, self.batch_size, bar=wanted, lines=wanted) as progress,
         ):
 

@@ -17,14 +17,7 @@ import numpy as np
 
 from xpmlp.arrays import Namespace
 from xpmlp.backends import Backend
-from xpmlp.data.batches import (
-    Batches,
-    Draw,
-    Order,
-    WholeBatch,
-    check_batch_size,
-    steps_per_epoch,
-)
+from xpmlp.data.batches import Batches, Draw, Order, WholeBatch, check_batch_size, steps_per_epoch
 from xpmlp.data.checks import checked_features, checked_ids
 from xpmlp.data.examples import Batch, Examples, check_held_out
 from xpmlp.data.normalization import Normalization, Rows

@@ -19,14 +19,7 @@ from xpmlp.estimators.draws import orders
 from xpmlp.estimators.inputs import real_arrays
 from xpmlp.estimators.rates import Adaptive, InverseScaling
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.mathematics.optimizers import (
-    SGD,
-    Momentum,
-    Nesterov,
-    Optimizer,
-    OptimizerState,
-    RMSprop,
-)
+from xpmlp.mathematics.optimizers import SGD, Momentum, Nesterov, Optimizer, OptimizerState, RMSprop
 from xpmlp.mathematics.schedules import Constant, Schedule
 from xpmlp.mathematics.step import Variables, gradient
 from xpmlp.training.loop import Training

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SETS = {"train": ("training", "C0"), "val": ("validation", "C1"), "test": ("test", "C2")}
-_X_LABELS = {
-    "step": "step (parameter updates)",
-    "epoch": "epoch",
-    "seconds": "seconds of training",
-}
+_X_LABELS = {"step": "step (parameter updates)", "epoch": "epoch", "seconds": "seconds of training"}
 
 
 def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:

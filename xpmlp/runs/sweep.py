@@ -15,6 +15,7 @@ from xpmlp.files import write_whole
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
 from xpmlp.runs.checkpoint import load_stack, save_checkpoint, save_stack
+from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.training.history import LogRow, best_row
 from xpmlp.training.loop import StackTraining
 from xpmlp.training.plan import Model, Plan
@@ -98,8 +99,8 @@ def run_stack(job: StackJob, stop: Callable[[], bool] = lambda: False) -> list[O
     """Train a stack and write down what came of it; one that was finished before is read.
 
     One that was interrupted goes on where it was saved. `stop` is asked after every step whether
-    to save and end. Raises `CheckpointError` for a file that is not such an outcome, `Interrupted`
-    where the stack was told to stop.
+    to save and end. Raises `CheckpointError` for a file that is not such an outcome, and
+    `InterruptedSweepError` where the stack was told to stop.
     """
     path, best_path, at_work = job.path(".json"), job.path(".h5"), job.path(".part.h5")
     if path.exists():
@@ -117,17 +118,12 @@ def run_stack(job: StackJob, stop: Callable[[], bool] = lambda: False) -> list[O
             raise CheckpointError(f"{at_work}: the state of another stack: remove it to train anew")
         states = [c.restore(model, backend) for c, model in zip(kept, job.models, strict=True)]
     training = StackTraining(
-        job.models,
-        job.data,
-        job.plan,
-        backend=backend,
-        states=states,
-        on_step=lambda _: stop(),
+        job.models, job.data, job.plan, backend=backend, states=states, on_step=lambda _: stop()
     )
     models = training.run()
     if any(model.status == "interrupted" for model in models):
         save_stack(at_work, training.states(), job.record, backend=backend)
-        raise InterruptedSweepError(f"stack {job.number + 1} is kept at work in {at_work}")
+        raise InterruptedSweepError(f"what was finished or at work is kept in {job.folder}")
     outcomes = [
         Outcome(number, job.fold_number, job.number, model.status, model.history, model.cause)
         for number, model in zip(job.numbers, models, strict=True)
@@ -179,8 +175,9 @@ def run_stacks(
     """Train stacks one after another, or in several processes or a cluster through joblib.
 
     With one process nothing else is started, and `stop` is asked after every step. Otherwise joblib
-    decides where the work goes: its own processes, or what `joblib.parallel_config` names, such as
-    a Dask or Ray cluster.
+    decides where the work goes: its own processes, which Ctrl-C reaches, too, or what
+    `joblib.parallel_config` names, such as a Dask or Ray cluster; `stop` is asked before each job.
+    Raises `InterruptedSweepError` when it was told to stop.
     """
     if processes == 1:
         outcomes = []
@@ -191,5 +188,21 @@ def run_stacks(
         return outcomes
     from joblib import Parallel, delayed
 
-    everything = Parallel(n_jobs=processes)(delayed(run_stack)(job) for job in jobs)
+    # No job is handed out before a process is free for it: none begins after a stop.
+    parallel = Parallel(n_jobs=processes, pre_dispatch="n_jobs", batch_size=1)
+    everything = parallel(delayed(_run_apart)(job) for job in jobs if not stop())
+    if stop() or None in everything:
+        raise InterruptedSweepError(f"what was finished or at work is kept in {jobs[0].folder}")
     return [outcome for found in everything for outcome in found]
+
+
+def _run_apart(job: StackJob) -> list[Outcome] | None:
+    """Train a stack in a process of its own; None where Ctrl-C came, and what was done is kept.
+
+    An error here would end the other processes before they have saved theirs.
+    """
+    with StopSignals() as signals:
+        try:
+            return run_stack(job, lambda: signals.received is not None)
+        except InterruptedSweepError:
+            return None

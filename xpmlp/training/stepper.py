@@ -62,12 +62,7 @@ class Stepper:
     """
 
     def __init__(
-        self,
-        step: Step,
-        batches: Batches,
-        rates: Rates,
-        keys: DropoutKeys | None,
-        backend: Backend,
+        self, step: Step, batches: Batches, rates: Rates, keys: DropoutKeys | None, backend: Backend
     ) -> None:
         self.step, self.batches, self.rates, self.keys = step, batches, rates, keys
         self.backend = backend

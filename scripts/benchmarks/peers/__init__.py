@@ -61,11 +61,7 @@ class Peer(ABC):
 
 # Libraries that have no other way with a GPU are compared on a CPU only, and the other way round.
 _ON_CPU: tuple[str, ...] = ("scikit-learn", "xpmlp.MLPClassifier")
-_ON_GPU: tuple[str, ...] = (
-    "torch.compile (reduce-overhead)",
-    "torch CUDA graph",
-    "jax lax.scan",
-)
+_ON_GPU: tuple[str, ...] = ("torch.compile (reduce-overhead)", "torch CUDA graph", "jax lax.scan")
 
 # Name -> the module that must be installed, and the maker's module and name here.
 _MAKERS: Mapping[str, tuple[str, str, str]] = {

@@ -76,13 +76,7 @@ def race(
 def _run(library: str, folder: Path) -> dict[str, Any]:
     """Run one library's process and return what it reached."""
     line, environment = command("racer", library, folder)
-    finished = subprocess.run(
-        line,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise CheckFailedError(f"the process of {library} failed:\n{finished.stderr[-2000:]}")
     reached: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])

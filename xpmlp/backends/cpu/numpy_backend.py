@@ -34,6 +34,9 @@ _LEAST_SHARE = 250
 # Examples of a piece: the activations of a few hundred units stay in cache between passes.
 _THREAD_PIECE = 500
 _LARGEST_KEPT_BLOCK = 32 * 2**20 - 2**16
+# Bytes that a vector unit reads at a time. numpy begins an array at any multiple of 16: weights of
+# 784-400-400-10 that begin where a read does make a step of 64 examples a twentieth shorter.
+_VECTOR_BYTES = 64
 
 
 class NumpyBackend(Backend):
@@ -61,6 +64,16 @@ class NumpyBackend(Backend):
         _keep_freed_memory()
         self.xp = _namespace()
         super().__init__(dtype)
+
+    def to_device(self, array: np.ndarray) -> Array:
+        """Return a copy that begins where a vector unit reads."""
+        floating = np.issubdtype(array.dtype, np.floating)
+        dtype = np.dtype(self.dtype_name if floating else array.dtype)
+        memory = np.empty(array.size * dtype.itemsize + _VECTOR_BYTES, dtype=np.uint8)
+        start = -memory.ctypes.data % _VECTOR_BYTES
+        placed: np.ndarray = np.ndarray(array.shape, dtype, memory.data[start:])
+        placed[...] = array
+        return placed
 
     def to_host(self, array: Array) -> np.ndarray:
         """Return a copy: later updates in place do not reach it."""

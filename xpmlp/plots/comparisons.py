@@ -1,0 +1,70 @@
+"""What differs from model to model, from setting to setting, from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xpmlp.plots.figures import DPI, new_figure
+
+
+def save_ensemble(members: Sequence[float], together: Sequence[float], path: Path) -> None:
+    """Draw the accuracy of each member, their mean, and that of ensembles of the first 1, 2, ..."""
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    numbers = range(1, len(members) + 1)
+    axes.plot(numbers, members, "o", color="0.6", label="each member alone")
+    mean = sum(members) / len(members)
+    axes.axhline(mean, color="0.6", linestyle="--", label=f"their mean, {mean:.4f}")
+    label = f"averaged over the first n, {together[-1]:.4f} with all"
+    axes.plot(numbers, together, "o-", color="C3", label=label)
+    axes.set_xticks(list(numbers))
+    axes.set_xlabel("member, or number of members n")
+    axes.set_ylabel("test accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=DPI)
+
+
+def save_heat_map(
+    values: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    names: tuple[str, str],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw a value for each pair of settings, named (rows, columns); None leaves a gap."""
+    table = np.array([[np.nan if v is None else v for v in line] for line in values], dtype=float)
+    figure = new_figure(max(4.5, 1.1 * len(columns) + 2), max(3.2, 0.7 * len(rows) + 1.8))
+    axes = figure.subplots()
+    image = axes.imshow(table, cmap="viridis", aspect="auto")
+    low, high = np.nanmin(table), np.nanmax(table)
+    for row, column in np.ndindex(table.shape):
+        value = table[row, column]
+        text = "–" if np.isnan(value) else f"{value:.4f}"
+        dark = not value > (low + high) / 2
+        axes.text(column, row, text, ha="center", va="center", color="w" if dark else "k", size=9)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylabel(names[0])
+    axes.set_xlabel(names[1])
+    axes.set_title(title, size=11)
+    figure.colorbar(image, ax=axes)
+    figure.savefig(path, dpi=DPI)
+
+
+def save_layer_norms(norms: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw the norm of every layer's gradient, one line per network, from the input upwards."""
+    figure = new_figure(7, 4.2)
+    axes = figure.subplots()
+    for label, values in norms.items():
+        axes.plot(range(1, len(values) + 1), values, "o-", label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel("layer, counted from the input")
+    axes.set_ylabel("norm of the weights' gradient")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=DPI)
