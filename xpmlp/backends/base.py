@@ -17,14 +17,14 @@ DTYPES = ("float32", "float64")
 
 
 class Summable(Protocol):
-    """What is added up over examples: arrays by name, of which some may be put off."""
+    """Sums over examples: arrays by name. Some of them may be computed later than others."""
 
     def add(self, other: Any, /) -> None:
         """Add the sums over other examples."""
         ...
 
     def multiply_out(self) -> None:
-        """Compute what has been put off, on the thread that calls this."""
+        """Compute the sums that were left until later, on the thread that calls this."""
         ...
 
     def items(self) -> Any:

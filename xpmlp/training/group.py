@@ -36,8 +36,8 @@ OnStep = Callable[[int], bool | None]
 
 # Losses waiting on the device are joined and read when there are so many.
 _MAX_PENDING = 4096
-# A stack is rid of its stopped models when fewer than this share of them still train: to
-# gather the others costs about a step.
+# Models that have ended are removed from a stack when fewer than this share of it still
+# trains: to gather the others costs about one step.
 _WORTH_GATHERING = 0.8
 
 
@@ -94,7 +94,7 @@ class Group:
         return False
 
     def log(self, last: bool) -> None:
-        """Add a row to the history of each model that trains, and end those whose time has come."""
+        """Add a row to the history of each model that trains; end those that are to stop here."""
         self.settle()
         data, before = self._data, self.running
         figures: dict[str, tuple[Any, Any]] = {}
@@ -222,7 +222,7 @@ class Group:
             model.params = variables_of(self._good.variables, place, xp=xp).params
 
     def _part(self) -> None:
-        """Let models go that have ended; rid the stack of them where that pays."""
+        """Keep the parameters of models that have ended; remove them from the stack if that pays."""
         state, xp = self.state, self._backend.xp
         for place, model in enumerate(state.models):
             if model.status != "running" and model.params is None:

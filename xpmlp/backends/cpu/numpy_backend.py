@@ -123,7 +123,7 @@ class NumpyBackend(Backend):
         return total
 
     def shares(self, models: int) -> int:
-        """Return one stack a thread: independent models need nothing of each other."""
+        """Return one stack per thread: independent models need nothing of each other."""
         return min(self.threads, models)
 
     def run_apart(self, works: Sequence[Callable[[Backend], Result]]) -> list[Result]:
