@@ -155,8 +155,14 @@ def fit_stack(
 ) -> list[Trained]:
     """Train models of one shape together, and return each of them; see `fit`, `StackTraining`.
 
-    Raises `DivergedError` where one has diverged before its first log point: iterate over
-    `StackTraining` to look at the others.
+    `models` and `data`: as for `StackTraining`; `plan`, `device`, `dtype`, `backend`: as for `fit`.
+    Raises what `StackTraining` raises, and `DivergedError` where one has diverged before its first
+    log point: iterate over `StackTraining` to look at the others.
+
+    >>> import xpmlp
+    >>> models = [xpmlp.Model(xpmlp.MLP((64, 10)), seed=seed) for seed in range(2)]
+    >>> [one.status for one in fit_stack(models, xpmlp.load_data("digits"), xpmlp.Plan(epochs=2))]
+    ['completed', 'completed']
     """
     backend = backend or select_backend(device, dtype)
     training = StackTraining(models, data, plan or Plan(), backend=backend)
@@ -174,8 +180,16 @@ def _trained(only: ModelState, params: dict[str, Array], data: Any, backend: Bac
 def load(path: str | Path, *, device: str = "cpu") -> Trained:
     """Bring back what was trained: a run's folder, its checkpoint, or a .safetensors file.
 
-    Of a run the weights of the lowest validation loss, or without validation the last. Raises
-    `CheckpointError` for what is missing, damaged, or something else.
+    Of a run the weights of the lowest validation loss, or without validation the last. `device` is
+    where it computes. Raises `CheckpointError` for what is missing, damaged, or something else,
+    and what `select_backend` raises.
+
+    >>> import tempfile, xpmlp
+    >>> data, model = xpmlp.load_data("digits"), xpmlp.Model(xpmlp.MLP((64, 10)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit(model, data, xpmlp.Plan(epochs=1)).save(f"{folder}/digits.safetensors")
+    ...     load(f"{folder}/digits.safetensors").mlp == model.mlp
+    True
     """
     path = Path(path)
     if path.suffix == ".safetensors":

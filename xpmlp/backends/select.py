@@ -29,6 +29,10 @@ def select_backend(
     "gpu" is its own card, and the cores of a machine are divided among its ranks.
     Raises `UsageError` for another name, `DeviceError` for a GPU that cannot be used, with the
     cause; there is no silent way back to the CPU.
+
+    >>> backend = select_backend("cpu", "float64", threads=1)
+    >>> backend.name, backend.dtype_name, backend.settings()["threads"]
+    ('numpy', 'float64', 1)
     """
     if distributed is not None:
         return _on_a_rank(device, dtype, threads, distributed, precision)

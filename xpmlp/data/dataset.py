@@ -35,9 +35,10 @@ _SCANNED_ROWS = 4096
 class Dataset:
     """Training, validation and test examples, on the host, in a file, or on a device.
 
-    `classes` is how many there are, `image_shape` that of a row of x as a picture, `maximum` the
-    largest value that a feature can have, None where its type does not tell. `normalization`
-    scales all of them, once the data set is prepared; as it was read it is None.
+    `name` is what reports call it, `classes` is how many there are, `image_shape` that of a row of
+    x as a picture, `maximum` the largest value that a feature can have, None where its type does
+    not tell. `normalization` scales all of them, once the data set is prepared; as it was read it
+    is None.
 
     >>> digits = read_data("digits")
     >>> len(digits.train), len(digits.test), digits.classes, digits.image_shape
@@ -125,8 +126,13 @@ def dataset_of_arrays(
 ) -> Dataset:
     """Return the data set of arrays in memory, of numpy, CuPy or any library of the standard.
 
-    Features (N, F) or (N, H, W), labels (N,), (N, 1) or one-hot (N, C). They are checked as
-    those of a file are; raises `DataError`.
+    `x_train` and `x_test`: features (N, F) or (N, H, W). `y_train` and `y_test`: labels (N,),
+    (N, 1) or one-hot (N, C). `name` is what reports call it; `classes` says how many there are
+    where not all occur. The rows are checked as those of a file are, and raise `DataError`.
+
+    >>> data = dataset_of_arrays(np.eye(4), np.array([0, 1, 2, 1]))
+    >>> data.features, data.classes
+    (4, 3)
     """
     if (x_test is None) != (y_test is None):
         raise DataError("x_test and y_test belong together: give both or none")

@@ -36,6 +36,11 @@ def prepare(
     most 10,000; 0: none). Of several `ranks` each is left with its share of the rows.
     Raises `DataError` for sizes that leave nothing to train on, or a training part that cannot be
     scaled.
+
+    >>> import xpmlp
+    >>> data = prepare(xpmlp.read_data("digits"), normalize="unit", val_size=200)
+    >>> len(data.train), len(data.validation), float(data.normalization.scale)
+    (1237, 200, 16.0)
     """
     if ranks.count > 1:
         dataset = replace(dataset, train=stored(dataset.train))

@@ -45,9 +45,17 @@ def diagnose(
 ) -> list[LayerDiagnostics]:
     """Look at every layer of a network in training; costs one step on the examples.
 
-    `variables` are those of a training's state, which is left as it is: the update is taken on
-    copies, with the model's learning rate if none is given. Examples are on the backend's device:
-    a thousand or so are enough.
+    `variables` are those of a training's state of `model`, which is left as it is: the update is
+    taken on copies, with `learning_rate`, or the model's own. `examples` are on the backend's
+    device: a thousand or so are enough. Raises `DataError` for examples that do not fit.
+
+    >>> import xpmlp
+    >>> model, data = xpmlp.Model(xpmlp.MLP((64, 30, 10))), xpmlp.load_data("digits")
+    >>> training = xpmlp.Training(model, data, xpmlp.Plan(epochs=2))
+    >>> state, backend = training.run(), training.backend
+    >>> few = training.data.train.first(1000)
+    >>> [row.layer for row in diagnose(model, state.variables, few, backend=backend)]
+    [1, 2]
     """
     check_shared_out(examples, backend.ranks.count)
     mlp, params, xp, n = model.mlp, variables.params, backend.xp, len(examples)

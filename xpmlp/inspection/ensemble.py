@@ -31,9 +31,18 @@ def ensemble_probabilities(mlp: MLP, stack: Params, x: Array, *, xp: Namespace) 
 def evaluate_ensemble(mlp: MLP, stack: Params, examples: Any, *, backend: Backend) -> EnsembleScore:
     """Return how good a stack of classifiers is together, and each of them alone.
 
-    `mlp` is the network of the stack (`stacked_mlp` where activations differ). Raises `UsageError`
-    for a single model, a regression, or another network's stack, `DataError` for data that do not
-    fit.
+    `mlp` is the network of the `stack` (`stacked_mlp` where activations differ); stack and
+    `examples` are on the backend's device. Raises `UsageError` for a single model, a regression,
+    or another network's stack, `DataError` for data that do not fit.
+
+    >>> import xpmlp
+    >>> mlp, data = xpmlp.MLP((64, 30, 10)), xpmlp.load_data("digits")
+    >>> models = [xpmlp.Model(mlp, seed=seed) for seed in range(3)]
+    >>> training = xpmlp.StackTraining(models, data, xpmlp.Plan(epochs=3))
+    >>> backend, test = training.backend, data.test.to_device(training.backend)
+    >>> stack = xpmlp.stacked([model.result for model in training.run()], xp=backend.xp)
+    >>> len(evaluate_ensemble(mlp, stack, test, backend=backend).member_accuracies)
+    3
     """
     if not mlp.loss_function.one_class:
         raise UsageError(f"an ensemble averages probabilities, and {mlp.loss} has none")

@@ -63,11 +63,20 @@ def check_gradients(
     seed: int = 0,
     on_entries: Callable[[int], None] | None = None,
 ) -> list[GradientRow]:
-    """Compare every entry of every parameter (or `samples` of each array, drawn by seed).
+    """Hold the gradient of backpropagation against central differences; return one row per array.
 
-    Host arrays in, on a backend of dtype float64 (`UsageError` else); a row per parameter
-    array, in order, of a stack for each model in turn ("layer1.weight of model 0").
-    `on_entries` is told how many entries have been done.
+    `mlp`, `params` (on the host), `penalty`: what is differentiated, on `examples` as they were
+    read. `samples`: so many entries of each array, drawn by `seed`; None for all of them. Rows are
+    in the order of the parameters, of a stack for each model in turn ("layer1.weight of model 0").
+    `on_entries` is told how many entries have been done. Raises `UsageError` for a backend that
+    does not compute in float64, `DataError` for examples that do not fit the network.
+
+    >>> import xpmlp
+    >>> mlp, few = xpmlp.MLP((64, 5, 10)), xpmlp.load_data("digits").train.first(3)
+    >>> params = mlp.init(np.random.default_rng(0))
+    >>> backend = xpmlp.select_backend("cpu", "float64")
+    >>> max(row.relative for row in check_gradients(mlp, params, few, backend=backend)) < 3e-7
+    True
     """
     if backend.dtype_name != "float64":
         raise UsageError(f"a gradient check needs float64, not {backend.dtype_name}")

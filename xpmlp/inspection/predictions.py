@@ -47,9 +47,10 @@ class Predictions:
 
 
 def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Predictions:
-    """Return the predictions for examples with class ids, a piece at a time.
+    """Return what a network predicts for examples with class ids, a piece at a time.
 
-    Raises `DataError` for examples that do not fit the network, `UsageError` for a regression.
+    `params` and `examples` are on the backend's device. Raises `DataError` for examples that do
+    not fit the network, `UsageError` for a regression.
     """
     check_fit(mlp, examples, backend)
     if not mlp.loss_function.one_class:

@@ -34,6 +34,10 @@ class MLP:
     Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
     (fan_out,), counted from 1. Leading axes of the parameters are independent models;
     `model_activations` names the f of each model of a stack, where they differ.
+    Raises `UsageError` for anything else.
+
+    >>> MLP((784, 400, 10), "relu").parameter_count
+    318010
     """
 
     sizes: tuple[int, ...]

@@ -89,10 +89,7 @@ def accumulate_plainly(
 
 
 class Sums(dict[str, Any]):
-    """Whatever is added up over examples, by name.
-
-    Values may be products that are not multiplied out; the first addition does that.
-    """
+    """Sums over examples, by name; products among them are multiplied out when more is added."""
 
     def __init__(self, values: dict[str, Any], *, xp: Namespace) -> None:
         super().__init__(values)

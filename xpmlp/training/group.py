@@ -222,7 +222,7 @@ class Group:
             model.params = variables_of(self._good.variables, place, xp=xp).params
 
     def _part(self) -> None:
-        """Keep the parameters of models that have ended; remove them from the stack if that pays."""
+        """Keep the parameters of ended models; take them out of the stack where that pays."""
         state, xp = self.state, self._backend.xp
         for place, model in enumerate(state.models):
             if model.status != "running" and model.params is None:

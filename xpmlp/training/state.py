@@ -73,9 +73,9 @@ class ModelState:
 class TrainingState:
     """The arrays of one model, or of the models at work in a stack, and what these have come to.
 
-    `models` are in the order of the arrays' leading axis; a single model's arrays have none.
-    `step` counts the steps taken, `seconds` the time that they took. Raises `UsageError` for
-    arrays that are not those of the models.
+    `variables` are those of a step, `models` in the order of the arrays' leading axis; a single
+    model's arrays have none. `step` counts the steps taken, `seconds` the time that they took.
+    Raises `UsageError` for arrays that are not those of the models.
     """
 
     variables: Variables
@@ -196,7 +196,10 @@ def initial_params(mlp: MLP, *, seed: int, backend: Backend, initializer: str = 
 
 
 def initial_state(model: Model, backend: Backend) -> TrainingState:
-    """Return the state of a model before its first step, with the initial weights of its seed."""
+    """Return the state of a model before its first step, with the initial weights of its seed.
+
+    They are on the device of `backend`. The state is what `Training` goes on from.
+    """
     return _started(_drawn(model, backend), model.optimizer, [model], backend)
 
 
