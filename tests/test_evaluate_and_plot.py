@@ -87,6 +87,13 @@ def test_curves_are_drawn_again_from_the_table(run: Path, tmp_path: Path) -> Non
     assert len((run / "curves.png").read_bytes()) > len(drawn) / 2
 
 
+def test_a_picture_of_no_known_format_is_refused(run: Path, tmp_path: Path) -> None:
+    refused = run_script("plot.py", run, "--out", "curves.txt", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "curves.txt names no picture: choose one of" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_runs_of_one_configuration_are_one_group(tmp_path: Path) -> None:
     for seed in ("0", "1"):
         for rate in ("0.5", "0.1"):

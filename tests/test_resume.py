@@ -132,6 +132,12 @@ def test_resume_with_nothing_left_to_do(tmp_path: Path) -> None:
     again = run_script("train.py", "--out", "run", "--resume", "--quiet", "--json", cwd=tmp_path)
     assert again.returncode == 0
     assert json.loads(again.stdout) == json.loads(first.stdout)
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    fewer = ("--out", "run", "--resume", "--steps", "20", "--quiet")
+    refused = run_script("train.py", *fewer, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the run has taken 30 steps, and --epochs or --steps asks for 20" in refused.stderr
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
 
 
 def test_resume_for_longer_keeps_the_settings(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_what_makes_no_stack(backend: Backend) -> None:
         fit_stack(other, train, **common)
     with pytest.raises(UsageError, match="their layers or losses differ"):
         fit_stack([Model(mlp), Model(MLP((6, 4)))], train, **common)
-    with pytest.raises(UsageError, match="no models"):
+    with pytest.raises(UsageError, match="a list of one or more Model"):
         fit_stack([], train, **common)
     wrong_rates: list[Any] = [0, -1.0, float("nan"), "0.1"]
     for rate in wrong_rates:

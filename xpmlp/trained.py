@@ -13,7 +13,7 @@ from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.exchange import on_host
 from xpmlp.data.checks import checked_features
-from xpmlp.data.dataset import Dataset
+from xpmlp.data.dataset import Dataset, as_dataset
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import DataError, UsageError
@@ -24,13 +24,13 @@ from xpmlp.progress import Progress
 from xpmlp.training.evaluation import evaluate
 from xpmlp.training.history import LogRow
 from xpmlp.training.loop import StackTraining, Training
-from xpmlp.training.plan import Model, Plan
+from xpmlp.training.plan import Model, Plan, check_asked
 from xpmlp.training.state import ModelState, TrainingState
 
 _WRITERS = {".safetensors": save_safetensors, ".onnx": save_onnx}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
     """A network with its weights, and the scaling of the features that it was trained on.
 
@@ -69,7 +69,13 @@ class Trained:
         return self.outputs(x)
 
     def evaluate(self, examples: Examples) -> tuple[float, float | None]:
-        """Return mean loss and accuracy over examples as they were read; see `evaluate`."""
+        """Return mean loss and accuracy over examples, such as `data.test`; see `evaluate`.
+
+        Raises `DataError` for examples that do not fit, or were scaled for another network.
+        """
+        if not hasattr(examples, "normalized"):
+            kind = type(examples).__name__
+            raise UsageError(f"a {kind} is no examples: give some, such as data.test")
         moved = examples.normalized(self.normalization).to_device(self.backend)
         found: tuple[float, float | None] = evaluate(
             self.mlp, self._on_device(), moved, backend=self.backend
@@ -135,7 +141,9 @@ def fit(
     True
     """
     plan, backend = plan or Plan(), backend or select_backend(device, dtype)
-    examples = data.train if isinstance(data, Dataset) else data
+    check_asked(model, plan)
+    data = as_dataset(data)
+    examples = data.train
     steps, size = plan.steps_for(len(examples)), plan.batch_size or len(examples)
     with Progress(steps, state.step if state else 0, size, bar=progress) as bar:
         training = Training(model, data, plan, backend=backend, state=state, on_step=bar.step)
@@ -165,15 +173,19 @@ def fit_stack(
     ['completed', 'completed']
     """
     backend = backend or select_backend(device, dtype)
+    data = as_dataset(data)
     training = StackTraining(models, data, plan or Plan(), backend=backend)
     training.run()
     return [_trained(only, only.result, data, backend) for only in training.models]
 
 
-def _trained(only: ModelState, params: dict[str, Array], data: Any, backend: Backend) -> Trained:
-    examples = data.train if isinstance(data, Dataset) else data
+def _trained(
+    only: ModelState, params: dict[str, Array], data: Dataset, backend: Backend
+) -> Trained:
+    examples = data.train
     host = {name: backend.to_host(array) for name, array in params.items()}
-    scaling = getattr(data, "normalization", None) or examples.normalization or Normalization()
+    scaling = data.normalization or getattr(examples, "of_raw", None)
+    scaling = scaling or examples.normalization or Normalization()
     return Trained(only.mlp, host, scaling, backend, only.history, only.status)
 
 

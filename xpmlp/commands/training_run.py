@@ -51,6 +51,11 @@ class TrainingRun:
         self.plan = replace(plan, schedule=schedule_of(arguments, self.steps))
         self.batch_size = len(data.train) if full else arguments.batch_size
         self.state = self.first_state()
+        if self.state.step > self.steps:
+            raise UsageError(
+                f"the run has taken {self.state.step} steps, and --epochs or --steps asks for "
+                f"{self.steps}: give as many or more"
+            )
         self.saved_best: int | None = None
 
     def first_state(self) -> TrainingState:

@@ -7,13 +7,14 @@ on the step's number alone, so a run may start anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.errors import DataError
+from xpmlp.errors import DataError, UsageError
 from xpmlp.randomness import random_stream
 
 # From an epoch's number, from 0, to the permutation of the examples in it, on the host.
@@ -76,6 +77,20 @@ def check_batch_size(batch_size: int, examples: int) -> None:
 def epoch_order(seed: int, epoch: int, examples: int) -> np.ndarray:
     """Return the permutation of the examples in one epoch, counted from 0."""
     return random_stream(seed, "batches", epoch).permutation(examples)
+
+
+def drawn_order(order: Order | None, seed: int, examples: int, epoch: int) -> np.ndarray:
+    """Return an epoch's order: the seed's, or one's own; raises `UsageError` if it is none."""
+    if order is None:
+        return epoch_order(seed, epoch, examples)
+    rows = np.asarray(order(epoch))
+    whole = rows.shape == (examples,) and rows.dtype.kind in "iu"
+    if not whole or rows.min() < 0 or rows.max() >= examples:
+        raise UsageError(
+            f"order({epoch}) is no order of {examples} examples: return their numbers, 0 to "
+            f"{examples - 1}, as many as there are"
+        )
+    return rows
 
 
 class _PerEpoch:
@@ -142,9 +157,7 @@ class ShuffledBatches:
     ) -> None:
         check_batch_size(batch_size, examples)
         self.data, self._count, self._size = data, examples, batch_size
-        self._order = _PerEpoch(
-            order or (lambda epoch: epoch_order(seed, epoch, examples)), backend
-        )
+        self._order = _PerEpoch(partial(drawn_order, order, seed, examples), backend)
         self.steps_per_epoch = steps_per_epoch(examples, batch_size)
 
     def draw(self, step: int) -> Draw:

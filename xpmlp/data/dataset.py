@@ -67,6 +67,18 @@ class Dataset:
         )
 
 
+def as_dataset(data: Any) -> Dataset:
+    """Return a data set as it is, and that of training examples alone; `UsageError` else."""
+    if isinstance(data, Dataset):
+        return data
+    if not hasattr(data, "batches"):
+        raise UsageError(
+            f"data is a {type(data).__name__}: give a data set, such as load_data(path) or "
+            "dataset_of_arrays(x, y)"
+        )
+    return Dataset("examples", data)
+
+
 def make_dataset(
     name: str,
     parts: list[Part],

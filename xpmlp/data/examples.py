@@ -59,7 +59,8 @@ class Examples:
     classes, or the values of a regression. x may be stored as bytes: `normalization` makes of
     them, whenever they are read, what the network is given. `sample_weight` (N,) ≥ 0 says how
     many times each example counts, once without. `dtype` is what features on a device are given
-    in; on the host it is None.
+    in; on the host it is None. On a device some of the scaling may have been done already:
+    `of_raw` is then the normalization of the features as they were read.
 
     >>> digits = Examples(np.zeros((3, 64), "uint8"), np.array([0, 1, 2]))
     >>> len(digits), digits.features
@@ -71,6 +72,7 @@ class Examples:
     normalization: Normalization | None = None
     sample_weight: Array | None = None
     dtype: Any = None
+    of_raw: Normalization | None = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -87,8 +89,17 @@ class Examples:
         return self.x  # type: ignore[no-any-return]
 
     def outputs(self, backend: Backend) -> int:
-        """Return how many outputs the targets need: one per class, or one per value."""
-        integral = backend.xp.isdtype(self.y.dtype, "integral")
+        """Return how many outputs the targets need: one per class, or one per value.
+
+        Raises `DataError` for targets or weights that are none, or not one for each example.
+        """
+        integral, count = backend.xp.isdtype(self.y.dtype, "integral"), len(self)
+        rows = [int(a.shape[0]) for a in (self.y, self.sample_weight) if a is not None and a.ndim]
+        if not count or any(n != count for n in rows):
+            raise DataError(
+                f"{count} rows of features, and of targets and weights {rows}: give some examples, "
+                "and one target for each"
+            )
         if self.y.ndim != (1 if integral else 2):
             raise DataError(
                 f"targets of shape {self.y.shape}: class ids are integers (N,), and probabilities "
@@ -97,11 +108,20 @@ class Examples:
         if not integral:
             return int(self.y.shape[1])
         with backend.computing():
-            return int(backend.to_host(backend.xp.max(self.y))) + 1
+            low, high = (
+                int(backend.to_host(of(self.y))) for of in (backend.xp.min, backend.xp.max)
+            )
+        if low < 0:
+            raise DataError(f"there is the class id {low}: class ids are 0, 1, 2, ...")
+        return high + 1
 
     def normalized(self, normalization: Normalization) -> Self:
-        """Return them with another normalization."""
-        return replace(self, normalization=normalization)
+        """Return them with another normalization; raises `DataError` on a device."""
+        if self.dtype is None:
+            return replace(self, normalization=normalization)
+        if normalization is not self.of_raw:
+            raise DataError("examples on a device are scaled already: give them as they were read")
+        return self
 
     def first(self, count: int | None) -> Self:
         """Return the first so many of them, or all for None."""
@@ -128,6 +148,7 @@ class Examples:
         y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
         moved = scaling and scaling.to_device(backend)
         host = replace(self, x=x, y=y, normalization=moved, dtype=backend.dtype)
+        host = replace(host, of_raw=self.normalization)
         if self.sample_weight is not None:
             weight = np.asarray(self.sample_weight, dtype=backend.dtype_name)
             host = replace(host, sample_weight=weight)

@@ -13,6 +13,7 @@ from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import fit_normalization
 from xpmlp.data.shared import SharedExamples, rank_share
 from xpmlp.data.stored import StoredExamples, stored
+from xpmlp.errors import DataError
 
 # Rows whose features ranks compare, evenly spaced.
 _LOOKED_AT = 64
@@ -33,9 +34,10 @@ def prepare(
     `normalize`: "none", "unit", "standard" or "feature" (see `fit_normalization`), `bias_column`
     appends a feature that is always 1. The first `train_size` training examples are used (None:
     all); `val_size` of them are held out, from the end of a shuffle by `seed` (None: a tenth, at
-    most 10,000; 0: none). Of several `ranks` each is left with its share of the rows.
-    Raises `DataError` for sizes that leave nothing to train on, or a training part that cannot be
-    scaled.
+    most 10,000; 0: none). A data set that has a validation set keeps it. Of several `ranks` each
+    is left with its share of the rows.
+    Raises `DataError` for sizes that leave nothing to train on, a second validation set, or a
+    training part that cannot be scaled.
 
     >>> import xpmlp
     >>> data = prepare(xpmlp.read_data("digits"), normalize="unit", val_size=200)
@@ -45,8 +47,11 @@ def prepare(
     if ranks.count > 1:
         dataset = replace(dataset, train=stored(dataset.train))
     source = dataset.train.first(train_size)
-    size = _usual_val_size(len(source)) if val_size is None else val_size
-    train, validation = source.hold_out(size, seed) if size else (source, None)
+    own = dataset.validation
+    if own is not None and val_size:
+        raise DataError("the data set has a validation set already: leave val_size out")
+    size = _usual_val_size(len(source)) if val_size is None and own is None else val_size
+    train, validation = source.hold_out(size, seed) if size else (source, own)
     test = dataset.test
     if ranks.count > 1:
         train, validation = (some and shared_out(some, ranks) for some in (train, validation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from xpmlp.data.batches import (
     Order,
     WholeBatch,
     check_batch_size,
-    epoch_order,
+    drawn_order,
     steps_per_epoch,
 )
 from xpmlp.data.examples import Batch, Examples
@@ -139,7 +140,7 @@ class SharedBatches:
         total = len(examples)
         check_batch_size(batch_size, total)
         self._examples, self._size, self._backend = examples, batch_size, backend
-        self._order = order or (lambda epoch: epoch_order(seed, epoch, total))
+        self._order = partial(drawn_order, order, seed, total)
         self._epoch = -1
         self._rows: Array = None
         self._places: Array = None

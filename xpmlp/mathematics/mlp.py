@@ -46,16 +46,15 @@ class MLP:
     model_activations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
         if len(self.sizes) < 2 or min(self.sizes) < 1:
             raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
         for name in (*self.activation_names, *self.model_activations):
             check_known("activation", name, ACTIVATIONS)
         check_known("loss", self.loss, LOSSES)
-        if len(self.activation_names) != self.layers - 1:
-            raise UsageError(
-                f"{len(self.activation_names)} activations for {self.layers - 1} hidden layers: "
-                "name one for all of them, or one each"
-            )
+        given, hidden = len(self.activation_names), self.layers - 1
+        if given != hidden:
+            raise UsageError(f"{given} activations for {hidden} hidden layers: name one, or each")
 
     def __str__(self) -> str:
         names = self.activation_names

@@ -69,7 +69,10 @@ class Group:
         for model in self.state.models:
             ended = self.state.is_stack and model.status in ENDED
             if not ended and self.state.step < steps and not self._is_stale(model):
-                model.status = "running"
+                model.status, model.params = "running", None
+                if self._data.validation is None:  # what was best before is not of these steps
+                    model.best_params = None
+        self._at_work = len(self.running)
 
     def advance(self, until: int, backend: Backend, on_step: OnStep | None = None) -> bool:
         """Train up to a step; tell whether `on_step`, or another rank, has asked to stop before."""
@@ -96,7 +99,7 @@ class Group:
     def log(self, last: bool) -> None:
         """Add a row to the history of each model that trains; end those that are to stop here."""
         self.settle()
-        data, before = self._data, self.running
+        data = self._data
         figures: dict[str, tuple[Any, Any]] = {}
         sets = {"training": data.train if self._plan.train_exact else None}
         sets |= {"validation": data.validation, "test": data.test if self._plan.log_test else None}
@@ -111,7 +114,8 @@ class Group:
                 model.status = "early_stopped"
             elif last:
                 model.status = "completed"
-        if self.state.is_stack and len(self.running) < len(before):
+        if self.state.is_stack and len(self.running) < self._at_work:
+            self._at_work = len(self.running)
             self._part()
 
     def _log_model(

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data.dataset import Dataset
+from xpmlp.data.dataset import Dataset, as_dataset
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
 from xpmlp.training.evaluation import check_fit
 from xpmlp.training.group import Group, OnStep
 from xpmlp.training.history import LogRow
-from xpmlp.training.plan import Model, Plan
+from xpmlp.training.plan import Model, Plan, check_asked
 from xpmlp.training.stacking import check_stackable, stacked, stacked_mlp
 from xpmlp.training.state import (
     ENDED,
     ModelState,
     TrainingState,
     check_state_of,
+    check_states_of,
     initial_stack,
     initial_state,
     variables_of,
@@ -133,7 +134,7 @@ class Training:
         elif state.is_stack:
             raise UsageError("Training is of one model: a stack is trained by StackTraining")
         else:
-            check_state_of(state, model)
+            check_state_of(state, model, backend)
             state.only.model = model
         self._save = None if save is None else partial(save, state)
         self.state = state
@@ -192,8 +193,9 @@ class StackTraining:
         on_step: OnStep | None = None,
         save: SaveStack | None = None,
     ) -> None:
-        if not models:
-            raise UsageError("there are no models to train: give one or more")
+        models = list(models) if isinstance(models, Iterable) else [models]
+        if not models or not all(isinstance(model, Model) for model in models):
+            raise UsageError("a stack is a list of one or more Model: give such a list")
         check_stackable([model.optimizer for model in models])
         stacked_mlp([model.mlp for model in models])
         self.backend = backend = backend or select_backend()
@@ -209,9 +211,7 @@ class StackTraining:
             members = dict(zip(order, of_groups, strict=True))
             self.models = [members[k] for k in range(len(models))]
         else:
-            for state, model in zip(states, models, strict=True):
-                if state.status not in ENDED:
-                    check_state_of(state, model)
+            check_states_of(states, models, backend)
             self.models = [state.only for state in states]
             at_work = [states[k] for k in order if states[k].status not in ENDED]
             groups = [
@@ -237,7 +237,7 @@ class StackTraining:
         return [self._state_of(model) for model in self.models]
 
     def _state_of(self, model: ModelState) -> TrainingState:
-        if model.params is not None:  # it has left the stack
+        if model.status in ENDED and model.params is not None:  # it has left the stack
             last = model.history[-1] if model.history else None
             step, seconds = (last.step, last.seconds) if last else (0, 0.0)
             return TrainingState(Variables(model.params, {}), [model], step, seconds)
@@ -254,8 +254,8 @@ class StackTraining:
 
 def _prepared(data: Any, model: Model, plan: Plan, backend: Backend) -> Dataset:
     """Return data on the device, once they have been found to fit a model and a plan."""
-    dataset = data if isinstance(data, Dataset) else Dataset("examples", data)
-    dataset = dataset.to_device(backend)
+    check_asked(model, plan)
+    dataset = as_dataset(data).to_device(backend)
     if not plan.log_test:
         dataset = replace(dataset, test=None)
     for part in (dataset.train, dataset.validation, dataset.test):

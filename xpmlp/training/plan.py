@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
-from numbers import Real
+from numbers import Integral, Real
 
 from xpmlp.data.batches import Order, steps_per_epoch
 from xpmlp.errors import UsageError
@@ -42,6 +42,10 @@ class Model:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mlp, MLP):
+            raise UsageError(f"{self.mlp!r} is no network: give one such as MLP((64, 10))")
+        if not isinstance(self.penalty, Penalty | None):
+            raise UsageError(f"penalty {self.penalty!r} is none: give one such as Penalty(l2=0.01)")
         if not isinstance(self.optimizer, Optimizer):
             raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
         if self.learning_rate is None:
@@ -50,13 +54,17 @@ class Model:
         if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
             raise UsageError(f"learning_rate is {rate!r}: choose a number above 0")
         check_known("initialiser", self.initializer, INITIALIZERS)
-        if self.seed < 0:
-            raise UsageError(f"the seed {self.seed} is negative: choose 0 or more")
+        _check_whole("seed", self.seed, least=0)
 
     @property
     def rate(self) -> float:
         """The learning rate as a number."""
         return float(self.learning_rate)  # type: ignore[arg-type]
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} is {value!r}: choose {least} or more, a whole number")
 
 
 def usual_learning_rate(mlp: MLP, optimizer: Optimizer) -> float:
@@ -79,7 +87,8 @@ class Plan:
     steps since the one before; `log_test`: evaluate the test set there, too. `save_every`: save
     after so many steps, and at every log point.
     `seed`: of the batches and the dropout masks. `order(epoch)`: another order of the examples in
-    an epoch, a permutation on the host. Raises `UsageError` for what no training can be asked.
+    an epoch, a permutation on the host; the full batch has none.
+    Raises `UsageError` for what no training can be asked.
 
     >>> from xpmlp import Plan
     >>> Plan(epochs=5, batch_size=100).steps_for(1050)
@@ -103,18 +112,28 @@ class Plan:
         if self.epochs is not None and self.steps is not None:
             raise UsageError(f"{self.epochs} epochs and {self.steps} steps: give one of them")
         for name in ("epochs", "steps", "batch_size", "log_every", "patience", "save_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}: choose 1 or more")
-        if not 0 <= self.dropout < 1:
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), least=1)
+        dropout: object = self.dropout
+        if not isinstance(dropout, Real) or not 0 <= float(dropout) < 1:
             raise UsageError(
                 f"a dropout of {self.dropout} is not a share of units: choose 0 to below 1"
             )
-        if self.seed < 0:
-            raise UsageError(f"the seed {self.seed} is negative: choose 0 or more")
+        _check_whole("seed", self.seed, least=0)
+        for name in ("schedule", "order"):
+            value: object = getattr(self, name)
+            if not callable(value) and not (name == "order" and value is None):
+                raise UsageError(f"{name} is {value!r}: give a function, such as Cosine(steps)")
 
     def steps_for(self, examples: int) -> int:
         """Return the number of steps in all, for so many training examples."""
         if self.steps is not None:
             return self.steps
         return (self.epochs or _EPOCHS) * steps_per_epoch(examples, self.batch_size)
+
+
+def check_asked(model: object, plan: object) -> None:
+    """Raise `UsageError` unless these are a model and a plan."""
+    for name, kind, given in (("model", Model, model), ("plan", Plan, plan)):
+        if not isinstance(given, kind):
+            raise UsageError(f"{name} is a {type(given).__name__}: give a {kind.__name__}(...)")

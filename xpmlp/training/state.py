@@ -142,8 +142,13 @@ def check_shapes(params: Params, mlp: MLP) -> None:
         )
 
 
-def check_state_of(state: TrainingState, model: Model) -> None:
+def check_state_of(state: TrainingState, model: Model, backend: Backend) -> None:
     """Raise `UsageError` for a state that a training of this model cannot go on from."""
+    if state.params["layer1.weight"].dtype != backend.dtype:
+        raise UsageError(
+            f"the state is of {state.params['layer1.weight'].dtype}, and the backend of "
+            f"{backend.dtype_name}: choose a backend of the state's own dtype"
+        )
     before, rule = state.only.model, type(model.optimizer).__name__
     if before.mlp != model.mlp:
         raise UsageError(
@@ -160,6 +165,24 @@ def check_state_of(state: TrainingState, model: Model) -> None:
         raise UsageError(
             f"the state has no {' and no '.join(missing)}, which {rule} remembers: it holds the "
             "weights alone, and no training can go on from it"
+        )
+
+
+def check_states_of(
+    states: Sequence[TrainingState], models: Sequence[Model], backend: Backend
+) -> None:
+    """Give each state its model; raise `UsageError` unless a stack can go on from them."""
+    if len(states) != len(models) or len(set(map(id, states))) != len(states):
+        raise UsageError(f"{len(states)} states for {len(models)} models: give each its own")
+    for state, model in zip(states, models, strict=True):
+        if state.status not in ENDED:
+            check_state_of(state, model, backend)
+            state.only.model = model
+    steps = sorted({state.step for state in states if state.status not in ENDED})
+    if len(steps) > 1:
+        raise UsageError(
+            f"the states have come to the steps {', '.join(map(str, steps))}: a stack goes on from "
+            "one step that all have come to"
         )
 
 

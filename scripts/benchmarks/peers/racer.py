@@ -1,8 +1,7 @@
 """One library's whole process: imports, loading, training until a test accuracy is reached.
 
-Run as `python -m benchmarks.peers.racer NAME FOLDER`. The
-folder holds race.json (what all are given),
-data.npz, weights.npz and orders.npy; the result is one JSON object on stdout.
+Run as `python -m benchmarks.peers.racer NAME FOLDER`. The folder holds race.json (what all are
+given), data.npz, weights.npz and orders.npy; the result is one JSON object on stdout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One library in a process of its own, at the disposal of a comparison.
 
-Run as `python -m benchmarks.peers.server NAME FOLDER`. The
-folder holds the problem (`save_problem`). Each
-line on stdin is an order as JSON, answered by a line on stdout:
+Run as `python -m benchmarks.peers.server NAME FOLDER`. The folder holds the problem
+(`save_problem`). Each line on stdin is an order as JSON, answered by a line on stdout:
 
 - {"do": "train", "batch_size": n, "steps": s}: train, and leave the weights in FOLDER/trained.npz
 - {"do": "time", "batch_size": n}: the seconds per step of a block; on a GPU of whole epochs

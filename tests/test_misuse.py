@@ -1,0 +1,159 @@
+"""What a user may do next, or get wrong: it works, or is one sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpmlp
+from xpmlp import MLP, Adam, DataError, Examples, Model, Penalty, Plan, UsageError, fit
+
+MLP_ = MLP((64, 10, 10))
+DATA = xpmlp.load_data("digits", val_size=200)
+WITHOUT = xpmlp.load_data("digits", val_size=0)
+
+
+def stack_of(count: int, **settings: Any) -> list[Model]:
+    return [Model(MLP_, Adam(), seed=seed, **settings) for seed in range(count)]
+
+
+def far_away() -> xpmlp.Dataset:
+    """Wide features with a mean that float32 would lose, so that they are scaled on the host."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)) * 3 + 1e5
+    y = (x[:, 0] > 1e5).astype(int)
+    arrays = xpmlp.dataset_of_arrays(x[:300], y[:300], x[300:], y[300:])
+    return xpmlp.prepare(arrays, val_size=50)
+
+
+def test_examples_on_a_device_keep_the_scaling_of_raw_features() -> None:
+    data, backend, model = far_away(), xpmlp.select_backend(), Model(MLP((6, 8, 2), "tanh"))
+    whole = fit(model, data, Plan(epochs=20))
+    assert whole.evaluate(data.test)[1] == 1.0
+    assert whole.evaluate(data.test.to_device(backend)) == whole.evaluate(data.test)
+    moved = fit(model, data.train.to_device(backend), Plan(epochs=20))
+    assert (moved.predict(data.test.x) == data.test.y).all()
+    other = xpmlp.prepare(xpmlp.dataset_of_arrays(data.train.x, data.train.y), val_size=0)
+    with pytest.raises(DataError, match="are scaled already: give them as they were read"):
+        whole.evaluate(other.train.to_device(backend))
+
+
+def test_a_completed_stack_goes_on_with_its_moments() -> None:
+    models = stack_of(3)
+    half = xpmlp.StackTraining(models, WITHOUT, Plan(epochs=2))
+    half.run()
+    on = xpmlp.StackTraining(models, WITHOUT, Plan(epochs=4), states=half.states()).run()
+    whole = xpmlp.StackTraining(models, WITHOUT, Plan(epochs=4)).run()
+    for mine, its in zip(on, whole, strict=True):
+        for name, array in its.result.items():
+            np.testing.assert_array_equal(mine.result[name], array)
+
+
+def test_a_stack_goes_on_with_the_models_that_it_is_given() -> None:
+    half = xpmlp.StackTraining(stack_of(2, learning_rate=0.001), DATA, Plan(epochs=1))
+    half.run()
+    other = stack_of(2, learning_rate=0.002, penalty=Penalty(0.1))
+    on = xpmlp.StackTraining(other, DATA, Plan(epochs=2), states=half.states()).run()
+    assert [row.learning_rate for row in on[0].history] == [0.001, 0.002]
+    assert on[1].model is other[1]
+
+
+def test_states_that_make_no_stack() -> None:
+    models, plan = stack_of(2), Plan(epochs=4)
+    states = [
+        xpmlp.Training(m, DATA, Plan(epochs=e)).run() for m, e in zip(models, (1, 3), strict=True)
+    ]
+    with pytest.raises(UsageError, match="come to the steps 20, 60"):
+        xpmlp.StackTraining(models, DATA, plan, states=states)
+    for wrong in ([states[0], states[0]], states[:1]):
+        with pytest.raises(UsageError, match="states for 2 models: give each its own"):
+            xpmlp.StackTraining(models, DATA, plan, states=wrong)
+    with pytest.raises(UsageError, match=r"the state is of .*float32, and the backend of float64"):
+        fit(models[0], DATA, plan, dtype="float64", state=states[0])
+
+
+def test_going_on_without_validation_ends_with_the_last_weights() -> None:
+    state = xpmlp.Training(Model(MLP_), DATA, Plan(epochs=1)).run()
+    training = xpmlp.Training(Model(MLP_), WITHOUT, Plan(epochs=3), state=state)
+    training.run()
+    assert training.state.result is training.state.params
+
+
+def test_a_validation_set_of_ones_own_is_kept() -> None:
+    again = xpmlp.prepare(DATA)
+    assert (len(again.train), len(again.validation)) == (1237, 200)
+    np.testing.assert_array_equal(again.validation.x, DATA.validation.x)
+    with pytest.raises(DataError, match="has a validation set already"):
+        xpmlp.prepare(DATA, val_size=10)
+
+
+def test_models_that_diverge_between_log_points_leave_the_stack() -> None:
+    """30 of 32 do in their first steps; those who remain make a smaller stack."""
+    mlp = MLP((64, 20, 10), "relu")
+    models = [Model(mlp, learning_rate=rate) for rate in [0.1] * 2 + [1e30] * 30]
+    backend = xpmlp.select_backend(threads=1)
+    training = xpmlp.StackTraining(models, DATA, Plan(epochs=3), backend=backend)
+    next(iter(training))
+    assert [len(group.state.models) for group in training._loop.groups] == [2]
+
+
+X, Y = WITHOUT.train.x[:100], WITHOUT.train.y[:100]
+EXAMPLES = {
+    "negative": (Examples(X, Y - 1), "there is the class id -1"),
+    "more labels": (Examples(X, WITHOUT.train.y), r"100 rows of features, .* \[1437\]"),
+    "fewer labels": (Examples(X, Y[:50]), r"\[50\]"),
+    "fewer weights": (Examples(X, Y, sample_weight=np.ones(5)), r"\[100, 5\]"),
+    "none": (Examples(X[:0], Y[:0]), "0 rows of features"),
+}
+
+
+@pytest.mark.parametrize(("examples", "said"), EXAMPLES.values(), ids=EXAMPLES)
+def test_examples_that_do_not_belong_together(examples: Examples, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        fit(Model(MLP_), examples, Plan(epochs=1, batch_size=10))
+
+
+NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
+    "nan": ({"epochs": float("nan")}, "epochs is nan: choose 1 or more, a whole number"),
+    "fraction": ({"steps": 1.5}, "steps is 1.5"),
+    "text": ({"epochs": "3"}, "epochs is '3'"),
+    "no seed": ({"seed": None}, "seed is None: choose 0 or more"),
+    "schedule": ({"schedule": "cosine"}, "schedule is 'cosine': give a function"),
+    "order": ({"order": [1]}, r"order is \[1\]: give a function"),
+    "dropout": ({"dropout": float("nan")}, "a dropout of nan is not a share"),
+}
+
+
+@pytest.mark.parametrize(("settings", "said"), NONSENSE.values(), ids=NONSENSE)
+def test_plans_are_checked_when_they_are_made(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Plan(**settings)
+
+
+@pytest.mark.parametrize("order", [np.arange(5), None, np.ones(1437, bool), np.full(1437, 1437)])
+def test_an_order_that_is_none(order: Any) -> None:
+    with pytest.raises(UsageError, match=r"order\(0\) is no order of 1437 examples"):
+        fit(Model(MLP_), WITHOUT, Plan(epochs=1, order=lambda _: order))
+
+
+def test_things_of_another_kind() -> None:
+    wrong: list[tuple[Any, Any, Any, str]] = [
+        (Model(MLP_), (X, Y), None, "data is a tuple: give a data set"),
+        (Model(MLP_), "digits", None, "data is a str"),
+        (MLP_, DATA, None, r"model is a MLP: give a Model\(...\)"),
+        (Model(MLP_), DATA, 5, r"plan is a int: give a Plan\(...\)"),
+    ]
+    for model, data, plan, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            fit(model, data, plan)
+    network: Any = (64, 10)
+    with pytest.raises(UsageError, match="is no network"):
+        Model(network)
+    trained = xpmlp.fit_stack((Model(MLP_, seed=s) for s in range(2)), DATA, Plan(steps=2))  # type: ignore[arg-type]
+    assert len(trained) == 2
+    with pytest.raises(
+        UsageError, match=r"a Dataset is no examples: give some, such as data\.test"
+    ):
+        trained[0].evaluate(DATA)  # type: ignore[arg-type]
