@@ -60,13 +60,18 @@ def new_parser(description: str) -> argparse.ArgumentParser:
 def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> None:
     """Add --device and, where there is a choice, --dtype."""
     group = Flags(parser.add_argument_group("device"))
-    group.value("--device", str, "numpy on cpu, CuPy on gpu", "cpu", "cpu|gpu|gpu:N")
+    add_device_flag(group)
     group.count(
         "--threads", "threads that a CPU may use, numpy's own included (default: all at hand)"
     )
     add_gpu_flags(group)
     if dtype:
         group.choice("--dtype", ("float32", "float64"), "floating-point type of all computation")
+
+
+def add_device_flag(group: Flags) -> None:
+    """Add --device alone."""
+    group.value("--device", str, "numpy on cpu, CuPy on gpu", "cpu", "cpu|gpu|gpu:N")
 
 
 def add_gpu_flags(group: Flags) -> None:

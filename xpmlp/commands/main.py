@@ -8,11 +8,11 @@ from typing import NoReturn
 
 COMMANDS = {
     "train": "train a network, and leave a run folder with its history",
-    "evaluate": "evaluate a trained network: loss, accuracy, confusion matrix, worst mistakes",
-    "predict": "predict the classes or values of new rows with a trained network",
-    "plot": "draw the curves of runs again: one run, or several in one picture",
+    "evaluate": "evaluate a network: loss, accuracy, confusion, worst mistakes",
+    "predict": "predict the classes or values of new rows",
+    "plot": "draw the curves of a run, or of several in one picture",
     "sweep": "train every combination of some settings, and rank them",
-    "ensemble": "train networks that differ in their seed, and average their probabilities",
+    "ensemble": "train networks of several seeds, and average them",
     "convert": "turn a data set into HDF5 files",
     "export": "write a trained network as ONNX, or its weights as safetensors",
     "check-gradients": "hold backpropagation against central differences",
@@ -46,5 +46,5 @@ def main() -> NoReturn:
     print("usage: xpmlp COMMAND [FLAGS]\n")
     for command, meaning in COMMANDS.items():
         print(f"  {command:<{width}}  {meaning}")
-    print("\nxpmlp COMMAND --help says what its flags mean; xpmlp --version prints the version.")
+    print("\nxpmlp COMMAND --help: what its flags mean; xpmlp --version: the version.")
     sys.exit(0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.commands.command_line import add_device_flags, new_parser, print_result
+from xpmlp.commands.command_line import add_device_flag, new_parser, print_result
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags
 from xpmlp.data.formats.features import read_features
@@ -25,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
     which = add_trained_flags(parser)
     which.path("--model", "a .safetensors file", metavar="FILE")
-    add_device_flags(parser, dtype=False)
     flags = Flags(parser)
+    add_device_flag(flags)
     flags.path(
         "--data",
         "features alone, as they were before the run's scaling: .npz, .npy, .h5, .hdf5, or a .csv "
