@@ -192,7 +192,7 @@ def check_same_training(
 def loss_of(params: dict[str, np.ndarray], problem: Problem) -> float:
     backend = xpmlp.select_backend("cpu", "float64")
     few = Examples(problem.x[:5000], problem.y[:5000]).to_device(backend)
-    device = {name: backend.to_device(array) for name, array in params.items()}
+    device = backend.all_to_device(params)
     mlp = xpmlp.MLP(problem.sizes, problem.activation)
     return float(xpmlp.evaluate(mlp, device, few, backend=backend)[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Trained:
             raise UsageError(f"a {kind} is no examples: give some, such as data.test")
         moved = examples.normalized(self.normalization).to_device(self.backend)
         found: tuple[float, float | None] = evaluate(
-            self.mlp, self._on_device(), moved, backend=self.backend
+            self.mlp, self._on_device, moved, backend=self.backend
         )
         return found
 
@@ -93,8 +94,10 @@ class Trained:
             raise UsageError(f"{path} names no format: choose a file that ends in {known}")
         writer(path, self.mlp, self.params, self.normalization)
 
+    @cached_property
     def _on_device(self) -> dict[str, Array]:
-        return {name: self.backend.to_device(array) for name, array in self.params.items()}
+        # Once: rows may come in many pieces.
+        return self.backend.all_to_device(self.params)
 
     def outputs(self, x: Any) -> np.ndarray:
         """Return what the outputs stand for, of rows of raw features: probabilities or values."""
@@ -105,7 +108,7 @@ class Trained:
                 f"the network takes {self.mlp.sizes[0]} features and the data has "
                 f"{examples.features}: they do not fit"
             )
-        batch, params = examples.to_device(backend).batch(xp=backend.xp), self._on_device()
+        batch, params = examples.to_device(backend).batch(xp=backend.xp), self._on_device
         found = []
         with backend.computing():
             for start in range(0, batch.size, backend.piece_size):

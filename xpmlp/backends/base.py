@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -77,6 +77,10 @@ class Backend(ABC):
         if np.issubdtype(array.dtype, np.floating):
             array = np.asarray(array, dtype=self.dtype_name)
         return self.xp.asarray(array, device=self.device, copy=True)
+
+    def all_to_device(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        """Copy host arrays to the device, by name."""
+        return {name: self.to_device(array) for name, array in arrays.items()}
 
     @abstractmethod
     def to_host(self, array: Array) -> np.ndarray:

@@ -23,7 +23,7 @@ from xpmlp.data import Dataset
 from xpmlp.errors import DataError
 from xpmlp.inspection.predictions import Predictions, predict
 from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
-from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint, scaling_of, to_device
+from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint, scaling_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
     backend = backend_of(arguments)
     path = checkpoint_path(arguments)
     checkpoint = load_checkpoint(path)
-    mlp, params = checkpoint.mlp, to_device(checkpoint.result, backend)
+    mlp, params = checkpoint.mlp, backend.all_to_device(checkpoint.result)
     dataset = read_source(with_settings(arguments, checkpoint))
     source = dataset.test if arguments.of == "test" else dataset.train
     if source is None:

@@ -147,8 +147,9 @@ class Examples:
         integral = np.issubdtype(self.y.dtype, np.integer)
         y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
         moved = scaling and scaling.to_device(backend)
-        host = replace(self, x=x, y=y, normalization=moved, dtype=backend.dtype)
-        host = replace(host, of_raw=self.normalization)
+        host = replace(
+            self, x=x, y=y, normalization=moved, dtype=backend.dtype, of_raw=self.normalization
+        )
         if self.sample_weight is not None:
             weight = np.asarray(self.sample_weight, dtype=backend.dtype_name)
             host = replace(host, sample_weight=weight)

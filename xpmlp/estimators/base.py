@@ -100,7 +100,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if reset:
             self._forget()
             drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
-            params = {name: backend.to_device(array) for name, array in drawn.items()}
+            params = backend.all_to_device(drawn)
         else:
             params = real_arrays(self._named(), backend, writable=True)
             self._check_network(params, mlp)

@@ -113,7 +113,7 @@ def _backpropagated(
 ) -> HostParams:
     """Return the gradients of loss and penalty by backpropagation, on the host."""
     xp = backend.xp
-    device = {name: backend.to_device(array) for name, array in params.items()}
+    device = backend.all_to_device(params)
 
     def at_once(sums_of: Callable[[slice], Sums], size: int, _: float) -> Sums:
         return sums_of(slice(0, size))
@@ -144,7 +144,7 @@ class _Check:
             self._x, self._y, self._sample_weight = batch.read(slice(0, self._n))
             self._scale, self._penalty = batch.scale(xp=backend.xp), penalty
         self._host, self._gradients = params, gradients
-        self._device: Params = {name: backend.to_device(array) for name, array in params.items()}
+        self._device: Params = backend.all_to_device(params)
         self._kinked = any(f.kinked for f in mlp.activations)
         self._step = _KINKED_STEP if self._kinked else _SMOOTH_STEP
 

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import CheckpointError
@@ -69,18 +68,20 @@ class Checkpoint:
                 f"{model.mlp}, {model.mlp.loss}: choose another run, or its settings"
             )
         numbers = self.numbers
-        moments = {kind: to_device(a, backend) for kind, a in self.optimizer_state.items()}
+        moments = {kind: backend.all_to_device(a) for kind, a in self.optimizer_state.items()}
         only = ModelState(
             model,
             status=numbers["status"],
             history=rows_of_arrays(self.history),
             interval=Interval(self.losses.tolist(), numbers["correct"], numbers["examples"]),
-            best_params=None if self.best_params is None else to_device(self.best_params, backend),
+            best_params=None
+            if self.best_params is None
+            else backend.all_to_device(self.best_params),
             cause=numbers.get("cause", ""),
         )
         if only.status in ENDED:
-            only.params = to_device(self.params, backend)
-        variables = Variables(to_device(self.params, backend), moments)
+            only.params = backend.all_to_device(self.params)
+        variables = Variables(backend.all_to_device(self.params), moments)
         return TrainingState(variables, [only], numbers["step"], numbers["seconds"])
 
 
@@ -244,8 +245,3 @@ def _json(data: h5py.Dataset) -> dict[str, Any]:
 
 def _arrays(group: h5py.Group) -> dict[str, np.ndarray]:
     return {name: np.asarray(data[()]) for name, data in group.items()}
-
-
-def to_device(arrays: Mapping[str, np.ndarray], backend: Backend) -> Params:
-    """Return host arrays by name on a backend's device."""
-    return {name: backend.to_device(array) for name, array in arrays.items()}

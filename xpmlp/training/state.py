@@ -215,7 +215,7 @@ def arrays_of(variables: Variables) -> list[Array]:
 def initial_params(mlp: MLP, *, seed: int, backend: Backend, initializer: str = "xavier") -> Params:
     """Draw the initial weights of a seed and move them to the backend's device."""
     drawn = mlp.init(random_stream(seed, "weights"), initializer)
-    return {name: backend.to_device(array) for name, array in drawn.items()}
+    return backend.all_to_device(drawn)
 
 
 def initial_state(model: Model, backend: Backend) -> TrainingState:

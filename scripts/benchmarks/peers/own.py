@@ -23,7 +23,7 @@ class Own(Peer):
         self._model = Model(mlp, SGD(), problem.learning_rate)
         self._step = Step(mlp, SGD())
         self._examples = Examples(problem.x, problem.y).to_device(self._backend)
-        params = {name: self._backend.to_device(w) for name, w in problem.params.items()}
+        params = self._backend.all_to_device(problem.params)
         self._variables = Variables(params, {})
         self._order = np.arange(len(self._examples))
         self._recorded: dict[int, tuple[Steps, int]] = {}
