@@ -29,7 +29,7 @@ from xpmlp.data.batches import Draw, ShuffledBatches
 from xpmlp.data.shared import SharedBatches
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
-from xpmlp.errors import UsageError
+from xpmlp.errors import DataError, UsageError
 from xpmlp.runs.checkpoint import load_checkpoint
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
@@ -523,7 +523,7 @@ def test_more_ranks_than_rows_leave_some_without(tmp_path: Path) -> None:
 
 def test_statistics_of_an_empty_share_are_zero() -> None:
     sums: list[Any] = []
-    with pytest.warns(RuntimeWarning, match="invalid value"):
+    with pytest.raises(DataError):  # the other rank has none either
         fit_normalization("feature", np.zeros((0, 3)), None, ranks=Together(1, 2, sums))
     np.testing.assert_array_equal(sums[0], [0, 0, 0, 0])
 

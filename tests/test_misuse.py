@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import xpmlp
-from xpmlp import MLP, Adam, DataError, Examples, Model, Penalty, Plan, UsageError, fit
+from xpmlp import (
+    MLP,
+    Adam,
+    DataError,
+    Examples,
+    Model,
+    Optimizer,
+    Penalty,
+    Plan,
+    UsageError,
+    fit,
+)
 
 MLP_ = MLP((64, 10, 10))
 DATA = xpmlp.load_data("digits", val_size=200)
@@ -106,6 +117,11 @@ EXAMPLES = {
     "fewer labels": (Examples(X, Y[:50]), r"\[50\]"),
     "fewer weights": (Examples(X, Y, sample_weight=np.ones(5)), r"\[100, 5\]"),
     "none": (Examples(X[:0], Y[:0]), "0 rows of features"),
+    "negative weights": (Examples(X, Y, sample_weight=-np.ones(100)), "negative, NaN or infinite"),
+    "weights of nan": (Examples(X, Y, sample_weight=np.full(100, np.nan)), "negative, NaN or inf"),
+    "rows that sum to 2": (Examples(X, np.full((100, 10), 0.2)), "add up to 1 but for 1, and"),
+    "negative rows": (Examples(X, np.eye(10)[Y] * 3 - 0.2), "go from -0.2 to 2.8, and cross_entr"),
+    "rows of nan": (Examples(X, np.full((100, 10), np.nan)), "targets hold NaN or infinity"),
 }
 
 
@@ -122,7 +138,7 @@ NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
     "no seed": ({"seed": None}, "seed is None: choose 0 or more"),
     "schedule": ({"schedule": "cosine"}, "schedule is 'cosine': give a function"),
     "order": ({"order": [1]}, r"order is \[1\]: give a function"),
-    "dropout": ({"dropout": float("nan")}, "a dropout of nan is not a share"),
+    "dropout": ({"dropout": float("nan")}, "dropout is nan: choose a number from 0 to below 1"),
 }
 
 
@@ -136,6 +152,28 @@ def test_plans_are_checked_when_they_are_made(settings: dict[str, Any], said: st
 def test_an_order_that_is_none(order: Any) -> None:
     with pytest.raises(UsageError, match=r"order\(0\) is no order of 1437 examples"):
         fit(Model(MLP_), WITHOUT, Plan(epochs=1, order=lambda _: order))
+
+
+def test_negative_counts_have_no_deviance() -> None:
+    counts = Examples(X, np.full((100, 10), -1.0))
+    with pytest.raises(DataError, match="from -1 to -1, and poisson_deviance takes counts, from 0"):
+        fit(Model(MLP((64, 10), loss="poisson_deviance")), counts, Plan(epochs=1))
+    fit(Model(MLP((64, 10), loss="mean_squared_error")), counts, Plan(epochs=1))
+
+
+OPTIMIZERS: list[tuple[Optimizer, str]] = [
+    (xpmlp.Momentum(2.0), "momentum is 2.0: choose a number from 0 to below 1"),
+    (Adam(beta2=1.0), "beta2 is 1.0: choose a number from 0 to below 1"),
+    (Adam(epsilon=0.0), "epsilon is 0.0: choose a number above 0"),
+    (xpmlp.AdamW(weight_decay=-1.0), "weight_decay is -1.0: choose a number from 0 up"),
+    (xpmlp.RMSprop(decay=float("nan")), "decay is nan"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "said"), OPTIMIZERS)
+def test_settings_of_optimisers_are_checked(optimizer: Optimizer, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Model(MLP_, optimizer)
 
 
 def test_things_of_another_kind() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import MakeBackend
 
+from xpmlp import MLP, Model, Plan, fit, select_backend
 from xpmlp.backends import Backend
-from xpmlp.data import Examples, fit_normalization
+from xpmlp.data import Examples, dataset_of_arrays, fit_normalization, prepare, read_data
 from xpmlp.errors import DataError, UsageError
 
 X = np.array([[0, 4], [8, 4]], dtype=np.uint8)
@@ -96,3 +97,66 @@ def test_unknown_kind_lists_the_known_ones() -> None:
 def test_record_is_plain_numbers() -> None:
     record = fit_normalization("feature", X, 255).as_record()
     assert record == {"shift": [4.0, 4.0], "scale": [4.0, 1.0], "bias_column": False}
+
+
+# Type, values, and the deviation of 0, 1, ..., 1000 times a unit: 288.96... units.
+UNIT_DEVIATION = np.sqrt((1001**2 - 1) / 12)
+RANGES = [("f2", 1.0), ("f4", 1e25), ("f4", 1e-30), ("f8", 1e100), ("f8", 1e-100)]
+
+
+@pytest.mark.parametrize(("dtype", "unit"), RANGES)
+def test_deviation_is_that_of_the_numbers_whatever_their_type(dtype: str, unit: float) -> None:
+    x = (np.arange(1001)[:, None] * unit).astype(dtype)
+    for kind in ("standard", "feature"):
+        found = fit_normalization(kind, x, None)
+        np.testing.assert_allclose(found.scale, UNIT_DEVIATION * unit, rtol=1e-6)
+        example = Examples(x, np.zeros(1001, dtype=int)).normalized(found)
+        backend = select_backend()
+        scaled = example.to_device(backend).batch(xp=backend.xp).read(slice(0, 1001)).x
+        np.testing.assert_allclose(scaled.std(), 1, rtol=1e-5)
+
+
+def test_a_deviation_beyond_float64_is_refused() -> None:
+    x = np.array([[1e200], [-1e200], [3e200]])
+    for kind in ("standard", "feature"):
+        with pytest.raises(DataError, match="too large for their deviation"):
+            fit_normalization(kind, x, None)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e9 + 0.1])
+def test_a_constant_is_one_whatever_its_mean_is_rounded_to(value: float) -> None:
+    x = np.full((10_000, 2), value)
+    with pytest.raises(DataError, match="every row has the same value"):
+        fit_normalization("standard", x, None)
+    x[:, 1] = np.arange(10_000)
+    assert fit_normalization("feature", x, None).scale[0] == 1  # type: ignore[index]
+
+
+def test_the_largest_size_is_that_of_the_smallest_integer() -> None:
+    x = np.array([[-(2**31)], [0], [5]], dtype=np.int32)
+    assert fit_normalization("unit", x, None).scale == 2**31
+
+
+def stored(x: np.ndarray, layout: str) -> np.ndarray:
+    if layout == "images":
+        return x.reshape(-1, 8, 8)
+    return np.asfortranarray(x) if layout == "by columns" else x.astype(layout)
+
+
+LAYOUTS = ["i1", "u2", "i4", "i8", "f2", "f4", "f8", ">i4", "images", "by columns"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("normalize", ["standard", "feature", "none"])
+@pytest.mark.parametrize("batch_size", [32, None])
+def test_numbers_train_the_same_network_however_they_are_stored(
+    layout: str, normalize: str, batch_size: int | None
+) -> None:
+    read = read_data("digits").train
+    model = Model(MLP((64, 12, 10), "tanh"), learning_rate=0.03)
+    weights = []
+    for x in (read.x, stored(read.x, layout)):
+        data = prepare(dataset_of_arrays(x, read.y), normalize=normalize)
+        weights.append(fit(model, data, Plan(epochs=2, batch_size=batch_size)).params)
+    for name, array in weights[0].items():
+        np.testing.assert_array_equal(weights[1][name], array)

@@ -276,7 +276,7 @@ def test_what_makes_no_stack(backend: Backend) -> None:
         ({"patience": 2}, "patience of 2 needs a validation set"),
         ({"steps": 0}, "steps is 0"),
         ({"log_every": 0}, "log_every is 0"),
-        ({"dropout": 1.0}, "dropout of 1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
         ({"epochs": 3}, "3 epochs and 2 steps: give one of them"),
     ]
     for changed, said in wrong:

@@ -176,7 +176,8 @@ def test_output_that_nobody_reads_is_no_error(repository: Path, tmp_path: Path) 
 
 
 WRONG = {
-    "more memory than there is": (["--hidden", "10000000000000"], 2, "not enough memory"),
+    "more memory than there is": (["--hidden", "1000000000"], 2, "not enough memory"),
+    "more units than a layer": (["--hidden", "1" + "0" * 40], 2, "no zeros, < 2^31"),
     "idle factor": (["--lr-factor", "0.1"], 2, "--lr-factor means nothing without --lr-milestones"),
     "idle decay": (["--lr-decay", "0.9"], 2, "--lr-decay means nothing without --lr-schedule"),
     "dropout of nothing": (["--dropout", "0.5", "--hidden", "none"], 2, "--hidden none has none"),

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 
 class XpmlpError(Exception):
-    """Something a user can mend; the message is one sentence: what, where, what to do."""
+    """Something a user can mend; the message is one sentence: what, where, what to do.
+
+    What a caller has given wrong is a `ValueError` too, as Python's own functions raise.
+    """
 
 
 class CheckFailedError(XpmlpError):
     """A result was computed and did not meet what was asked of it."""
 
 
-class UsageError(XpmlpError):
+class UsageError(XpmlpError, ValueError):
     """An argument or a combination of arguments that cannot mean anything."""
 
 
-class DataError(XpmlpError):
+class DataError(XpmlpError, ValueError):
     """Data that is missing, damaged, or does not fit the network."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -105,6 +106,8 @@ class Examples:
                 f"targets of shape {self.y.shape}: class ids are integers (N,), and probabilities "
                 "or values of a regression are floating-point rows (N, outputs)"
             )
+        if self.sample_weight is not None:
+            check_weights(self.sample_weight, count, backend)
         if not integral:
             return int(self.y.shape[1])
         with backend.computing():
@@ -207,6 +210,19 @@ class Examples:
         return ShuffledBatches(self, count, batch_size, seed=seed, backend=backend, order=order)
 
 
+def check_weights(weights: Array, examples: int, backend: Backend) -> None:
+    """Raise `DataError` unless these say of each example how many times it counts."""
+    if tuple(weights.shape) != (examples,):
+        raise DataError(
+            f"sample_weight has the shape {tuple(weights.shape)}: give one number for each of the "
+            f"{examples} samples"
+        )
+    with backend.computing():
+        low, high = (float(backend.to_host(of(weights))) for of in (backend.xp.min, backend.xp.max))
+    if not 0 <= low <= high < inf:
+        raise DataError("sample_weight has values that are negative, NaN or infinite")
+
+
 def narrowed(
     x: np.ndarray, scaling: Normalization | None, dtype: str
 ) -> tuple[np.ndarray, Normalization | None]:
@@ -218,7 +234,7 @@ def narrowed(
     """
     with np.errstate(over="ignore"):
         narrow = x.astype(dtype)
-        if scaling is not None and not np.array_equal(narrow, x):
+        if scaling and (scaling.is_extreme or not np.array_equal(narrow, x)):
             narrow, scaling = scaling.applied_on_host(x, dtype)
     if np.isinf(narrow).any() and not np.isinf(x).any():
         raise DataError(f"features are beyond the range of {dtype}: use float64, or scale them")

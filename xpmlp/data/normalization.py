@@ -12,11 +12,13 @@ from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
 from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
+from xpmlp.parts import pieces
 
 NORMALIZATIONS = ("none", "unit", "standard", "feature")
 
-# Rows at a time: statistics of bytes need no float64 copy of the whole set.
-_PIECE = 2048
+_EPSILON = float(np.finfo(np.float64).eps)
+# Values that are added up in a chain, at most: so much can rounding grow.
+_CHAIN = 2048
 
 
 class Rows(Protocol):
@@ -63,6 +65,12 @@ class Normalization:
             scaled = xp.concat([scaled, ones], axis=-1)
         return scaled
 
+    @property
+    def is_extreme(self) -> bool:
+        """Whether float32 cannot hold what dividing by the scale passes through."""
+        scale = np.abs(self.scale)
+        return bool(np.any((scale < 1e-30) | (scale > 1e30)))
+
     def applied_on_host(self, x: np.ndarray, dtype: str) -> tuple[np.ndarray, Self]:
         """Return features scaled in float64, and what is left to do to them."""
         scaled = (x.astype(np.float64) - self.shift) / self.scale
@@ -101,7 +109,7 @@ def fit_normalization(
     mean and standard deviation of all values, two scalars (LeCun et al. 1998, section 4.3).
     "feature": mean and deviation of each feature; one that never changes is only shifted.
     Where `ranks` share the rows, each gives its own. Raises `DataError` where there is nothing
-    to divide by.
+    to divide by, or nothing finite.
     """
     if kind == "none":
         return Normalization(bias_column=bias_column)
@@ -115,35 +123,49 @@ def fit_normalization(
         known = ", ".join(NORMALIZATIONS)
         raise UsageError(f"normalisation {kind!r} is not known: choose from {known}")
     per_feature = kind == "feature"
-    mean = _mean_of(lambda piece: piece, x_train, per_feature, ranks)
-    variance = _mean_of(lambda piece: np.square(piece - mean), x_train, per_feature, ranks)
-    if not np.any(variance):
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, count = _mean_of(lambda piece: piece, x_train, per_feature, ranks)
+        variance, _ = _mean_of(lambda piece: np.square(piece - mean), x_train, per_feature, ranks)
+        scale = np.sqrt(variance)
+    if not np.isfinite(scale).all():
         raise DataError(
-            f"every row has the same value{'s' if per_feature else f' {mean:g}'}, and there is no "
-            "deviation to divide by: check the file, or use the normalisation none"
+            "the features are too large for their deviation to be computed in float64: divide "
+            "them by a large number first, or use the normalisation none"
         )
-    scale = np.sqrt(variance)
+    # The mean of equal values is off by its rounding, and so is their deviation.
+    changes = scale > _EPSILON * (_CHAIN + count / _CHAIN) * np.abs(mean)
+    if not np.any(changes):
+        raise DataError(
+            f"every row has the same value{'s' if per_feature else f' {float(mean[0]):g}'}, as "
+            "far as float64 tells, and there is no deviation to divide by: check the file, or use "
+            "the normalisation none"
+        )
     if per_feature:
-        return Normalization(mean, np.where(scale > 0, scale, 1.0), bias_column)
-    return Normalization(float(mean), float(scale), bias_column)
+        return Normalization(mean, np.where(changes, scale, 1.0), bias_column)
+    return Normalization(float(mean[0]), float(scale[0]), bias_column)
 
 
 def _mean_of(
     value: Callable[[np.ndarray], np.ndarray], x: Rows, per_feature: bool, ranks: Ranks
-) -> np.ndarray | float:
-    """Return the mean of a function of all values, or of each feature's, in float64."""
+) -> tuple[np.ndarray, float]:
+    """Return the mean of a function of all values (1,), or of each feature's (F,), and of how many.
+
+    Values are taken as float64 whatever they are stored as: the same numbers have the same mean.
+    """
     axis = 0 if per_feature else None
-    width = int(np.prod(np.asarray(x[0:0]).shape[1:])) if per_feature else 1
-    total, count = np.zeros(width), 0
+    total, count = np.zeros(_width(x) if per_feature else 1), 0
     for piece in _pieces(x):
-        total += np.sum(value(piece), axis=axis, dtype=np.float64)
+        total += np.sum(value(piece), axis=axis)
         count += len(piece) if per_feature else piece.size
     *sums, count = ranks.sum(np.append(total, count))
-    mean: np.ndarray = np.array(sums) / count
-    return mean if per_feature else float(mean[0])
+    return np.array(sums) / count, float(count)
+
+
+def _width(x: Rows) -> int:
+    return int(np.prod(np.asarray(x[0:0]).shape[1:]))
 
 
 def _pieces(x: Rows) -> Iterator[np.ndarray]:
-    for start in range(0, len(x), _PIECE):
-        piece = np.asarray(x[start : min(start + _PIECE, len(x))])
+    for rows in pieces(len(x), 8 * _width(x)):
+        piece = np.ascontiguousarray(x[rows], dtype=np.float64)
         yield piece.reshape(len(piece), -1)

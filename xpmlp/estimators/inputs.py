@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.exchange import Kind, from_any, kind_of, on_host
-from xpmlp.errors import UsageError
+from xpmlp.data.examples import check_weights
 
 # Repeated calls, as of `partial_fit`, need not look for the machine's libraries each time.
 backend_of = cache(select_backend)
@@ -25,10 +25,7 @@ def backend_for(estimator: Any, kind: Kind, dtype: Any) -> Backend:
     """Return the backend of the `device` parameter, or of where the features lie."""
     device = estimator.device or kind.device_name
     name = "float32" if dtype == np.float32 else "float64"
-    try:
-        return backend_of(device, name, threads=estimator.threads)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
+    return backend_of(device, name, threads=estimator.threads)
 
 
 def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
@@ -80,16 +77,9 @@ def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | N
     if isinstance(sample_weight, Real):
         sample_weight = np.full(examples, float(sample_weight))
     weights = real_array(sample_weight, backend)
-    if tuple(weights.shape) != (examples,):
-        raise ValueError(
-            f"sample_weight has the shape {tuple(weights.shape)}: give one number for each of the "
-            f"{examples} samples"
-        )
-    xp = backend.xp
+    check_weights(weights, examples, backend)
     with backend.computing():
-        if not bool(backend.to_host(xp.all(xp.isfinite(weights) & (weights >= 0)))):
-            raise ValueError("sample_weight has values that are negative, NaN or infinite")
-        if not bool(backend.to_host(xp.any(weights > 0))):
+        if not bool(backend.to_host(backend.xp.any(weights > 0))):
             raise ValueError("sample_weight is zero for every sample: there is nothing to train on")
     return weights
 

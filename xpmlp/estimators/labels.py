@@ -13,6 +13,7 @@ from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import from_any, kind_of
 from xpmlp.estimators.inputs import as_matrix
+from xpmlp.rules import FROM_0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Labels:
         count as much. Of many labels a sample counts the product of what each of its labels does.
         """
         xp = backend.xp
+        if class_weight != "balanced":
+            self._check(class_weight)
         if self.multilabel:
             host = backend.to_host(targets).astype(np.int64)
             return backend.to_device(compute_sample_weight(class_weight, host))
@@ -46,6 +49,16 @@ class Labels:
         else:
             table = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()])
         return xp.take(backend.to_device(table.astype(np.float64)), ids, axis=0)
+
+    @staticmethod
+    def _check(class_weight: Any) -> None:
+        """Raise `ValueError` unless these are weights of classes, or of each output's."""
+        for weights in class_weight if isinstance(class_weight, list) else [class_weight]:
+            if not isinstance(weights, dict) or not all(map(FROM_0.holds, weights.values())):
+                raise ValueError(
+                    f"The parameter class_weight is {class_weight!r}: choose balanced, or a dict "
+                    "from class to a number from 0 up"
+                )
 
     @property
     def outputs(self) -> int:

@@ -2,86 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import inf
-from numbers import Integral, Real
-from typing import Any, NamedTuple
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.rules import (
+    ABOVE_0,
+    FROM_0,
+    SHARE,
+    TEXT,
+    Rule,
+    either,
+    number,
+    one_of,
+    optional,
+    whole,
+)
 
 # scikit-learn's names of functions that have another one here.
 _ALIASES = {"logistic": "sigmoid"}
 
 
-class _Rule(NamedTuple):
-    holds: Callable[[Any], bool]
-    allowed: str
-
-
-def _one_of(*names: str | None) -> _Rule:
-    return _Rule(
-        lambda value: (
-            value is None or (isinstance(value, str) and value in names)
-            if None in names
-            else isinstance(value, str) and value in names
-        ),
-        ", ".join(map(str, names)),
-    )
-
-
-def _number(low: float, high: float, allowed: str, *, open_low: bool = False) -> _Rule:
-    def holds(value: Any) -> bool:
-        if not isinstance(value, Real):
-            return False
-        number = float(value)
-        return low <= number <= high and not (open_low and number == low)
-
-    return _Rule(holds, allowed)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
-
-
-def _boolean(value: Any) -> bool:
-    return isinstance(value, Integral | np.bool_) and value in (0, 1)
-
-
-_BOOLEAN = _Rule(_boolean, "True or False")
-_SHARE = "a number from 0 to below 1"
-_BELOW_1 = 1 - 1e-12
+_COUNT = Rule(whole(1).holds, "a whole number from 1 up")
+_BOOLEAN = Rule(lambda v: isinstance(v, Integral | np.bool_) and v in (0, 1), "True or False")
 
 _RULES = {
-    "solver": _one_of("sgd", "adam", "rmsprop", "lbfgs"),
-    "learning_rate": _one_of("constant", "invscaling", "adaptive"),
-    "loss": _one_of("squared_error", "poisson"),
-    "monitor": _one_of("score", "loss"),
-    "init": _one_of(None, *INITIALIZERS),
-    "alpha": _number(0, inf, "a number from 0 up"),
-    "learning_rate_init": _number(0, inf, "a number above 0", open_low=True),
-    "power_t": _number(0, inf, "a number from 0 up"),
-    "tol": _number(0, inf, "a number from 0 up"),
-    "momentum": _number(0, 1, "a number from 0 to 1"),
-    "epsilon": _number(0, inf, "a number above 0", open_low=True),
-    "beta_1": _number(0, _BELOW_1, _SHARE),
-    "beta_2": _number(0, _BELOW_1, _SHARE),
-    "dropout": _number(0, _BELOW_1, _SHARE),
-    "validation_fraction": _number(0, _BELOW_1, _SHARE),
-    "max_iter": _Rule(_whole, "a whole number from 1 up"),
-    "max_fun": _Rule(_whole, "a whole number from 1 up"),
-    "threads": _Rule(lambda v: v is None or _whole(v), "a whole number from 1 up, or None"),
-    "n_iter_no_change": _Rule(
-        lambda v: _whole(v) or v == inf, "a whole number from 1 up, or infinity"
-    ),
-    "batch_size": _Rule(
-        lambda v: (isinstance(v, str) and v in ("auto", "full")) or _whole(v),
-        "auto, full, or a whole number from 1 up",
-    ),
-    "device": _Rule(lambda v: v is None or isinstance(v, str), "None, cpu, gpu or gpu:N"),
-    "verbose": _Rule(lambda v: isinstance(v, Integral | np.bool_), "True, False or a whole number"),
+    "solver": one_of("sgd", "adam", "rmsprop", "lbfgs"),
+    "learning_rate": one_of("constant", "invscaling", "adaptive"),
+    "loss": one_of("squared_error", "poisson"),
+    "monitor": one_of("score", "loss"),
+    "init": one_of(None, *INITIALIZERS),
+    "momentum": number(0, 1, "a number from 0 to 1"),
+    "n_iter_no_change": either(_COUNT, Rule(lambda v: v == inf, "infinity")),
+    "batch_size": either(one_of("auto", "full"), _COUNT),
+    "device": optional(Rule(TEXT.holds, "cpu, gpu or gpu:N")),
+    "verbose": Rule(lambda v: isinstance(v, Integral | np.bool_), "True, False or a whole number"),
+    "threads": optional(_COUNT),
+    **dict.fromkeys(("max_iter", "max_fun"), _COUNT),
+    **dict.fromkeys(("alpha", "power_t", "tol"), FROM_0),
+    **dict.fromkeys(("learning_rate_init", "epsilon"), ABOVE_0),
+    **dict.fromkeys(("beta_1", "beta_2", "dropout", "validation_fraction"), SHARE),
     **dict.fromkeys(("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"), _BOOLEAN),
 }
 
@@ -103,7 +68,7 @@ def hidden_units(estimator: Any) -> tuple[int, ...]:
     """Return the units of each hidden layer; a number is one layer."""
     sizes = estimator.hidden_layer_sizes
     units = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,)
-    if not all(_whole(size) for size in units):
+    if not all(map(_COUNT.holds, units)):
         raise ValueError(f"hidden_layer_sizes must be whole numbers > 0, got {sizes!r}")
     return tuple(int(size) for size in units)
 

@@ -47,8 +47,8 @@ class MLP:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise UsageError(f"layer sizes {self.sizes} need an input, an output and no zeros")
+        if len(self.sizes) < 2 or min(self.sizes) < 1 or max(self.sizes) >= 2**31:
+            raise UsageError(f"layer sizes {self.sizes} need an input, an output, no zeros, < 2^31")
         for name in (*self.activation_names, *self.model_activations):
             check_known("activation", name, ACTIVATIONS)
         check_known("loss", self.loss, LOSSES)

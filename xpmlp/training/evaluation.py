@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from math import inf, isfinite
 from typing import Any
 
-from xpmlp.arrays import Params
+from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.data.dataset import check_shared_out
 from xpmlp.errors import DataError
 from xpmlp.mathematics.losses import count_correct
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.products import Sums
+
+# What the rounding of half precision may take from probabilities that add up to 1.
+_SUM_TOLERANCE = 5e-3
 
 
 def evaluate(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> tuple[Any, Any]:
@@ -73,4 +77,27 @@ def check_fit(mlp: MLP, examples: Any, backend: Backend) -> None:
     if needed > outputs or (exactly and needed < outputs):
         raise DataError(
             f"the network has {outputs} outputs and the data needs {needed}: they do not fit"
+        )
+    if exactly:
+        _check_targets(mlp, examples.y, backend)
+
+
+def _check_targets(mlp: MLP, y: Array, backend: Backend) -> None:
+    """Raise `DataError` for floating-point targets that a loss cannot mean anything by."""
+    xp, loss = backend.xp, mlp.loss_function
+    with backend.computing():
+        found = xp.min(y), xp.max(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
+        low, high, off = (float(backend.to_host(value)) for value in found)
+    if not (isfinite(low) and isfinite(high)):
+        raise DataError("the targets hold NaN or infinity: repair these rows or leave them out")
+    taken = {"probabilities": (0.0, 1.0), "counts": (0.0, inf)}.get(loss.link.predicts, (-inf, inf))
+    if low < taken[0] or high > taken[1]:
+        raise DataError(
+            f"the targets go from {low:g} to {high:g}, and {mlp.loss} takes {loss.link.predicts}, "
+            f"from {taken[0]:g} to {taken[1]:g}"
+        )
+    if loss.one_class and off > _SUM_TOLERANCE:
+        raise DataError(
+            f"the targets of an example add up to 1 but for {off:g}, and {mlp.loss} takes the "
+            "probabilities of its classes, which add up to 1"
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 
 from xpmlp.data.batches import Order, steps_per_epoch
 from xpmlp.errors import UsageError
@@ -13,11 +12,18 @@ from xpmlp.mathematics.mlp import MLP, check_known
 from xpmlp.mathematics.optimizers import SGD, Optimizer
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Constant, Schedule
+from xpmlp.rules import ABOVE_0, FROM_0, SHARE, check, whole
 
 # Epochs of a plan that does not say how long.
 _EPOCHS = 20
 # A sigmoid passes on at most a quarter of a gradient: its layers bear larger learning rates.
 _SIGMOID_FACTOR = 5
+# What the settings of optimisers may be, as numbers; arrays of a stack are made of such.
+_OPTIMIZER_RULES = {
+    **dict.fromkeys(("momentum", "decay", "beta1", "beta2"), SHARE),
+    "epsilon": ABOVE_0,
+    "weight_decay": FROM_0,
+}
 
 
 @dataclass(frozen=True)
@@ -50,21 +56,17 @@ class Model:
             raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", usual_learning_rate(self.mlp, self.optimizer))
-        rate: object = self.learning_rate
-        if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
-            raise UsageError(f"learning_rate is {rate!r}: choose a number above 0")
+        check("learning_rate", self.learning_rate, ABOVE_0)
+        for setting, rule in _OPTIMIZER_RULES.items():
+            if isinstance(value := getattr(self.optimizer, setting, None), Real):
+                check(setting, value, rule)
         check_known("initialiser", self.initializer, INITIALIZERS)
-        _check_whole("seed", self.seed, least=0)
+        check("seed", self.seed, whole(0))
 
     @property
     def rate(self) -> float:
         """The learning rate as a number."""
         return float(self.learning_rate)  # type: ignore[arg-type]
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, Integral) or value < least:
-        raise UsageError(f"{name} is {value!r}: choose {least} or more, a whole number")
 
 
 def usual_learning_rate(mlp: MLP, optimizer: Optimizer) -> float:
@@ -113,13 +115,9 @@ class Plan:
             raise UsageError(f"{self.epochs} epochs and {self.steps} steps: give one of them")
         for name in ("epochs", "steps", "batch_size", "log_every", "patience", "save_every"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), least=1)
-        dropout: object = self.dropout
-        if not isinstance(dropout, Real) or not 0 <= float(dropout) < 1:
-            raise UsageError(
-                f"a dropout of {self.dropout} is not a share of units: choose 0 to below 1"
-            )
-        _check_whole("seed", self.seed, least=0)
+                check(name, getattr(self, name), whole(1))
+        check("dropout", self.dropout, SHARE)
+        check("seed", self.seed, whole(0))
         for name in ("schedule", "order"):
             value: object = getattr(self, name)
             if not callable(value) and not (name == "order" and value is None):
