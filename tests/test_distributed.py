@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -278,28 +278,30 @@ def test_wrong_flag_on_one_rank_ends_all(tmp_path: Path) -> None:
 
 
 @needs_mpi
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is always full")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process as Linux does")
 def test_full_disk_on_the_rank_that_writes_ends_all(tmp_path: Path) -> None:
-    # Its checkpoints are written beside their place first; that file leads to a full disk.
-    flags = (*RUN, "--steps", "1000000000", "--log-every", "20", "--out", "run")
-    process = start(3, command("train.py", "--distributed", "mpi", *flags), tmp_path)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "checkpoint.h5").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    part = tmp_path / "run" / "checkpoint.h5.part"
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(FileExistsError):
-            part.symlink_to("/dev/full")
-            time.sleep(0.01)
+    process = under_way(3, tmp_path)
+    writer = process_of_rank(0, tmp_path)
+    # From now on it cannot write a file of more than so many bytes.
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (1000, 1000))
     done = finished(process)
     assert done.returncode == 6
     assert "cannot be written" in done.stderr
 
 
+LIFELINE = REPOSITORY / "xpmlp" / "backends" / "ranks" / "lifeline.py"
+IMPATIENT = """
+import json, runpy, sys
+keeper = runpy.run_path(sys.argv[1])
+keep = keeper["keep"]
+keep.__globals__["_CONNECT_SECONDS"] = 0.2
+keep(*json.loads(sys.stdin.readline()))
+"""
+
+
 def test_strangers_at_the_keepers_door_are_turned_away() -> None:
     keeper = subprocess.Popen(
-        [sys.executable, "-I", str(REPOSITORY / "xpmlp" / "backends" / "ranks" / "lifeline.py")],
+        [sys.executable, "-I", str(LIFELINE)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -311,6 +313,7 @@ def test_strangers_at_the_keepers_door_are_turned_away() -> None:
     keeper.stdin.flush()
     address = ("127.0.0.1", int(keeper.stdout.readline()))
     socket.create_connection(address).close()
+    silent = [socket.create_connection(address) for _ in range(30)]
     with socket.create_connection(address) as stranger:
         stranger.sendall(b"GET / HTTP/1.1 pleas")
         lines = [socket.create_connection(address) for _ in range(2)]
@@ -323,7 +326,21 @@ def test_strangers_at_the_keepers_door_are_turned_away() -> None:
     assert said == (
         "rank 0 has died and all ranks end: what was saved last is whole, resume from it\n"
     )
-    lines[1].close()
+    for line in (lines[1], *silent):
+        line.close()
+
+
+def test_a_watch_that_not_all_reach_says_so() -> None:
+    order = json.dumps(["127.0.0.1", "ab" * 16, ["rank 0", "rank 1"]]) + "\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", IMPATIENT, str(LIFELINE)],
+        input=order,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "rank 0, rank 1 did not reach the watch of ranks in 0.2 s" in done.stderr
 
 
 def under_way(ranks: int, folder: Path) -> subprocess.Popen[str]:

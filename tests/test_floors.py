@@ -11,10 +11,10 @@ from conftest import REPOSITORY
 # Rooms from the ground up: a file imports from rooms on floors below its own room's, and inside
 # its room only from files that stand before it in the room's list.
 FLOORS: list[dict[str, str]] = [
-    {"errors": "", "arrays": "", "parts": "", "files": ""},
-    {"rules": ""},
+    {"errors": "", "arrays": "", "parts": "", "files": "", "pools": ""},
     {
         "randomness": "",
+        "rules": "",
         "mathematics": "activations losses initializers dropout schedules products penalties "
         "optimizers mlp step",
         "backends": "alone base layout cpu.cores cpu.blas cpu.numpy_backend cuda.cublas "
@@ -27,7 +27,7 @@ FLOORS: list[dict[str, str]] = [
         "formats.hdf5 formats.features formats.table load",
     },
     {
-        "training": "history stopping plan stacking state evaluation stepper recording "
+        "training": "history stopping plan stacking state settled evaluation stepper recording "
         "divergence group loop",
     },
     {

@@ -99,13 +99,13 @@ class _PerEpoch:
     def __init__(self, draw: Callable[[int], np.ndarray], backend: Backend) -> None:
         self._draw = draw
         self._backend = backend
-        self._epoch = -1
-        self._array: Array = None
+        # One assignment: an interrupt cannot come between the number and its array.
+        self._drawn: tuple[int, Array] = (-1, None)
 
     def __call__(self, epoch: int) -> Array:
-        if epoch != self._epoch:
-            self._epoch, self._array = epoch, self._backend.to_device(self._draw(epoch))
-        return self._array
+        if epoch != self._drawn[0]:
+            self._drawn = epoch, self._backend.to_device(self._draw(epoch))
+        return self._drawn[1]
 
 
 class WholeBatch:

@@ -5,10 +5,11 @@ Memory holds two buffers of rows and no more, however long the file is.
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
@@ -23,6 +24,7 @@ from xpmlp.data.examples import Batch, Examples, check_held_out
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.step import Piece
+from xpmlp.pools import shared_pool
 from xpmlp.randomness import random_stream
 
 # Stored bytes of the rows that are shuffled among each other.
@@ -226,9 +228,6 @@ class StreamedBatches:
 
 Key = TypeVar("Key", bound=Hashable)
 
-# One thread: an HDF5 file is read by one at a time in any case.
-_READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xpmlp-reader")
-
 
 class _ReadAhead(Generic[Key]):
     """Loads what is asked for, and in the background what will be asked for next."""
@@ -237,13 +236,18 @@ class _ReadAhead(Generic[Key]):
         self._load = load
         self._lock = threading.Lock()
         self._pending: dict[Key, Future[Examples]] = {}
+        self._process = os.getpid()
 
     def get(self, key: Key, following: Key | None) -> Examples:
         with self._lock:
+            if self._process != os.getpid():  # forked: what its parent waits for never comes here
+                self._process, self._pending = os.getpid(), {}
             pending = self._pending.pop(key, None)
             found = pending.result() if pending is not None else self._load(key)
             if following is not None:
-                self._pending = {following: _READER.submit(self._load, following)}
+                # One thread: an HDF5 file is read by one at a time in any case.
+                reader = shared_pool(1, "xpmlp-reader")
+                self._pending = {following: reader.submit(self._load, following)}
             return found
 
 

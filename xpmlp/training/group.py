@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import fsum, isfinite
 from time import perf_counter
 from typing import Any
@@ -20,13 +19,13 @@ from xpmlp.training.evaluation import evaluate_unchecked
 from xpmlp.training.history import LogRow, best_row
 from xpmlp.training.plan import Plan
 from xpmlp.training.recording import RecordingStepper, stepper_for
+from xpmlp.training.settled import Settled, put_back, settled_state
 from xpmlp.training.stacking import selected
 from xpmlp.training.state import (
     ENDED,
     Interval,
     ModelState,
     TrainingState,
-    copied_variables,
     variables_of,
 )
 from xpmlp.training.stepper import Stepper, Taken, stepper_of
@@ -57,7 +56,7 @@ class Group:
         self._pending: list[Taken] = []
         self._waiting = 0
         self._configure()
-        self._good = self._copy()
+        self._good = self.settled()
 
     @property
     def running(self) -> list[ModelState]:
@@ -67,11 +66,15 @@ class Group:
     def begin(self, steps: int) -> None:
         """Set the models going that have not reached so many steps, and are not to stop before."""
         for model in self.state.models:
-            ended = self.state.is_stack and model.status in ENDED
-            if not ended and self.state.step < steps and not self._is_stale(model):
+            if self.state.is_stack and model.status in ENDED:
+                continue
+            stale = self._is_stale(model)
+            if self.state.step < steps and not stale:
                 model.status, model.params = "running", None
                 if self._data.validation is None:  # what was best before is not of these steps
                     model.best_params = None
+            elif model.status == "running":  # it was left at a step that is its last one now
+                model.status = "early_stopped" if stale else "completed"
         self._at_work = len(self.running)
 
     def advance(self, until: int, backend: Backend, on_step: OnStep | None = None) -> bool:
@@ -143,7 +146,6 @@ class Group:
         )
         model.history.append(row)
         model.interval = Interval()
-        self._good.models[place].interval = Interval()
         if best_row(model.history) is row:
             with self._backend.computing():
                 model.best_params = state.params_of(place, xp=xp)
@@ -190,7 +192,6 @@ class Group:
             if not sound[place]:
                 what = "the weights are no longer finite"
                 self._diverged(place, state.step, state.step, what)
-        self._good = self._copy()
 
     def _evaluate(self, examples: Any) -> tuple[Any, Any]:
         mlp, params, backend = self._plain.step.mlp, self.state.params, self._backend
@@ -220,8 +221,10 @@ class Group:
         model.cause = divergence_sentence(what, step, rate, where)
         model.status = "diverged"
         if not state.is_stack:
-            self._restore()
-            raise DivergedError(model.cause)
+            cause = model.cause
+            self.restore(self._good)
+            model.status, model.cause = "diverged", cause
+            raise DivergedError(cause)
         with self._backend.computing():
             model.params = variables_of(self._good.variables, place, xp=xp).params
 
@@ -247,7 +250,6 @@ class Group:
                 )
             state.models = self.running
         self._configure()  # rates, or arrays, are others now
-        self._good = self._copy()
 
     def _configure(self) -> None:
         """Put together what the steps of the models need; one that has ended has the rate 0."""
@@ -258,23 +260,17 @@ class Group:
         self._rates = self._plain.rates
         self._stepper: Stepper | RecordingStepper = stepper_for(self._plain)
 
-    def _copy(self) -> TrainingState:
-        """Copy what steps change in place; the rest is replaced and not changed."""
-        state = self.state
-        with self._backend.computing():
-            variables = copied_variables(state.variables, xp=self._backend.xp)
-        models = [
-            replace(m, interval=replace(m.interval, losses=list(m.interval.losses)))
-            for m in state.models
-        ]
-        return replace(state, variables=variables, models=models)
+    def settled(self) -> Settled:
+        """Return copies of what steps and log points change, to go back to."""
+        self._good = settled_state(self.state, self._backend)
+        return self._good
 
-    def _restore(self) -> None:
-        """Go back to the last good state, of a model that is alone."""
-        good, state = self._good, self.state
-        state.step, state.variables = good.step, good.variables
-        state.only.interval = good.only.interval
-        self._good = self._copy()
+    def restore(self, settled: Settled) -> None:
+        """Go back to a settled state."""
+        self._pending, self._waiting = [], 0
+        put_back(settled, self.state, self._backend)
+        self._configure()
+        self._good = settled
 
 
 def _of_model(figures: tuple[Any, Any], place: int) -> tuple[float, float | None]:

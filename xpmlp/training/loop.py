@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 from xpmlp.backends import Backend, select_backend
 from xpmlp.data.dataset import Dataset, as_dataset
-from xpmlp.errors import UsageError
+from xpmlp.errors import DivergedError, UsageError
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
 from xpmlp.training.evaluation import check_fit
 from xpmlp.training.group import Group, OnStep
 from xpmlp.training.history import LogRow
 from xpmlp.training.plan import Model, Plan, check_asked
-from xpmlp.training.stacking import check_stackable, stacked, stacked_mlp
+from xpmlp.training.stacking import check_stackable, stacked_mlp
 from xpmlp.training.state import (
     ENDED,
     ModelState,
@@ -25,6 +25,7 @@ from xpmlp.training.state import (
     check_states_of,
     initial_stack,
     initial_state,
+    restacked,
     variables_of,
 )
 
@@ -51,28 +52,53 @@ class _Loop:
         self._stopping = False
 
     def rounds(self, save: Callable[[], object] | None) -> Iterator[None]:
-        """Train, and yield at every log point; `save` is called there, when due, and at the end."""
-        run_apart, self._stopping = self._backend.run_apart, False
+        """Train, and yield at every log point; `save` is called there, when due, and at the end.
+
+        Whatever ends it early, the states are left as they were when they were last settled.
+        """
+        self._stopping = False
         for group in self.groups:
             group.begin(self.steps)
+        settled = [group.settled() for group in self.groups]
         while at_work := [group for group in self.groups if group.running]:
-            until = self._next_event(at_work[0].state.step)
-            run_apart([partial(self._advance, group, until) for group in at_work])
-            if self._stopping:
-                # Groups that were not as far catch up: all models are saved at one step.
-                until = max(group.state.step for group in at_work)
-                run_apart([partial(group.advance, until) for group in at_work])
-            at_row = until % self._log_every == 0 or until == self.steps
-            run_apart([partial(self._settle, group, at_row) for group in at_work])
-            if self._stopping:
-                for model in (model for group in at_work for model in group.running):
-                    model.status = "interrupted"
-            due = self._plan.save_every is not None and until % self._plan.save_every == 0
-            ended = not any(group.running for group in self.groups)
-            if save is not None and (at_row or due or ended):
-                save()
+            try:
+                at_row, until = self._round(at_work)
+                # All groups, or where this is interrupted none.
+                settled = [
+                    group.settled() if group in at_work else before
+                    for group, before in zip(self.groups, settled, strict=True)
+                ]
+                self._save(save, at_row, until)
+            except DivergedError:
+                raise  # the state is back already, and says so
+            except BaseException:
+                for group, before in zip(self.groups, settled, strict=True):
+                    group.restore(before)
+                raise
             if at_row:
                 yield
+
+    def _round(self, at_work: list[Group]) -> tuple[bool, int]:
+        """Train to the next event; return whether it is a log point, and its step."""
+        run_apart = self._backend.run_apart
+        until = self._next_event(at_work[0].state.step)
+        run_apart([partial(self._advance, group, until) for group in at_work])
+        if self._stopping:
+            # Groups that were not as far catch up: all models are saved at one step.
+            until = max(group.state.step for group in at_work)
+            run_apart([partial(group.advance, until) for group in at_work])
+        at_row = until % self._log_every == 0 or until == self.steps
+        run_apart([partial(self._settle, group, at_row) for group in at_work])
+        if self._stopping:
+            for model in (model for group in at_work for model in group.running):
+                model.status = "interrupted"
+        return at_row, until
+
+    def _save(self, save: Callable[[], object] | None, at_row: bool, step: int) -> None:
+        due = self._plan.save_every is not None and step % self._plan.save_every == 0
+        ended = not any(group.running for group in self.groups)
+        if save is not None and (at_row or due or ended):
+            save()
 
     def _next_event(self, step: int) -> int:
         """Return the next step after which there is something to do but to go on."""
@@ -84,8 +110,11 @@ class _Loop:
         on_step = self._on_step
         if not first:  # one of several: the first has been told of the step
             on_step = None if on_step is None else lambda _: self._stopping
-        if group.advance(until, backend, on_step):
-            self._stopping = True
+        try:
+            self._stopping = group.advance(until, backend, on_step) or self._stopping
+        except BaseException:
+            self._stopping = True  # the others need not go on to the end of the round
+            raise
 
     def _settle(self, group: Group, at_row: bool, backend: Backend) -> None:  # noqa: ARG002
         if at_row:
@@ -103,6 +132,8 @@ class Training:
     the number of each step that is done, and may return True to end the training there. `save`
     gets the state at every log point, when the plan says so, and when the training ends; a state
     that is no longer finite does not reach it. The device is read at log points and saves alone.
+    An exception, Ctrl-C among them, leaves the state as it was at the last log point or save:
+    iterate again, and what comes is what would have come.
 
     Raises `DataError` for data that do not fit the model, `UsageError` for what cannot be done or
     a state of another model; while it is iterated over `DivergedError`, with the state back at its
@@ -215,7 +246,7 @@ class StackTraining:
             self.models = [state.only for state in states]
             at_work = [states[k] for k in order if states[k].status not in ENDED]
             groups = [
-                _restacked(at_work[part], backend)
+                restacked(at_work[part], backend)
                 for part in even_parts(len(at_work), max(1, backend.shares(len(at_work))))
                 if at_work
             ]
@@ -264,21 +295,3 @@ def _prepared(data: Any, model: Model, plan: Plan, backend: Backend) -> Dataset:
     if plan.patience is not None and dataset.validation is None:
         raise UsageError(f"a patience of {plan.patience} needs a validation set to wait for")
     return dataset
-
-
-def _restacked(states: Sequence[TrainingState], backend: Backend) -> TrainingState:
-    """Return a stack of models that have been trained to one step, each as if alone."""
-    xp, first = backend.xp, states[0]
-    with backend.computing():
-        params = stacked([state.params for state in states], xp=xp)
-        moments = {
-            name: {
-                key: xp.stack([s.variables.optimizer_state[name][key] for s in states])
-                if array.ndim
-                else xp.asarray(array, copy=True)
-                for key, array in arrays.items()
-            }
-            for name, arrays in first.variables.optimizer_state.items()
-        }
-    models = [state.only for state in states]
-    return TrainingState(Variables(params, moments), models, first.step, first.seconds)

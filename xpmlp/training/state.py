@@ -247,3 +247,21 @@ def _started(
     with backend.computing():
         variables = Variables(params, optimizer.init(params, xp=backend.xp))
     return TrainingState(variables, [ModelState(model) for model in models])
+
+
+def restacked(states: Sequence[TrainingState], backend: Backend) -> TrainingState:
+    """Return a stack of models that have been trained to one step, each as if alone."""
+    xp, first = backend.xp, states[0]
+    with backend.computing():
+        params = stacked([state.params for state in states], xp=xp)
+        moments = {
+            name: {
+                key: xp.stack([s.variables.optimizer_state[name][key] for s in states])
+                if array.ndim
+                else xp.asarray(array, copy=True)
+                for key, array in arrays.items()
+            }
+            for name, arrays in first.variables.optimizer_state.items()
+        }
+    models = [state.only for state in states]
+    return TrainingState(Variables(params, moments), models, first.step, first.seconds)

@@ -1,10 +1,9 @@
-"""The cores that this process may use: one pool of threads for them, and BLAS's share."""
+"""The cores that this process may use, and BLAS's share of them."""
 
 from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -48,17 +47,6 @@ def _container_quota() -> float | None:
         return None if int(quota) <= 0 else int(quota) / int(period)
     except (OSError, ValueError):
         return None
-
-
-@cache
-def shared_pool(threads: int) -> ThreadPoolExecutor:
-    """Return the process's pool of so many threads: several trainings share it."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="xpmlp")
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked process has the pool without its threads: it makes one of its own.
-    os.register_at_fork(after_in_child=shared_pool.cache_clear)
 
 
 class SingleThreadedBlas:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import cache, partial
@@ -16,9 +17,10 @@ from threadpoolctl import ThreadpoolController
 from xpmlp.arrays import Array
 from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.cpu.blas import accumulating_product
-from xpmlp.backends.cpu.cores import shared_pool, single_threaded_blas, usable_cores
+from xpmlp.backends.cpu.cores import single_threaded_blas, usable_cores
 from xpmlp.errors import UsageError
 from xpmlp.parts import even_parts
+from xpmlp.pools import shared_pool
 
 # Between so many floating-point operations a step waits longer for BLAS's other threads than
 # they save it. Measured on two cores: 784-64-10 at 32 examples (6.5e6) takes a quarter less on
@@ -84,7 +86,7 @@ class NumpyBackend(Backend):
 
         A small step has its products on one thread.
         """
-        quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+        quiet = np.errstate(all="ignore")
         low, high = _WAITING_FOR_BLAS
         return _on_one_thread(quiet) if flop is not None and low <= flop < high else quiet
 
@@ -139,7 +141,19 @@ class NumpyBackend(Backend):
         with single_threaded_blas():
             # This thread does one too: that saves the time to wake another, and itself.
             others = [shared_pool(self.threads).submit(work) for work in works[1:]]
-            return [works[0](), *(other.result() for other in others)]
+            try:
+                first = works[0]()
+            finally:
+                _finished(others)
+            return [first, *(other.result() for other in others)]
+
+
+def _finished(futures: Sequence[Future[Any]]) -> None:
+    """Wait for threads; where Ctrl-C comes meanwhile they finish, too, before it goes on."""
+    try:
+        wait(futures)
+    finally:
+        wait(futures)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ _EXIT = 70  # an internal software error, as sysexits.h has it
 _CONNECT_SECONDS = 10.0
 # Who waits so long for a rank that has left waits in vain.
 _PATIENCE = 2.0
+# A rank that does not answer for a minute is gone: seconds, seconds, times.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Lifeline:
@@ -113,7 +115,12 @@ def keep(host: str, token: str, names: Sequence[str]) -> None:
         sys.stdout.close()
         lines = _connected(door, bytes.fromhex(token), len(names))
     if len(lines) < len(names):
-        return  # not all can reach it: it watches none
+        absent = [name for rank, name in enumerate(names) if rank not in lines.values()]
+        _say(
+            f"{', '.join(absent)} did not reach the watch of ranks in {_CONNECT_SECONDS:g} s: "
+            "should a rank die, the others may wait for it for ever"
+        )
+        return
     with selectors.DefaultSelector() as selector:
         for line in lines:
             selector.register(line, selectors.EVENT_READ)
@@ -137,23 +144,45 @@ def keep(host: str, token: str, names: Sequence[str]) -> None:
 
 
 def _connected(door: socket.socket, token: bytes, count: int) -> dict[socket.socket, int]:
-    """Return the connections of ranks, by the token that they know; others are turned away."""
+    """Return the connections of ranks, by the token that they know; others are turned away.
+
+    All that have come are heard together: who says nothing keeps nobody waiting.
+    """
     lines: dict[socket.socket, int] = {}
-    deadline = time.monotonic() + _CONNECT_SECONDS
-    while len(lines) < count and (left := deadline - time.monotonic()) > 0:
-        door.settimeout(left)
-        try:
-            line, _ = door.accept()
-            line.settimeout(1.0)
-            said = line.recv(len(token) + _NUMBER, socket.MSG_WAITALL)
-        except OSError:
-            continue
-        if said[:-_NUMBER] != token:
-            line.close()
-            continue
-        line.settimeout(None)
-        lines[line] = int.from_bytes(said[-_NUMBER:], "little")
+    whole, deadline = len(token) + _NUMBER, time.monotonic() + _CONNECT_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(door, selectors.EVENT_READ)
+        while len(lines) < count and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                if key.fileobj is door:
+                    line, _ = door.accept()
+                    line.setblocking(False)
+                    selector.register(line, selectors.EVENT_READ, b"")
+                    continue
+                line = key.fileobj  # type: ignore[assignment]
+                said = key.data + _heard(line, whole - len(key.data))
+                if len(key.data) < len(said) < whole:
+                    selector.modify(line, selectors.EVENT_READ, said)
+                    continue
+                selector.unregister(line)
+                if said[:-_NUMBER] == token:
+                    line.setblocking(True)
+                    # A machine that loses its power says nothing: the system asks for it.
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for name, value in _KEEPALIVE.items():
+                        if hasattr(socket, name):
+                            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                    lines[line] = int.from_bytes(said[-_NUMBER:], "little")
+                else:
+                    line.close()
     return lines
+
+
+def _heard(line: socket.socket, most: int) -> bytes:
+    try:
+        return line.recv(most)
+    except OSError:
+        return b""
 
 
 def _tell(what: bytes, rank: int, others: dict[socket.socket, int]) -> None:
