@@ -11,10 +11,11 @@ from conftest import REPOSITORY
 # Rooms from the ground up: a file imports from rooms on floors below its own room's, and inside
 # its room only from files that stand before it in the room's list.
 FLOORS: list[dict[str, str]] = [
-    {"errors": "", "arrays": "", "parts": "", "files": "", "pools": ""},
+    {"errors": "", "arrays": "", "parts": "", "pools": ""},
     {
         "randomness": "",
         "rules": "",
+        "files": "",
         "mathematics": "activations losses initializers dropout schedules products penalties "
         "optimizers mlp step",
         "backends": "alone base layout cpu.cores cpu.blas cpu.numpy_backend cuda.cublas "
@@ -39,11 +40,11 @@ FLOORS: list[dict[str, str]] = [
     {
         "estimators": "conventions rates draws parameters inputs labels epochs imported base "
         "classifier regressor",
-        "runs": "checkpoint folder stop_signals sweep",
+        "runs": "checkpoint lock folder stop_signals sweep",
     },
     {"trained": ""},
     {
-        "commands": "flags command_line machine data_flags hyperparameters run_settings "
+        "commands": "flags streams command_line machine data_flags hyperparameters run_settings "
         "trained_flags grids sweep_results training_run train evaluate predict plot sweep "
         "ensemble convert export check_gradients main",
     },

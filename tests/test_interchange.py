@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from xpmlp import MLP, MLPClassifier, MLPRegressor, select_backend
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
-from xpmlp.errors import CheckpointError, UsageError
+from xpmlp.errors import CheckpointError, OutputError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
@@ -185,7 +185,7 @@ def test_files_alone_are_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "link.onnx").is_symlink()
     assert (tmp_path / "real.onnx").stat().st_size > 100
     os.mkfifo(tmp_path / "pipe.onnx")
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(OutputError, match="no regular file"):
         save_onnx(tmp_path / "pipe.onnx", mlp, params)
     assert (tmp_path / "pipe.onnx").is_fifo()
 

@@ -30,6 +30,10 @@ class DivergedError(XpmlpError):
     """The loss became NaN or infinite."""
 
 
+class OutputError(XpmlpError):
+    """A file that cannot be written."""
+
+
 class CheckpointError(XpmlpError):
     """A checkpoint that is missing, corrupt, or of another network."""
 

@@ -86,7 +86,7 @@ class Trained:
     def save(self, path: str | Path) -> None:
         """Write a file by its ending: .safetensors, which `load` reads back, or .onnx.
 
-        Raises `UsageError` for another ending, `CheckpointError` where it cannot be written.
+        Raises `UsageError` for another ending, `OutputError` where it cannot be written.
         """
         writer = _WRITERS.get(Path(path).suffix)
         if writer is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from xpmlp.backends import Backend, select_backend
 from xpmlp.backends.ranks.start import Current, leave_before_start
 from xpmlp.commands.flags import Flags
+from xpmlp.commands.streams import lost_result, tolerate
 from xpmlp.errors import (
     CheckFailedError,
     CheckpointError,
@@ -21,9 +21,11 @@ from xpmlp.errors import (
     DeviceError,
     DivergedError,
     InterruptedSweepError,
+    OutputError,
     UsageError,
     XpmlpError,
 )
+from xpmlp.files import as_json, make_folder, write_whole
 
 INTERRUPTED = 130
 # What a program ends with, by the kind of its error.
@@ -34,6 +36,7 @@ EXIT_CODES: dict[type[XpmlpError], int] = {
     DeviceError: 4,
     DivergedError: 5,
     CheckpointError: 6,
+    OutputError: 6,
     InterruptedSweepError: INTERRUPTED,
 }
 
@@ -122,8 +125,8 @@ def _result(value: object) -> str:
 
 def save_json(report: dict[str, Any], path: Path) -> None:
     """Write a result, in a folder that is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    make_folder(path.parent)
+    write_whole(path, as_json(report))
 
 
 def leave_report(
@@ -161,7 +164,11 @@ def _cell(value: object) -> str:
 
 
 def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> NoReturn:
-    """Parse the flags, run a program's main function and exit with its code."""
+    """Parse the flags, run a program's main function and exit with its code.
+
+    Who reads the output, or no longer does, decides nothing.
+    """
+    tolerate()
     try:
         arguments = parser.parse_args()
     except SystemExit as error:
@@ -174,9 +181,6 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
         if arguments.debug:
             raise
         code = ended(f"{parser.prog}: {with_flags(str(error))}", EXIT_CODES[type(error)])
-    except BrokenPipeError:  # whoever read our output has had enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except MemoryError as error:
         text = f"{parser.prog}: not enough memory ({error}): choose smaller sizes"
         code = ended(text, EXIT_CODES[UsageError])
@@ -187,6 +191,9 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
         code = ended(text, EXIT_CODES[UsageError])
     except KeyboardInterrupt:
         code = ended(f"{parser.prog}: interrupted", INTERRUPTED)
+    lost = lost_result()
+    if lost and not code:
+        code = ended(f"{parser.prog}: {lost}", EXIT_CODES[OutputError])
     sys.exit(code)
 
 

@@ -14,6 +14,7 @@ from xpmlp.commands.flags import Flags
 from xpmlp.data import Examples, StreamedExamples
 from xpmlp.data.formats.hdf5 import write_hdf5
 from xpmlp.errors import UsageError
+from xpmlp.files import make_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,10 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     keys = (arguments.x_key, arguments.y_key)
     if not all(keys) or len(set(keys)) == 1:
         raise UsageError(f"the keys {keys[0]!r} and {keys[1]!r} must be two names")
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{arguments.out} is no folder to write to ({error.strerror})") from error
+    make_folder(arguments.out)
     try:
         write(arguments, paths, dataset.classes)
     finally:

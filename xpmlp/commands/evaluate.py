@@ -58,7 +58,6 @@ def main(arguments: argparse.Namespace) -> int:
         result["confusion"] = predictions.confusion().tolist()
         weights = backend.to_host(params["layer1.weight"])
         out = arguments.out or path.parent
-        out.mkdir(parents=True, exist_ok=True)
         draw(predictions, source, dataset, weights, out, arguments.worst)
     show(result, arguments.json)
     return 0

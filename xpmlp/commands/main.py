@@ -21,9 +21,12 @@ COMMANDS = {
 
 def carry_out(name: str) -> NoReturn:
     """Run one command with the flags of this process, and exit with its code."""
-    from xpmlp.commands.command_line import run
+    from xpmlp.commands.command_line import INTERRUPTED, run
 
-    module = import_module(f"xpmlp.commands.{name.replace('-', '_')}")
+    try:
+        module = import_module(f"xpmlp.commands.{name.replace('-', '_')}")
+    except KeyboardInterrupt:  # before there is anything to lose
+        sys.exit(INTERRUPTED)
     run(module.main, module.build_parser())
 
 

@@ -15,6 +15,7 @@ from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags
 from xpmlp.data.formats.features import read_features
 from xpmlp.errors import UsageError
+from xpmlp.files import make_folder, replacing
 from xpmlp.trained import Trained, load
 
 # Rows that are predicted, and written, at a time.
@@ -54,13 +55,9 @@ def main(arguments: argparse.Namespace) -> int:
     source = arguments.model or arguments.checkpoint or arguments.run
     trained = load(source, device=arguments.device)
     x = read_features(arguments.data, arguments.x_key)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    try:
+    make_folder(out.parent)
+    with replacing(out) as part:
         write_csv(part, trained, x) if out.suffix == ".csv" else write_npz(part, trained, x)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
     print_result({"rows": len(x), "network": str(trained.mlp), "file": str(out)}, arguments.json)
     return 0
 

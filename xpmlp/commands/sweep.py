@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ from xpmlp.commands.sweep_results import best_outcome, report_of, write_results
 from xpmlp.data import Dataset, Examples, Normalization
 from xpmlp.data.batches import check_batch_size
 from xpmlp.errors import DataError, DivergedError, InterruptedSweepError, UsageError
-from xpmlp.files import write_whole
+from xpmlp.files import as_json, make_folder, write_whole
 from xpmlp.mathematics.optimizers import OPTIMIZERS
 from xpmlp.mathematics.schedules import Constant, StepDecay
 from xpmlp.plots import require_matplotlib
 from xpmlp.randomness import random_stream
 from xpmlp.runs.folder import CONFIG, METRICS, read_config
+from xpmlp.runs.lock import FolderLock
 from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.runs.sweep import Outcome, StackJob, model_bytes, run_stacks, stacks_of
 from xpmlp.trained import load
@@ -73,6 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    with ExitStack() as hold:
+        return carry_out(arguments, hold)
+
+
+def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
+    """Train what the flags ask for, with the folder held by this process."""
     require_matplotlib()
     backend = backend_of(arguments)
     points, varied = grid_of(arguments)
@@ -83,7 +91,7 @@ def main(arguments: argparse.Namespace) -> int:
     smallest = min(len(fold.train) for fold in folds)
     if arguments.batch_size != "full":
         check_batch_size(arguments.batch_size, smallest)
-    prepare_folder(arguments)
+    prepare_folder(arguments, hold)
     models = [
         grid_model(arguments, point, seed, folds[0].train.features, dataset.classes)
         for point in points
@@ -209,10 +217,12 @@ def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def prepare_folder(arguments: argparse.Namespace) -> None:
-    """Make the folder ready; refuse one that holds a sweep, or another one to go on with."""
+def prepare_folder(arguments: argparse.Namespace, hold: ExitStack) -> None:
+    """Make the folder ready and `hold` it; refuse one with a sweep, or with another one."""
     path = arguments.out / CONFIG
     config = record_of(arguments)
+    make_folder(arguments.out)
+    hold.enter_context(FolderLock(arguments.out))
     if (arguments.out / METRICS).exists():
         raise UsageError(f"{arguments.out} holds a training run: choose another --out")
     if path.exists() and arguments.resume:
@@ -230,8 +240,7 @@ def prepare_folder(arguments: argparse.Namespace) -> None:
         results = ("sweep.json", "sweep.csv", "best.h5", "curves.png", "heat_map.png")
         for old in (*arguments.out.glob("stack-*"), *(arguments.out / name for name in results)):
             old.unlink(missing_ok=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(path, as_json(config))
 
 
 def test_of(arguments: argparse.Namespace, dataset: Dataset, backend: Backend) -> dict[str, Any]:

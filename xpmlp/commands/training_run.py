@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import xpmlp
@@ -13,7 +15,7 @@ from xpmlp.commands.hyperparameters import model_of, schedule_of
 from xpmlp.commands.run_settings import settings_of
 from xpmlp.data import Dataset, StreamedExamples
 from xpmlp.data.batches import steps_per_epoch
-from xpmlp.errors import CheckFailedError, CheckpointError, DivergedError, UsageError, XpmlpError
+from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
 from xpmlp.plots import save_curves
 from xpmlp.progress import Progress
 from xpmlp.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -68,14 +70,28 @@ class TrainingRun:
 
     def execute(self) -> int:
         """Train, whatever ends it leave a whole folder, and return the exit code."""
-        arguments, out, state = self.arguments, self.arguments.out, self.state
-        failure: XpmlpError | None = None
-        if not arguments.quiet:
+        if not self.arguments.quiet:
             message(xpmlp.summarize(self.model.mlp, self.batch_size))
-        wanted = not arguments.quiet
+        with StopSignals(message if self.first_rank else None) as stop:
+            summary, failure = self.train(stop)
+        if self.first_rank:
+            print_result({"run": str(self.arguments.out)} | summary, self.arguments.json)
+        if failure is not None:
+            raise failure
+        if self.state.status == "interrupted":
+            return stop.exit_code
+        self.check_accuracy(summary["test_accuracy"])
+        return 0
+
+    def train(self, stop: StopSignals) -> tuple[dict[str, Any], XpmlpError | None]:
+        """Fill the folder; return what came out, and what has ended it before its time."""
+        arguments, state = self.arguments, self.state
+        wanted, alone = not arguments.quiet, self.backend.ranks.count == 1
+        failures: list[XpmlpError] = []
+        kind = RunFolder if self.first_rank else NoRunFolder
         with (
-            StopSignals(message if self.first_rank else None) as stop,
             Progress(self.steps, state.step, self.batch_size, bar=wanted, lines=wanted) as progress,
+            ExitStack() as opened,
         ):
 
             def on_step(step: int) -> bool:
@@ -91,38 +107,39 @@ class TrainingRun:
                 on_step=on_step,
                 save=self.save,
             )
-            kind = RunFolder if self.first_rank else NoRunFolder
-            with kind(
-                out,
-                overwrite=arguments.overwrite,
-                resumed=state.history if arguments.resume else None,
-                log_test=arguments.log_test,
-            ) as folder:
-                folder.write_config(self.config())
+            # Not before all is known to fit: what cannot be trained leaves no folder.
+            folder = opened.enter_context(
+                kind(
+                    arguments.out,
+                    overwrite=arguments.overwrite,
+                    resumed=state.history if arguments.resume else None,
+                    log_test=arguments.log_test,
+                )
+            )
+            folder.write_config(self.config())
+            try:
+                for row in training:
+                    folder.append(row)
+                    progress.row(row)
+                    if arguments.diagnostics:
+                        folder.append_diagnostics(row.step, self.diagnose(row))
+            except XpmlpError as error:
+                if not alone and not isinstance(error, DivergedError):
+                    raise  # the others know nothing of it: they are ended, and not waited for
+                failures.append(error)
+                if state.status in ("running", "completed"):
+                    state.only.status = "interrupted"
+            summary = self.summary()
+            leave = [partial(folder.write_summary, summary)]
+            if self.first_rank and state.history:
+                title = f"{self.data.name}: {self.model.mlp}"
+                leave.append(partial(save_curves, state.history, arguments.out / CURVES, title))
+            for each in leave:
                 try:
-                    for row in training:
-                        folder.append(row)
-                        progress.row(row)
-                        if arguments.diagnostics:
-                            folder.append_diagnostics(row.step, self.diagnose(row))
-                except DivergedError as error:
-                    failure = error
-                except CheckpointError as error:
-                    if self.backend.ranks.count > 1:
-                        raise  # the others know nothing of it: they are ended, and not waited for
-                    state.only.status, failure = "interrupted", error
-                summary = self.summary()
-                folder.write_summary(summary)
-        if self.first_rank and state.history:
-            save_curves(state.history, out / CURVES, f"{self.data.name}: {self.model.mlp}")
-        if self.first_rank:
-            print_result({"run": str(out)} | summary, arguments.json)
-        if failure is not None:
-            raise failure
-        if state.status == "interrupted":
-            return stop.exit_code
-        self.check_accuracy(summary["test_accuracy"])
-        return 0
+                    each()
+                except XpmlpError as error:
+                    failures.append(error)
+        return summary, failures[0] if failures else None
 
     def save(self, state: TrainingState) -> None:
         """Write checkpoint.h5, and best.h5 where there is a new best; one rank does it for all."""

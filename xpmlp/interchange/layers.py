@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from xpmlp.data.normalization import Normalization
-from xpmlp.errors import CheckpointError, UsageError
-from xpmlp.files import write_whole
+from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
 
 
@@ -36,13 +34,3 @@ def layers_of(
             weight, bias = weight[:-1], bias + weight[-1]
         layers.append(Layer(np.ascontiguousarray(weight), bias, activation))
     return layers
-
-
-def write(path: str | Path, content: bytes) -> None:
-    """Write a file whole; raises `CheckpointError` where that cannot be."""
-    try:
-        write_whole(Path(path), content)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error}): choose another place"
-        ) from error

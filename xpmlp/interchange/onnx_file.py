@@ -11,7 +11,8 @@ import numpy as np
 
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import UsageError
-from xpmlp.interchange.layers import layers_of, write
+from xpmlp.files import write_whole
+from xpmlp.interchange.layers import layers_of
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.mlp import MLP
 
@@ -29,7 +30,7 @@ def save_onnx(
 
     Input "features" (N, F) in the weights' dtype; outputs "probabilities" (of a regression
     "values" or "counts") and, before softmax or sigmoid, "logits". Host arrays in.
-    Raises `UsageError` without the package onnx, `CheckpointError` where it cannot be written.
+    Raises `UsageError` without the package onnx, `OutputError` where it cannot be written.
     """
     try:
         import onnx
@@ -68,7 +69,7 @@ def save_onnx(
     network = {"sizes": mlp.sizes, "activation": mlp.activation, "loss": mlp.loss}
     helper.set_model_props(model, {"network": json.dumps(network)})
     onnx.checker.check_model(model, full_check=True)
-    write(path, model.SerializeToString())
+    write_whole(Path(path), model.SerializeToString())
 
 
 class _Graph:

@@ -19,7 +19,8 @@ import numpy as np
 
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import CheckpointError, UsageError
-from xpmlp.interchange.layers import layers_of, write
+from xpmlp.files import write_whole
+from xpmlp.interchange.layers import layers_of
 from xpmlp.mathematics.mlp import MLP
 
 _NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
@@ -34,7 +35,7 @@ def save_safetensors(
     """Write a network's weights; host arrays in.
 
     The features that they expect are scaled already: `normalization` is written down beside them.
-    Raises `UsageError` without the package safetensors, `CheckpointError` where it cannot be
+    Raises `UsageError` without the package safetensors, `OutputError` where it cannot be
     written.
     """
     normalization = normalization or Normalization()
@@ -48,7 +49,7 @@ def save_safetensors(
         "normalization": {k: v for k, v in normalization.as_record().items() if k != "bias_column"},
     }
     metadata = {"format": "pt", "xpmlp": json.dumps(record)}
-    write(path, _package().save(tensors, metadata=metadata))
+    write_whole(Path(path), _package().save(tensors, metadata=metadata))
 
 
 class LoadedNetwork(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.plots.figures import DPI, new_figure
+from xpmlp.plots.figures import new_figure, save
 
 
 def save_ensemble(members: Sequence[float], together: Sequence[float], path: Path) -> None:
@@ -25,7 +25,7 @@ def save_ensemble(members: Sequence[float], together: Sequence[float], path: Pat
     axes.set_ylabel("test accuracy")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_heat_map(
@@ -53,7 +53,7 @@ def save_heat_map(
     axes.set_xlabel(names[1])
     axes.set_title(title, size=11)
     figure.colorbar(image, ax=axes)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_layer_norms(norms: Mapping[str, Sequence[float]], path: Path) -> None:
@@ -67,4 +67,4 @@ def save_layer_norms(norms: Mapping[str, Sequence[float]], path: Path) -> None:
     axes.set_ylabel("norm of the weights' gradient")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)

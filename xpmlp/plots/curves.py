@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpmlp.plots.figures import DPI, new_figure
+from xpmlp.plots.figures import new_figure, save
 from xpmlp.training.history import LogRow, best_row
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
         _finish(axes, "step", quantity)
     if title:
         figure.suptitle(title)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_overlay(
@@ -90,7 +90,7 @@ def save_overlay(
         _finish(axes, x, f"{_SETS[of][0]} {quantity}")
         if zoomed and limits:
             axes.set_ylim(*limits)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_accuracy_panels(
@@ -118,7 +118,7 @@ def save_accuracy_panels(
         grid[0].set_ylim(*limits)
     figure.supxlabel("epoch")
     figure.supylabel("accuracy")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def _panels(figure: Figure) -> list[tuple[Axes, str]]:

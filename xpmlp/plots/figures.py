@@ -1,16 +1,19 @@
-"""New figures; without matplotlib the reason why there are none."""
+"""New figures, and how they are saved; without matplotlib the reason why there are none."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpmlp.errors import UsageError
+from xpmlp.files import make_folder, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 120
+_DPI = 120
 
 
 def require_matplotlib() -> None:
@@ -25,3 +28,30 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, its format by the path's ending, into a folder that is made if need be.
+
+    Raises `UsageError` for an ending that names no format, `OutputError` where it cannot be
+    written; the picture that was there is untouched then.
+    """
+    from matplotlib.text import Text
+
+    kinds = figure.canvas.get_supported_filetypes()
+    kind = path.suffix.lower()[1:]
+    if kind not in kinds:
+        raise UsageError(f"{path} names no picture: choose one of {', '.join(kinds)}")
+    numbers = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in axis.get_ticklabels(which="both")
+    }
+    for text in figure.findobj(Text):
+        if id(text) not in numbers:  # names of files and data sets are no formulas, $ or not
+            text.set_parse_math(False)
+    content = BytesIO()
+    figure.savefig(content, format=kind, dpi=_DPI)
+    make_folder(path.parent)
+    write_whole(path, content.getvalue())

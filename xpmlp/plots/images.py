@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpmlp.plots.figures import DPI, new_figure
+from xpmlp.plots.figures import new_figure, save
 
 
 def save_confusion(matrix: np.ndarray, path: Path) -> None:
@@ -31,7 +31,7 @@ def save_confusion(matrix: np.ndarray, path: Path) -> None:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} right")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_mistakes(
@@ -55,7 +55,7 @@ def save_mistakes(
         axes.set_title(f"{target}, taken for {guess}\n({share:.1%})", size=9)
     if not len(images):
         grid[0].text(0.5, 0.5, "no mistakes", ha="center")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_first_layer(
@@ -81,4 +81,4 @@ def save_first_layer(
         axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.set_title(f"{unit}", size=7, pad=2)
     figure.suptitle(f"weights into {len(units)} of {weights.shape[1]} first-layer units", size=10)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)

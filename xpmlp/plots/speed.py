@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpmlp.plots.figures import DPI, new_figure
+from xpmlp.plots.figures import new_figure, save
 
 _SPEED_PANELS = (
     ("seconds", "seconds of training", "after the same time"),
@@ -38,7 +38,7 @@ def save_speed(report: Mapping[str, Any], path: Path) -> None:
     all_axes[0].set_ylabel("test accuracy")
     all_axes[1].legend(title="examples per update", loc="lower right")
     figure.suptitle(f"{report['data']}; network {report['network']}", size=11)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def _batch_name(result: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def save_throughput(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -
     axes.set_ylabel("examples per second")
     axes.set_title(title, size=11)
     axes.grid(alpha=0.3, which="both")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def save_peers(report: Mapping[str, Any], path: Path) -> None:
@@ -97,4 +97,4 @@ def save_peers(report: Mapping[str, Any], path: Path) -> None:
     axes.set_title(report["network"], size=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)

@@ -21,7 +21,7 @@ import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.data.normalization import Normalization
-from xpmlp.errors import CheckpointError
+from xpmlp.errors import CheckpointError, OutputError
 from xpmlp.files import write_whole
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.step import Variables
@@ -124,11 +124,12 @@ def _write(
     content = buffer.getvalue()
     try:
         write_whole(path, _header(FORMAT, content) + content)
-    except OSError as error:
+    except OutputError as error:
         before = "the one before it is untouched" if path.exists() else "there is none before it"
+        cause = error.__cause__
         raise CheckpointError(
-            f"{path} cannot be written at step {step} ({error.strerror or error}); {before}: "
-            "make room, then resume"
+            f"{path} cannot be written at step {step} ({getattr(cause, 'strerror', cause)}); "
+            f"{before}: make room, then resume"
         ) from error
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import platform
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from xpmlp.errors import CheckpointError, DataError, UsageError
-from xpmlp.files import write_whole
+from xpmlp.files import as_json, make_folder, read_whole, write_whole, writing
 from xpmlp.inspection.diagnostics import LayerDiagnostics
+from xpmlp.runs.lock import FolderLock
 from xpmlp.training.history import COLUMNS, LogRow
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
@@ -40,34 +42,43 @@ class RunFolder:
     ) -> None:
         self.path = path
         self._columns = [name for name in COLUMNS if log_test or name not in _TEST_COLUMNS]
-        if resumed is None and not overwrite:
-            refuse_existing(path)
-        with _writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-            if resumed is None:
-                for name in _FILES:
-                    (path / name).unlink(missing_ok=True)
-            else:
-                self._cut_diagnostics(resumed)
-            self._metrics: TextIO = self._started(resumed or ())
+        self._overwrite, self._resumed = overwrite, resumed
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        if self._resumed is None and not self._overwrite:
+            refuse_existing(self.path)
+        make_folder(self.path)
+        with ExitStack() as stack:
+            stack.enter_context(FolderLock(self.path))
+            if self._resumed is not None:
+                self._cut_diagnostics(self._resumed)
+            elif self._overwrite:
+                with writing(self.path):
+                    for name in _FILES:
+                        (self.path / name).unlink(missing_ok=True)
+            else:
+                refuse_existing(self.path)  # another one may have come first, and ended meanwhile
+            stack.enter_context(writing(self.path / METRICS))
+            self._metrics = stack.enter_context(self._started(self._resumed or ()))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._metrics.close()
+        self._open.close()
 
     def append(self, row: LogRow) -> None:
         """Write a row of metrics.csv, handed to the system when this returns."""
-        with _writing(self.path / METRICS):
-            self._metrics.write(self._line(row))
-            self._metrics.flush()
+        with writing(self.path / METRICS):
+            line = self._line(row).encode()
+            if self._metrics.write(line) != len(line):
+                raise OSError("only a part of a row was written")
 
     def append_diagnostics(self, step: int, layers: Sequence[LayerDiagnostics]) -> None:
         """Add one row per layer to diagnostics.csv."""
         path = self.path / DIAGNOSTICS
         header = ["step", *(field.name for field in fields(LayerDiagnostics))]
-        with _writing(path), path.open("a", encoding="utf-8") as file:
+        with writing(path), path.open("a", encoding="utf-8") as file:
             if file.tell() == 0:
                 file.write(_joined(header))
             for layer in layers:
@@ -84,24 +95,28 @@ class RunFolder:
     def _line(self, row: LogRow) -> str:
         return _joined([getattr(row, name) for name in self._columns])
 
-    def _started(self, rows: Sequence[LogRow]) -> TextIO:
+    def _started(self, rows: Sequence[LogRow]) -> FileIO:
         """Put metrics.csv in place with the rows that there are, and open it for more."""
         lines = [_joined(self._columns), *(self._line(row) for row in rows)]
         path = self.path / METRICS
         write_whole(path, "".join(lines).encode())
-        return path.open("a", encoding="utf-8")
+        return path.open("ab", buffering=0)
 
     def _cut_diagnostics(self, rows: Sequence[LogRow]) -> None:
         path = self.path / DIAGNOSTICS
         if path.exists():
             last = rows[-1].step if rows else 0
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines[1:] if int(line.split(",")[0]) <= last]
+            try:
+                lines = read_whole(path).decode().splitlines(keepends=True)
+                kept = [line for line in lines[1:] if int(line.split(",")[0]) <= last]
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"{path}: not the diagnostics of a run ({error}): remove it to go on without"
+                ) from error
             write_whole(path, "".join([*lines[:1], *kept]).encode())
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        with _writing(self.path / name):
-            write_whole(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_whole(self.path / name, as_json(content))
 
 
 class NoRunFolder(RunFolder):
@@ -109,6 +124,9 @@ class NoRunFolder(RunFolder):
 
     def __init__(self, path: Path, **_: Any) -> None:
         self.path = path
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         """Nothing is open."""
@@ -174,17 +192,6 @@ def _parse_row(row: dict[str, str], place: str) -> LogRow:
 
 def _joined(values: Iterable[object]) -> str:
     return ",".join("" if value is None else str(value) for value in values) + "\n"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written ({error.strerror}): make room or choose another (out=); "
-            "what was saved before is untouched"
-        ) from error
 
 
 def host_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after its step; a second Ctrl-C ends it at once."""
+"""Ctrl-C, SIGTERM and a closed terminal end a run after its step; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# By default what they do when they come again. A closed terminal sends SIGHUP.
+_SIGNALS: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+if hasattr(signal, "SIGHUP"):
+    _SIGNALS[signal.SIGHUP] = signal.SIG_DFL
 
 
 class StopSignals:
     """While entered, the first signal is only remembered, in `received`, and `tell` says so.
 
-    Only a main thread gets signals; in another one it does nothing.
+    One that is ignored, as nohup has it, stays so. Only a main thread gets signals; in another one
+    it does nothing.
     """
 
     received: int | None = None
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self._tell = tell
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             return self
-        self._before = {number: signal.getsignal(number) for number in _SIGNALS}
-        for number in _SIGNALS:
+        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._before = {n: handler for n, handler in found.items() if handler != signal.SIG_IGN}
+        for number in self._before:
             signal.signal(number, self._remember)
         return self
 
@@ -37,8 +45,8 @@ class StopSignals:
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in self._before:
+            signal.signal(each, _SIGNALS[each])
         if self._tell is not None:
             self._tell("stopping after this step and saving; Ctrl-C again stops at once")
 

@@ -15,6 +15,7 @@ from xpmlp.data.checks import check_counts, check_feature_kind, check_label_kind
 from xpmlp.data.formats.idx import MAX_DEFLATE_RATIO
 from xpmlp.data.part import Keys, Part
 from xpmlp.errors import DataError
+from xpmlp.files import replacing
 
 _MAX_CHUNK_BYTES = 256 * 2**20
 _MAX_LINKS = 16
@@ -150,17 +151,14 @@ def write_hdf5(path: Path, x: np.ndarray, y: np.ndarray, x_key: str, y_key: str)
     """
     row_bytes = max(1, x.dtype.itemsize * prod(x.shape[1:]))
     rows = max(1, min(len(x), 2**18 // row_bytes))  # chunks of a quarter of a megabyte
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.create_dataset(
-                x_key, data=x, chunks=(rows, *x.shape[1:]), compression="gzip", shuffle=True
-            )
-            file.create_dataset(y_key, data=y, chunks=True, compression="gzip")
-        temporary.replace(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path}: cannot be written with the keys {x_key!r} and {y_key!r} ({error})"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        try:
+            with h5py.File(part, "w") as file:
+                file.create_dataset(
+                    x_key, data=x, chunks=(rows, *x.shape[1:]), compression="gzip", shuffle=True
+                )
+                file.create_dataset(y_key, data=y, chunks=True, compression="gzip")
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}: cannot be written with the keys {x_key!r} and {y_key!r} ({error})"
+            ) from error
