@@ -17,7 +17,8 @@ from xpmlp.backends import Backend
 from xpmlp.errors import CheckpointError
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.schedules import StepDecay
-from xpmlp.runs.checkpoint import FORMAT, load_checkpoint, parse_checkpoint, save_checkpoint
+from xpmlp.runs.checkpoint import load_checkpoint, parse_checkpoint, save_checkpoint
+from xpmlp.runs.containers import FORMAT
 from xpmlp.training.history import LogRow, history_arrays, rows_of_arrays
 
 MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))

@@ -485,7 +485,7 @@ def test_every_row_of_a_batch_is_on_one_rank(count: int, batch_size: int) -> Non
 def test_a_few_rows_of_a_large_share_are_read_a_piece_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("xpmlp.data.stored._PIECE", 10)
+    monkeypatch.setattr("xpmlp.data.stored.rows_at_a_time", lambda _: 10)
     x, y = np.arange(300.0).reshape(100, 3), np.arange(100) % 2
     features = Counting(x)
     some = StoredExamples(features, Counting(y), "x", "y", np.array([3, 7, 8, 41, 99]))

@@ -24,8 +24,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "data": "checks part normalization batches examples shared streaming stored dataset "
-        "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npz "
-        "formats.hdf5 formats.features formats.table load",
+        "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "
+        "formats.npz formats.hdf5 formats.features formats.table load",
     },
     {
         "training": "history stopping plan stacking state settled evaluation stepper recording "
@@ -40,7 +40,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "estimators": "conventions rates draws parameters inputs labels epochs imported base "
         "classifier regressor",
-        "runs": "checkpoint lock folder stop_signals sweep",
+        "runs": "containers stored_state checkpoint lock folder stop_signals sweep",
     },
     {"trained": ""},
     {

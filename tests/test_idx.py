@@ -53,6 +53,11 @@ VALID = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 4))
 HUGE = VALID[:4] + b"\xff" * 8 + VALID[12:]
 DAMAGED = {
     "empty": (b"", r"not an IDX file \(starts with nothing\)"),
+    "65 dimensions": (b"\0\0\x08\x41" + b"\0\0\0\1" * 65 + b"\0", "values in 65 dimensions"),
+    "nothing of much": (
+        b"\0\0\x08\x03" + b"\xff" * 4 + b"\0" * 4 + b"\xff" * 4,
+        "4294967295 x 0 x 4294967295 values: there are none in it",
+    ),
     "web page": (b"<!DOCTYPE html>", r"not an IDX file \(starts with 3c 21 44 4f\)"),
     "web page as gzip": (gzip.compress(b"<!DOCTYPE html>"), r"not an IDX file"),
     "unknown type": (b"\0\0\x07\x01" + VALID[4:], "not an IDX file"),
@@ -61,10 +66,10 @@ DAMAGED = {
     "short values": (VALID[:-1], "3 x 4 values, 24 bytes in all, and the file holds 23"),
     "long values": (VALID + b"\0", "24 bytes in all, and the file holds more"),
     "huge header": (HUGE, "4294967295 x 4294967295 values"),
-    "huge header in gzip": (gzip.compress(HUGE), r"more than \d+ compressed bytes can hold"),
+    "huge header in gzip": (gzip.compress(HUGE), r"and \d+ compressed bytes cannot hold that"),
     "gzip that holds less": (gzip.compress(VALID[:-1]), "the file holds 23"),
     "gzip that holds more": (gzip.compress(VALID + b"\0" * 9), "the file holds more"),
-    "cut gzip": (gzip.compress(VALID)[:-5], r"damaged gzip file \(truncated\)"),
+    "cut gzip": (gzip.compress(VALID)[:-5], r"damaged gzip file \(.* ended before"),
     "broken gzip": (gzip.compress(VALID)[:12] + b"\0" * 20, "damaged gzip file"),
     "wrong checksum": (gzip.compress(VALID)[:-8] + b"\0" * 8, "damaged gzip file"),
     "junk after gzip": (gzip.compress(VALID) + b"junk", "damaged gzip file"),
@@ -92,7 +97,7 @@ def test_truncation_at_any_byte_is_found(tmp_path: Path, packed: bytes) -> None:
 def test_gzip_of_nothing_many_times_is_refused_quickly(tmp_path: Path) -> None:
     path = tmp_path / "images"
     path.write_bytes(gzip.compress(b"", mtime=0) * 100_000)
-    with pytest.raises(DataError, match="an empty part"):
+    with pytest.raises(DataError, match="starts with nothing"):
         read_idx(path)
 
 

@@ -275,7 +275,7 @@ def test_script_exports_what_evaluates_the_same(run: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["difference"] <= 1e-6
     checkpoint = load_checkpoint(run / "run" / "best.h5")
-    scaling = Normalization.from_record(checkpoint.record["settings"]["normalization"])
+    scaling = Normalization.from_record(checkpoint.record["settings"]["normalization"], 64)
     x = load_digits().data[:50].astype("float32")
     expected = said(checkpoint.mlp, checkpoint.result, x, scaling)[0]
     np.testing.assert_allclose(run_onnx(run / "model.onnx", x)[0], expected, atol=1e-6)

@@ -79,7 +79,7 @@ WRONG = {
     "no rows": (["--data", "missing.npy"], 3, "there is no such file"),
     "other width": (["--data", "narrow.csv"], 3, "takes 64 features and the data has 3"),
     "text": (["--data", "text.csv"], 3, "no rows of numbers"),
-    "objects": (["--data", "objects.npy"], 3, "no rows of numbers"),
+    "objects": (["--data", "objects.npy"], 3, "holds pickled objects"),
     "other format": (["--data", "rows.parquet"], 3, "its ending names no format"),
     "other key": (["--data", "rows.npz"], 3, "no xdata in it, only new, other: .*--x-key"),
     "other output": (["--data", "rows.npy", "--out", "a.txt"], 2, "ends in .csv or .npz"),

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from xpmlp.errors import OutputError, UsageError
 
@@ -17,15 +17,21 @@ from xpmlp.errors import OutputError, UsageError
 _PIECE = 2**20
 
 
-def read_whole(path: Path) -> bytes:
-    """Return the content of a regular file; raises `OSError`, also for what is no such file.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read; raises `OSError`, also for what is no such file.
 
     A pipe would be waited for, and a device may have no end.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
+def read_whole(path: Path) -> bytes:
+    """Return the content of a regular file; raises `OSError` as `open_regular` does."""
+    with open_regular(path) as file:
         return file.read()
 
 

@@ -18,6 +18,7 @@ from xpmlp.data.dataset import Dataset, as_dataset
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import DataError, UsageError
+from xpmlp.files import read_whole
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.mathematics.initializers import HostParams
 from xpmlp.mathematics.mlp import MLP
@@ -111,8 +112,9 @@ class Trained:
         batch, params = examples.to_device(backend).batch(xp=backend.xp), self._on_device
         found = []
         with backend.computing():
-            for start in range(0, batch.size, backend.piece_size):
-                rows = slice(start, min(start + backend.piece_size, batch.size))
+            size = backend.piece_rows(examples.features)
+            for start in range(0, batch.size, size):
+                rows = slice(start, min(start + size, batch.size))
                 predicted = self.mlp.predict(params, batch.read(rows).x, xp=backend.xp)
                 found.append(backend.to_host(predicted))
         return np.concatenate(found)
@@ -192,6 +194,15 @@ def _trained(
     return Trained(only.mlp, host, scaling, backend, only.history, only.status)
 
 
+def _holds_checkpoint(path: Path) -> bool:
+    from xpmlp.runs.containers import is_checkpoint
+
+    try:
+        return is_checkpoint(read_whole(path))
+    except OSError:
+        return False  # whoever reads it says why it cannot be
+
+
 def load(path: str | Path, *, device: str = "cpu") -> Trained:
     """Bring back what was trained: a run's folder, its checkpoint, or a .safetensors file.
 
@@ -207,7 +218,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Trained:
     True
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and not _holds_checkpoint(path):
         mlp, params, scaling = load_safetensors(path)
         history: list[LogRow] = []
     else:

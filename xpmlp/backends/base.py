@@ -46,7 +46,8 @@ class Backend(ABC):
     Attributes: `xp` the namespace that the mathematics is handed, `device` that namespace's
     own device object, `dtype` its floating dtype, `name` the library, `device_name` the
     device as a user names it ("cpu", "gpu:0"), `piece_size` how many examples are worked
-    on at a time (memory grows with it, not with the batch).
+    on at a time, of wide ones only as many as fit `piece_bytes` in the widest type (memory grows
+    with these, not with the batch).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Backend(ABC):
     dtype: Any
     dtype_name: str
     piece_size: int
+    piece_bytes = 2**26
 
     # Whether its arrays are numpy's own, in the host's memory.
     on_host = False
@@ -97,19 +99,25 @@ class Backend(ABC):
         `flop` says about how many floating-point operations it is, where that is known.
         """
 
+    def piece_rows(self, features: int, most: int | None = None) -> int:
+        """Return how many examples are worked on at a time: fewer where their rows are wide."""
+        return max(1, min(most or self.piece_size, self.piece_bytes // (8 * max(1, features))))
+
     def sum_over_examples(
         self,
         sums_of: Callable[[slice], Sums],
         examples: int,
         flop: float = 0.0,  # noqa: ARG002
+        features: int = 1,
     ) -> Sums:
         """Return Σ sums_of(piece) over slices that cover the rows 0 ... examples − 1 once.
 
         This is the hook by which a backend schedules a step: `sums_of` is pure, so its
         pieces may run one after another, on several threads, or recorded and replayed.
-        `flop` says about how many floating-point operations an example costs.
+        `flop` says about how many floating-point operations an example costs, `features` how
+        many values it has.
         """
-        return self._sum_between(sums_of, 0, examples, self.piece_size)
+        return self._sum_between(sums_of, 0, examples, self.piece_rows(features))
 
     def record(
         self,

@@ -20,9 +20,10 @@ from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
 from xpmlp.data import Dataset
-from xpmlp.errors import DataError
+from xpmlp.errors import CheckpointError, DataError
 from xpmlp.inspection.predictions import Predictions, predict
 from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
+from xpmlp.rules import TEXT, checked, one_of, optional, whole
 from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint, scaling_of
 
 
@@ -63,13 +64,23 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_SETTINGS = {
+    **dict.fromkeys(("data", "test_data", "x_key", "y_key"), optional(TEXT)),
+    "classes": optional(whole(1)),
+    "stream": optional(one_of("auto", "yes", "no")),
+}
+
+
 def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argparse.Namespace:
     """Fill in the data that the run was trained on, where the flags name none."""
-    settings = checkpoint.record.get("settings", {})
-    names = ("data", "test_data", "x_key", "y_key", "classes", "stream")
+    settings = checkpoint.record.get("settings") or {}
+    try:
+        checked(settings, _SETTINGS)
+    except ValueError as error:
+        raise CheckpointError(f"the settings in the checkpoint: {error}") from error
     if arguments.data is not None:  # other data: nothing of the run's own belongs to it
         settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"}
-    found = {name: getattr(arguments, name) or settings.get(name) for name in names}
+    found = {name: getattr(arguments, name) or settings.get(name) for name in _SETTINGS}
     if found["data"] is None:
         raise DataError("the checkpoint does not say what it was trained on: give --data")
     return argparse.Namespace(**found)

@@ -17,9 +17,9 @@ from xpmlp.data import Normalization
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.randomness import random_stream
-from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
+from xpmlp.runs.checkpoint import copy_checkpoint, load_checkpoint, scaling_of
 
-_SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors"}
+_SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "checkpoint": ".safetensors"}
 # What two programs may differ by: this, or a few times our own rounding where that is more.
 _TOLERANCE, _TIMES = 1e-6, 8.0
 
@@ -32,7 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--format",
         tuple(_SUFFIXES),
         "onnx: the network with the scaling of its features; safetensors: its weights, named "
-        "as in torch's nn.Sequential (default: by the ending of --out, else onnx)",
+        "as in torch's nn.Sequential; checkpoint: all of it, as safetensors, which strangers can "
+        "open without HDF5 (default: by the ending of --out, else onnx)",
         None,
     )
     flags.path("--out", "default: model.onnx or so beside the checkpoint", metavar="FILE")
@@ -49,14 +50,18 @@ def main(arguments: argparse.Namespace) -> int:
     path = checkpoint_path(arguments)
     checkpoint = load_checkpoint(path)
     kind = arguments.format or format_of(arguments.out)
-    out = arguments.out or path.with_name("model" + _SUFFIXES[kind])
+    name = "checkpoint" if kind == "checkpoint" else "model"
+    out = arguments.out or path.with_name(name + _SUFFIXES[kind])
     if out.exists() and not arguments.overwrite:
         raise UsageError(f"{out} is there already: choose another --out, or give --overwrite")
     mlp, params, scaling = checkpoint.mlp, checkpoint.result, scaling_of(checkpoint)
-    (save_onnx if kind == "onnx" else save_safetensors)(out, mlp, params, scaling)
+    if kind == "checkpoint":
+        copy_checkpoint(path, out)
+    else:
+        (save_onnx if kind == "onnx" else save_safetensors)(out, mlp, params, scaling)
     result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp), "file": str(out)}
     result |= {"bytes": out.stat().st_size, "difference": None}
-    if arguments.verify != "no":
+    if arguments.verify != "no" and kind != "checkpoint":  # it is that, bit for bit
         try:
             result["difference"] = verified(arguments.verify, kind, out, mlp, params, scaling)
         except CheckFailedError:

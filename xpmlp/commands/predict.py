@@ -16,6 +16,7 @@ from xpmlp.commands.trained_flags import add_trained_flags
 from xpmlp.data.formats.features import read_features
 from xpmlp.errors import UsageError
 from xpmlp.files import make_folder, replacing
+from xpmlp.parts import rows_at_a_time
 from xpmlp.trained import Trained, load
 
 # Rows that are predicted, and written, at a time.
@@ -64,8 +65,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def pieces(trained: Trained, x: Any) -> Iterator[dict[str, np.ndarray]]:
     """Yield what is said of some rows at a time: class and probabilities, or values."""
-    for start in range(0, len(x), _PIECE):
-        outputs = trained.outputs(np.asarray(x[start : start + _PIECE]))
+    size = rows_at_a_time(8 * int(np.prod(x.shape[1:])), _PIECE)
+    for start in range(0, len(x), size):
+        outputs = trained.outputs(np.asarray(x[start : start + size]))
         if trained.mlp.loss_function.one_class:
             yield {"class": outputs.argmax(axis=1), "probability": outputs}
         else:

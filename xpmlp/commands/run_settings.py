@@ -6,17 +6,21 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xpmlp.errors import UsageError
+from xpmlp.errors import CheckpointError, UsageError
+from xpmlp.rules import shown
+from xpmlp.runs.checkpoint import Checkpoint
 from xpmlp.runs.folder import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
 _FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}
 _FREE |= {"threads", "no_graph", "precision"}
+# What another version or machine may make of the same run, to rounding.
+_MADE = {"normalization", "xpmlp"}
 _HERE = {"out", "resume", "overwrite", "quiet", "json", "debug", "distributed"}
-_TUPLES = {"hidden", "activation", "lr_milestones"}
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
     Raises `CheckpointError` where there is no run, and `UsageError` for a flag that would make
     another run of it.
     """
-    config = read_config(arguments.out)
+    config = checked_config(parser, arguments.out)
     given = _given(parser)
     for name, value in given.items():
         if name in _FREE | _HERE or name not in config:
@@ -51,13 +55,73 @@ def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
                 f"{arguments.out / CONFIG} has {flag} {config[name]}, not {value}: a run goes on "
                 f"with its own settings; leave {flag} out, or start another run"
             )
-    own = {
-        name: tuple(value) if name in _TUPLES and value is not None else value
-        for name, value in config.items()
-    }
+    own = dict(config)
     if "epochs" in given:
         own["steps"] = None
     return argparse.Namespace(**vars(arguments) | own | given)
+
+
+def checked_config(parser: argparse.ArgumentParser, folder: Path) -> dict[str, Any]:
+    """Return the settings of a run by flag, each such as its flag would have given it.
+
+    What config.json says is read as the command line is, and by the same parser. Raises
+    `CheckpointError` for a setting that no flag gives, or that is missing.
+    """
+    config = read_config(folder)
+    found = {}
+    for action in parser._actions:
+        if action.dest in _HERE or not action.option_strings or action.dest == "help":
+            continue
+        try:
+            found[action.dest] = _setting(action, config[action.dest])
+        except (KeyError, ValueError, TypeError, argparse.ArgumentTypeError) as error:
+            said = "is not there" if isinstance(error, KeyError) else f"cannot be: {error}"
+            raise CheckpointError(
+                f"{folder / CONFIG}: the setting {action.dest} {said}: restore the file, or start "
+                "another run"
+            ) from error
+    return found
+
+
+def _setting(action: argparse.Action, value: Any) -> Any:
+    """Return a value as a flag gives it; raises what its type does for any other."""
+    if isinstance(action, argparse._StoreTrueAction):
+        if not isinstance(value, bool):
+            raise ValueError(f"{shown(value)} is neither true nor false")
+        return value
+    if value is None:
+        if action.default is not None:
+            raise ValueError("it has no value")
+        return None
+    if isinstance(value, list) and not value:
+        text = "none"
+    elif isinstance(value, list):
+        text = ",".join(map(str, value))
+    else:
+        text = str(value)
+    kind: Callable[[str], Any] = action.type if callable(action.type) else str
+    found = kind(text)
+    if action.choices is not None and found not in action.choices:
+        raise ValueError(f"{shown(value)} is none of {', '.join(action.choices)}")
+    if json.loads(json.dumps(found)) != value or isinstance(value, bool):
+        raise ValueError(f"{shown(value)} is not what its flag gives")
+    return found
+
+
+def check_same_run(config: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
+    """Raise `CheckpointError` where config.json and a checkpoint tell of two runs."""
+    before = checkpoint.record.get("settings") or {}
+    for name, value in json.loads(json.dumps(config)).items():
+        if name not in _FREE | _MADE and name in before and before[name] != value:
+            raise CheckpointError(
+                f"{path.with_name(CONFIG)} says {name} {shown(value)} and {path.name} was written "
+                f"with {shown(before[name])}: restore the one that was changed"
+            )
+    if checkpoint.numbers["seed"] != config["seed"]:
+        raise CheckpointError(
+            f"{path} is of the seed {checkpoint.numbers['seed']} and not of {config['seed']}: "
+            "restore the one of this run"
+        )
 
 
 def _given(parser: argparse.ArgumentParser) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_result
 from xpmlp.commands.hyperparameters import model_of, schedule_of
-from xpmlp.commands.run_settings import settings_of
+from xpmlp.commands.run_settings import check_same_run, settings_of
 from xpmlp.data import Dataset, StreamedExamples
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
@@ -65,7 +65,9 @@ class TrainingRun:
         path = self.arguments.out / CHECKPOINT
         # A run that was killed before its first checkpoint has lost nothing: it starts again.
         if self.arguments.resume and path.exists():
-            return load_checkpoint(path).restore(self.model, self.backend)
+            checkpoint = load_checkpoint(path)
+            check_same_run(self.config(), checkpoint, path)
+            return checkpoint.restore(self.model, self.backend)
         return initial_state(self.model, self.backend)
 
     def execute(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isqrt, prod
 from pathlib import Path
@@ -27,8 +27,7 @@ from xpmlp.data.part import Part
 from xpmlp.data.shared import SharedExamples
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.errors import DataError, UsageError
-
-_SCANNED_ROWS = 4096
+from xpmlp.parts import pieces
 
 
 @dataclass(frozen=True)
@@ -179,18 +178,25 @@ def _host(array: Any) -> np.ndarray:
 
 
 def _in_memory(part: Part) -> Examples:
-    x, y = (part.x[:], part.y[:]) if part.in_file else (part.x, part.y)
-    return Examples(checked_features(x, part.x_place), checked_ids(y, part.y_place))
+    x = checked_features(part.x[:] if part.in_file else part.x, part.x_place)
+    # A piece at a time: one-hot rows may be much wider than the features.
+    ids = [checked_ids(part.y[rows], part.y_place, rows.start) for rows in _pieces_of(part.y)]
+    return Examples(x, np.concatenate(ids))
+
+
+def _pieces_of(*arrays: Any) -> Iterator[slice]:
+    """Yield neighbouring rows of arrays, as many as are checked at a time."""
+    # What is found of a value takes up to eight bytes, whatever it is stored in.
+    return pieces(len(arrays[0]), 8 * sum(prod(array.shape[1:]) for array in arrays))
 
 
 def _scanned(part: Part, *, labels_alone: bool) -> np.ndarray:
     """Look at all rows, a piece at a time; return the class ids that occur, sorted."""
     present: set[int] = set()
-    for start in range(0, len(part.y), _SCANNED_ROWS):
-        rows = slice(start, start + _SCANNED_ROWS)
+    for rows in _pieces_of(part.y) if labels_alone else _pieces_of(part.y, part.x):
         if not labels_alone:
-            checked_features(part.x[rows], part.x_place, start)
-        present.update(np.unique(checked_ids(part.y[rows], part.y_place, start)).tolist())
+            checked_features(part.x[rows], part.x_place, rows.start)
+        present.update(np.unique(checked_ids(part.y[rows], part.y_place, rows.start)).tolist())
     return np.array(sorted(present))
 
 

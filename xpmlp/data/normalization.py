@@ -13,9 +13,15 @@ from xpmlp.backends import Backend
 from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
 from xpmlp.parts import pieces
+from xpmlp.rules import ABOVE_0, BOOLEAN, FINITE, checked, either, several
 
 NORMALIZATIONS = ("none", "unit", "standard", "feature")
 
+_RULES = {
+    "shift": either(FINITE, several(FINITE)),
+    "scale": either(ABOVE_0, several(ABOVE_0)),
+    "bias_column": BOOLEAN,
+}
 _EPSILON = float(np.finfo(np.float64).eps)
 # Values that are added up in a chain, at most: so much can rounding grow.
 _CHAIN = 2048
@@ -82,13 +88,26 @@ class Normalization:
         return {"shift": shift, "scale": scale, "bias_column": self.bias_column}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
-        """Return what `as_record` wrote down."""
+    def from_record(cls, record: object, features: int) -> Self:
+        """Return what `as_record` wrote down, for a network of so many features.
+
+        Raises `DataError` for numbers that no scaling has, or are not one per feature.
+        """
+        try:
+            found = checked(record, _RULES)
+        except ValueError as error:
+            raise DataError(f"normalization: {error}") from error
+        width = features - found["bias_column"]
+        for name in ("shift", "scale"):
+            if isinstance(found[name], list) and len(found[name]) != width:
+                raise DataError(
+                    f"normalization: {len(found[name])} numbers of {name} for {width} features"
+                )
         shift, scale = (
             np.array(value) if isinstance(value, list) else float(value)
-            for value in (record["shift"], record["scale"])
+            for value in (found["shift"], found["scale"])
         )
-        return cls(shift, scale, bool(record["bias_column"]))
+        return cls(shift, scale, found["bias_column"])
 
 
 def _is(value: float | Array, number: int) -> bool:

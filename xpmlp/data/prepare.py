@@ -13,10 +13,13 @@ from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import fit_normalization
 from xpmlp.data.shared import SharedExamples, rank_share
 from xpmlp.data.stored import StoredExamples, stored
+from xpmlp.data.streaming import StreamedExamples
 from xpmlp.errors import DataError
 
 # Rows whose features ranks compare, evenly spaced.
 _LOOKED_AT = 64
+# Of a file that is streamed no more than this is held out, unless more is asked for.
+_HELD_OUT_BYTES = 64 * 2**20
 
 
 def prepare(
@@ -34,8 +37,8 @@ def prepare(
     `normalize`: "none", "unit", "standard" or "feature" (see `fit_normalization`), `bias_column`
     appends a feature that is always 1. The first `train_size` training examples are used (None:
     all); `val_size` of them are held out, from the end of a shuffle by `seed` (None: a tenth, at
-    most 10,000; 0: none). A data set that has a validation set keeps it. Of several `ranks` each
-    is left with its share of the rows.
+    most 10,000, and of a file that is streamed at most 64 MiB; 0: none). A data set that has a
+    validation set keeps it. Of several `ranks` each is left with its share of the rows.
     Raises `DataError` for sizes that leave nothing to train on, a second validation set, or a
     training part that cannot be scaled.
 
@@ -50,7 +53,7 @@ def prepare(
     own = dataset.validation
     if own is not None and val_size:
         raise DataError("the data set has a validation set already: leave val_size out")
-    size = _usual_val_size(len(source)) if val_size is None and own is None else val_size
+    size = _usual_val_size(source) if val_size is None and own is None else val_size
     train, validation = source.hold_out(size, seed) if size else (source, own)
     test = dataset.test
     if ranks.count > 1:
@@ -70,8 +73,11 @@ def prepare(
     return replace(dataset, train=train, validation=validation, test=test, normalization=scaling)
 
 
-def _usual_val_size(examples: int) -> int:
-    return min(examples // 10, 10_000)
+def _usual_val_size(source: Examples | StoredExamples | StreamedExamples) -> int:
+    size = min(len(source) // 10, 10_000)
+    if isinstance(source, StreamedExamples):  # those that are held out are kept in memory
+        size = min(size, _HELD_OUT_BYTES // max(1, source.x.dtype.itemsize * source.features))
+    return size
 
 
 def shared_out(examples: Examples | StoredExamples, ranks: Ranks) -> SharedExamples:

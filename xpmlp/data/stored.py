@@ -12,9 +12,7 @@ from xpmlp.data.checks import checked_features, checked_ids
 from xpmlp.data.examples import Examples, held_out_rows
 from xpmlp.data.shared import SharedExamples, share_of
 from xpmlp.data.streaming import StreamedExamples
-
-# Rows read at a time.
-_PIECE = 4096
+from xpmlp.parts import rows_at_a_time
 
 
 def stored(examples: Examples | StreamedExamples) -> Examples | StoredExamples:
@@ -61,7 +59,8 @@ class StoredExamples:
         """Read rows by their numbers, which rise: pieces of the file, and of them what is asked."""
         x, y = [], []
         # So many rows of the file at a time, however few of them are wanted.
-        edges = np.flatnonzero(np.diff(numbers // _PIECE)) + 1
+        width = int(np.prod(self.x.shape[1:]) + np.prod(self.y.shape[1:]))
+        edges = np.flatnonzero(np.diff(numbers // rows_at_a_time(8 * width))) + 1
         for some in np.split(numbers, edges) if len(numbers) else []:
             first, last = int(some[0]), int(some[-1]) + 1
             rows = slice(first, last)

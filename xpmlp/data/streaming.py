@@ -24,6 +24,7 @@ from xpmlp.data.examples import Batch, Examples, check_held_out
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.step import Piece
+from xpmlp.parts import rows_at_a_time
 from xpmlp.pools import shared_pool
 from xpmlp.randomness import random_stream
 
@@ -104,16 +105,17 @@ class StreamedExamples:
 
     def read(self, start: int, stop: int) -> Examples:
         """Read examples number `start` to `stop`, counted along the spans, into host memory."""
-        x, y = [], []
-        for first, last in _between(self.spans, start, stop):
-            x.append(checked_features(np.asarray(self.x[first:last]), self.x_place, first))
-            y.append(checked_ids(np.asarray(self.y[first:last]), self.y_place, first))
-        if not x:
-            width = int(np.prod(self.x.shape[1:]))
-            return Examples(
-                np.zeros((0, width), self.x.dtype), np.zeros(0, "int64"), self.normalization
-            )
-        return Examples(np.concatenate(x), np.concatenate(y), self.normalization)
+        count, done = max(0, min(stop, len(self)) - start), 0
+        width, labels = (int(np.prod(array.shape[1:])) for array in (self.x, self.y))
+        x, y = np.empty((count, width), self.x.dtype), np.empty(count, "int64")
+        spans = _between(self.spans, start, stop)
+        # One-hot rows may be much wider than the features.
+        for first, last in _cut(spans, rows_at_a_time(8 * (width + labels))):
+            rows = slice(done, done + last - first)
+            x[rows] = checked_features(np.asarray(self.x[first:last]), self.x_place, first)
+            y[rows] = checked_ids(np.asarray(self.y[first:last]), self.y_place, first)
+            done = rows.stop
+        return Examples(x, y, self.normalization)
 
     def batch(self, rows: None = None, *, xp: Namespace) -> Batch:  # noqa: ARG002
         """Return all of them as one batch, in the order of the file."""

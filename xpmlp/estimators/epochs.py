@@ -210,7 +210,7 @@ def outputs_of(
 
     With `meaning` they are what they stand for: probabilities, counts or values.
     """
-    xp, size, n = backend.xp, backend.piece_size, int(x.shape[0])
+    xp, size, n = backend.xp, backend.piece_rows(int(x.shape[1])), int(x.shape[0])
     with backend.computing():
         pieces = [x[at : min(at + size, n), :] for at in range(0, n, size)]
         if meaning:

@@ -69,7 +69,7 @@ def evaluate_ensemble(mlp: MLP, stack: Params, examples: Any, *, backend: Backen
         return Sums({"loss": -xp.sum(terms), "correct": correct, "members": each}, xp=xp)
 
     with backend.computing():
-        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop)
+        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop, mlp.sizes[0])
         weight = batch.sample_weight
         total = batch.examples if weight is None else backend.to_host(xp.sum(weight))
         loss, correct, members = (

@@ -115,7 +115,7 @@ def _backpropagated(
     xp = backend.xp
     device = backend.all_to_device(params)
 
-    def at_once(sums_of: Callable[[slice], Sums], size: int, _: float) -> Sums:
+    def at_once(sums_of: Callable[[slice], Sums], size: int, *_: float) -> Sums:
         return sums_of(slice(0, size))
 
     with backend.computing():

@@ -55,7 +55,7 @@ def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Pre
     check_fit(mlp, examples, backend)
     if not mlp.loss_function.one_class:
         raise UsageError(f"a network trained on {mlp.loss} gives no class probabilities")
-    xp, size = backend.xp, backend.piece_size
+    xp, size = backend.xp, backend.piece_rows(mlp.sizes[0])
     batch = examples.batch(xp=xp)
     probabilities, targets = [], []
     with backend.computing():

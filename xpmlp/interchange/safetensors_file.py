@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.data.normalization import Normalization
-from xpmlp.errors import CheckpointError, UsageError
-from xpmlp.files import write_whole
+from xpmlp.errors import CheckpointError, DataError, UsageError
+from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.interchange.layers import layers_of
+from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
+from xpmlp.rules import RECORD, checked, either, one_of, optional, several
 
 _NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
 
@@ -49,7 +52,7 @@ def save_safetensors(
         "normalization": {k: v for k, v in normalization.as_record().items() if k != "bias_column"},
     }
     metadata = {"format": "pt", "xpmlp": json.dumps(record)}
-    write_whole(Path(path), _package().save(tensors, metadata=metadata))
+    write_whole(Path(path), safetensors_package().save(tensors, metadata=metadata))
 
 
 class LoadedNetwork(NamedTuple):
@@ -69,9 +72,9 @@ def load_safetensors(
     not: there `activation` is needed. Raises `CheckpointError` for a file that holds no
     such network.
     """
-    package, path = _package(), Path(path)
+    package, path = safetensors_package(), Path(path)
     try:
-        raw = path.read_bytes()
+        raw = read_whole(path)
         tensors, record = package.load(raw), _record(raw)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
@@ -82,17 +85,25 @@ def load_safetensors(
     layers = _layers(tensors, path)
     sizes = (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers))
     activation = activation or record.get("activation")
+    named = [len(activation)] if isinstance(activation, list | tuple) else []
+    if any(count != len(layers) - 1 for count in named):
+        raise CheckpointError(f"{path}: {named[0]} activations for {len(layers) - 1} hidden layers")
     if activation is None and len(layers) > 1:
         raise UsageError(f"{path} does not say its hidden layers' activation: name it")
     if isinstance(activation, list):
         activation = tuple(activation)
-    mlp = MLP(sizes, activation or "identity", loss or record.get("loss", "cross_entropy"))
+    mlp = MLP(sizes, activation or "identity", loss or record.get("loss") or "cross_entropy")
     params = {}
     for number, (weight, bias) in enumerate(layers, start=1):
         params[f"layer{number}.weight"], params[f"layer{number}.bias"] = weight, bias
     scaling = record.get("normalization")
-    found = Normalization.from_record(scaling | {"bias_column": False}) if scaling else None
-    return LoadedNetwork(mlp, params, found or Normalization())
+    if not scaling:
+        return LoadedNetwork(mlp, params, Normalization())
+    try:
+        found = Normalization.from_record(scaling | {"bias_column": False}, sizes[0])
+    except DataError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return LoadedNetwork(mlp, params, found)
 
 
 def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -134,6 +145,8 @@ def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray
         layers.append((np.ascontiguousarray(weight.T), bias))
     if not layers:
         raise CheckpointError(f"{path}: there are no weights in it")
+    if len({array.dtype for layer in layers for array in layer}) > 1:
+        raise CheckpointError(f"{path}: weights of several types: convert them to one")
     for (above, _), (below, _) in pairwise(layers):
         if above.shape[1] != below.shape[0]:
             raise CheckpointError(
@@ -143,16 +156,24 @@ def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray
     return layers
 
 
+def metadata_of(raw: bytes) -> dict[str, str]:
+    """Return the texts that a file says of itself: its header is JSON behind its length."""
+    header = parse_json(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    found: dict[str, str] = (
+        checked(header, {"__metadata__": optional(RECORD)}).get("__metadata__") or {}
+    )
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
 def _record(raw: bytes) -> dict[str, Any]:
-    """Return what save_safetensors wrote down; the header is JSON after its length."""
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    record: Any = json.loads(header.get("__metadata__", {}).get("xpmlp", "{}"))
-    activation = record.get("activation", "") if isinstance(record, dict) else None
-    names = activation if isinstance(activation, list) else [activation]
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("its metadata say no activation")
-    found: dict[str, Any] = record
-    return found
+    """Return what save_safetensors wrote down, checked; nothing of a file that others wrote."""
+    name = one_of(*ACTIVATIONS)
+    rules = {
+        "activation": optional(either(name, several(name))),
+        "loss": optional(one_of(*LOSSES)),
+        "normalization": optional(RECORD),
+    }
+    return checked(parse_json(metadata_of(raw).get("xpmlp", "{}")), rules)
 
 
 def _real(tensor: np.ndarray, name: str, path: Path) -> np.ndarray:
@@ -161,10 +182,13 @@ def _real(tensor: np.ndarray, name: str, path: Path) -> np.ndarray:
         return tensor.astype(np.float32)
     if tensor.dtype not in (np.float32, np.float64):
         raise CheckpointError(f"{path}: {name} is {tensor.dtype}, and weights are real numbers")
+    if not np.isfinite(tensor).all():
+        raise CheckpointError(f"{path}: {name} holds NaN or infinity")
     return tensor
 
 
-def _package() -> ModuleType:
+def safetensors_package() -> ModuleType:
+    """Return the package; raises `UsageError` where it is not installed."""
     try:
         import safetensors.numpy
     except ModuleNotFoundError as error:

@@ -19,7 +19,7 @@ from xpmlp.mathematics.optimizers import Optimizer, OptimizerState
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.products import Product, Sums
 
-AddUp = Callable[[Callable[[slice], Sums], int, float], Sums]
+AddUp = Callable[[Callable[[slice], Sums], int, float, int], Sums]
 
 
 class Piece(NamedTuple):
@@ -70,8 +70,8 @@ class Step:
     ) -> tuple[Variables, Outputs]:
         """Return the variables after the step, and what the step has found.
 
-        `data.batch(rows, xp=xp)` is the batch; `add_up(sums_of, examples, flop)` returns
-        Σ sums_of(piece) over slices that cover its examples once, each of so many operations.
+        `data.batch(rows, xp=xp)` is the batch; `add_up(sums_of, examples, flop, features)` returns
+        Σ sums_of(piece) over slices that cover its examples once; flop is the operations of each.
         """
         mlp, optimizer, penalty, share = self.mlp, self.optimizer, self.penalty, self.dropout
         params, state = variables
@@ -111,7 +111,7 @@ def gradient(
             mlp, params, batch.read(rows), scale=scale, xp=xp, masks=masks, multiply=Product
         )
 
-    sums = add_up(sums_of, batch.size, mlp.step_flop)
+    sums = add_up(sums_of, batch.size, mlp.step_flop, mlp.sizes[0])
     if penalty is not None:
         penalty.penalize(sums, params, scale=scale, xp=xp)
     return sums

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SETS = {"train": ("training", "C0"), "val": ("validation", "C1"), "test": ("test", "C2")}
+_FAR = 1e200
 _X_LABELS = {"step": "step (parameter updates)", "epoch": "epoch", "seconds": "seconds of training"}
 
 
@@ -33,7 +34,7 @@ def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
     best, changes = best_row(rows), _rate_changes(rows)
     for axes, quantity in _panels(figure):
         for prefix, (label, color) in _SETS.items():
-            values = [getattr(row, f"{prefix}_{quantity}") for row in rows]
+            values = [_value(row, f"{prefix}_{quantity}") for row in rows]
             if any(value is not None for value in values):
                 axes.plot(steps, values, label=label, color=color, marker=marker)
         if best is not None:
@@ -160,7 +161,13 @@ def _rate_changes(rows: Sequence[LogRow]) -> list[tuple[int, float]]:
 def _column(rows: Sequence[LogRow], x: str, name: str) -> dict[int, tuple[float, Any]]:
     """Return x and a value by step, where there is one."""
     return {
-        row.step: (getattr(row, x), getattr(row, name))
+        row.step: (getattr(row, x), _value(row, name))
         for row in rows
         if getattr(row, name) is not None
     }
+
+
+def _value(row: LogRow, name: str) -> Any:
+    """Return a value, or the end of what axes can show."""
+    found = getattr(row, name)
+    return None if found is None else max(-_FAR, min(found, _FAR))

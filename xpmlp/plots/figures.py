@@ -42,14 +42,9 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower()[1:]
     if kind not in kinds:
         raise UsageError(f"{path} names no picture: choose one of {', '.join(kinds)}")
-    numbers = {
-        id(label)
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        for label in axis.get_ticklabels(which="both")
-    }
+    # Names of files and data sets are no formulas; the axes get their numbers when it is drawn.
     for text in figure.findobj(Text):
-        if id(text) not in numbers:  # names of files and data sets are no formulas, $ or not
+        if "$" in text.get_text():
             text.set_parse_math(False)
     content = BytesIO()
     figure.savefig(content, format=kind, dpi=_DPI)

@@ -1,39 +1,41 @@
-"""Training state to one HDF5 file and back, bit for bit, or not at all.
+"""The state of a training in one file, and back: bit for bit, or not at all.
 
-The file is an HDF5 file behind a block of 512 bytes that HDF5 leaves to its users. The block
-says the format's version and the SHA-256 of everything behind it, so that one changed byte is
-noticed. It is written beside its place, synced and renamed: whatever happens, the last complete
-one is there.
+A file is written beside its place, synced and renamed: whatever happens, the last complete one is
+there. Its form is that of its ending, `.h5` or `.safetensors`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
 import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.data.normalization import Normalization
-from xpmlp.errors import CheckpointError, OutputError
-from xpmlp.files import write_whole
+from xpmlp.errors import CheckpointError, OutputError, UsageError
+from xpmlp.files import read_whole, write_whole
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.step import Variables
-from xpmlp.training.history import COLUMNS, history_arrays, rows_of_arrays
+from xpmlp.runs.containers import CONTAINERS, Container, read_container
+from xpmlp.runs.stored_state import (
+    Arrays,
+    arrays_of_state,
+    checked_history,
+    checked_moments,
+    checked_network,
+    checked_numbers,
+    checked_params,
+    checked_record,
+    json_array,
+)
+from xpmlp.training.history import rows_of_arrays
 from xpmlp.training.plan import Model
 from xpmlp.training.state import ENDED, Interval, ModelState, TrainingState
 
 Found = TypeVar("Found")
-
-FORMAT = 1
-_BLOCK = 512
-_MAGIC = b"xpmlp checkpoint\nversion "
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Checkpoint:
             best_params=None
             if self.best_params is None
             else backend.all_to_device(self.best_params),
-            cause=numbers.get("cause", ""),
+            cause=numbers.get("cause") or "",
         )
         if only.status in ENDED:
             only.params = backend.all_to_device(self.params)
@@ -87,8 +89,8 @@ class Checkpoint:
 
 def scaling_of(checkpoint: Checkpoint) -> Normalization:
     """Return the scaling that a network was trained with, whatever the data is now."""
-    record = checkpoint.record.get("settings", {}).get("normalization")
-    return Normalization.from_record(record) if record else Normalization()
+    record = (checkpoint.record.get("settings") or {}).get("normalization")
+    return Normalization.from_record(record, checkpoint.mlp.sizes[0]) if record else Normalization()
 
 
 def save_checkpoint(
@@ -116,14 +118,13 @@ def _write(
     step: int,
     backend: Backend,
 ) -> None:
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for prefix, state in named:
-            _write_state(file, prefix, state, backend)
-        _write_json(file, "record", record)
-    content = buffer.getvalue()
+    container = _container(path)
+    arrays: Arrays = {}
+    for prefix, state in named:
+        arrays |= {prefix + name: a for name, a in arrays_of_state(state, backend).items()}
+    arrays["record"] = json_array(record)
     try:
-        write_whole(path, _header(FORMAT, content) + content)
+        write_whole(path, container.write(arrays))
     except OutputError as error:
         before = "the one before it is untouched" if path.exists() else "there is none before it"
         cause = error.__cause__
@@ -133,116 +134,72 @@ def _write(
         ) from error
 
 
+def _container(path: Path) -> Container:
+    if path.suffix not in CONTAINERS:
+        known = " or ".join(CONTAINERS)
+        raise UsageError(f"{path} names no form: choose a file that ends in {known}")
+    return CONTAINERS[path.suffix]
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a file; raises `CheckpointError` where it is missing, damaged or of a later format."""
+    """Read a file; raises `CheckpointError` where it is missing, damaged or of a later format.
+
+    A stranger's `.safetensors` is safe to open. An `.h5` is read by HDF5's own library, which has
+    had faults that a file could make use of.
+    """
     return parse_checkpoint(_read_bytes(path), path)
+
+
+def copy_checkpoint(path: Path, out: Path) -> None:
+    """Write a checkpoint again, in the form of another ending; raises as loading and saving do."""
+    raw = _read_bytes(path)
+    parse_checkpoint(raw, path)
+    write_whole(out, _container(out).write(read_container(raw)))
 
 
 def load_stack(path: Path) -> list[Checkpoint]:
     """Read what `save_stack` wrote; raises `CheckpointError` as `load_checkpoint` does."""
 
-    def read(file: h5py.File) -> list[Checkpoint]:
-        names = [name for name in file if name.startswith("model")]
-        return [_read(file, f"model{number}/") for number in range(len(names))]
+    def read(arrays: Arrays) -> list[Checkpoint]:
+        models = {name.partition("/")[0] for name in arrays if name.startswith("model")}
+        return [_read(arrays, f"model{number}/") for number in range(len(models))]
 
     return _parsed(_read_bytes(path), path, read)
 
 
 def parse_checkpoint(raw: bytes, path: Path) -> Checkpoint:
     """Return what the content of a file holds; `path` is for the errors."""
-    return _parsed(raw, path, lambda file: _read(file, ""))
+    return _parsed(raw, path, lambda arrays: _read(arrays, ""))
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise CheckpointError(f"{path}: there is no checkpoint ({error.strerror})") from error
 
 
-def _parsed(raw: bytes, path: Path, read: Callable[[h5py.File], Found]) -> Found:
-    if not raw.startswith(_MAGIC):
-        raise CheckpointError(f"{path}: not a checkpoint of xpmlp, or its beginning is damaged")
-    version = raw[len(_MAGIC) : _BLOCK].split(b"\n")[0]
-    if version.isdigit() and int(version) > FORMAT:
-        raise CheckpointError(
-            f"{path}: a checkpoint of format {int(version)}, and this xpmlp reads up to {FORMAT}: "
-            "update xpmlp"
-        )
-    content = raw[_BLOCK:]
-    if raw[:_BLOCK] != _header(FORMAT, content):
-        raise CheckpointError(
-            f"{path}: damaged, its checksum does not match: take an older copy, or start again"
-        )
+def _parsed(raw: bytes, path: Path, read: Callable[[Arrays], Found]) -> Found:
     try:
-        with h5py.File(io.BytesIO(content), "r") as file:
-            return read(file)
-    except Exception as error:  # intact, as the checksum says, and yet not what is expected
+        return read(read_container(raw))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except Exception as error:  # intact, as its checksum says, and yet nothing that a parser knows
         raise CheckpointError(f"{path}: not a complete checkpoint ({error})") from error
 
 
-def _header(version: int, content: bytes) -> bytes:
-    digest = hashlib.sha256(content).hexdigest()
-    text = _MAGIC + f"{version}\nsha256 {digest}\n".encode()
-    return text.ljust(_BLOCK, b"\0")
-
-
-def _write_state(file: h5py.File, prefix: str, state: TrainingState, backend: Backend) -> None:
-    only, mlp = state.only, state.only.mlp
-    arrays: dict[str, Mapping[str, Any]] = {"params": state.params}
-    arrays |= {f"optimizer/{k}": moments for k, moments in state.variables.optimizer_state.items()}
-    if only.best_params is not None:
-        arrays["best"] = only.best_params
-    for group, named in arrays.items():
-        file.create_group(prefix + group, track_order=True)  # layer 10 after layer 9
-        for name, array in named.items():
-            file[f"{prefix}{group}/{name}"] = backend.to_host(array)
-    for name, column in history_arrays(only.history).items():
-        file[f"{prefix}history/{name}"] = column
-    file[prefix + "interval/losses"] = np.array(only.interval.losses, dtype=np.float64)
-    numbers = {
-        "step": state.step,
-        "seed": only.model.seed,
-        "seconds": state.seconds,
-        "status": only.status,
-        "cause": only.cause,
-        "correct": only.interval.correct,
-        "examples": only.interval.examples,
-    }
-    network = {"sizes": mlp.sizes, "activation": mlp.activation, "loss": mlp.loss}
-    _write_json(file, prefix + "numbers", numbers)
-    _write_json(file, prefix + "network", network)
-
-
-def _write_json(file: h5py.File, name: str, value: Mapping[str, Any]) -> None:
-    # As an array of bytes: an attribute is limited to 64 kB.
-    file[name] = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
-
-
-def _read(root: h5py.File, prefix: str) -> Checkpoint:
-    file = root[prefix] if prefix else root
-    network = _json(file["network"])
-    activation = network["activation"]
+def _read(arrays: Arrays, prefix: str) -> Checkpoint:
+    own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+    mlp = checked_network(own)
+    params = checked_params(own, mlp)
+    validated = any(name.startswith("best/") for name in own)
     return Checkpoint(
-        mlp=MLP(
-            tuple(network["sizes"]),
-            activation if isinstance(activation, str) else tuple(activation),
-            network["loss"],
-        ),
-        params=_arrays(file["params"]),
-        optimizer_state={kind: _arrays(group) for kind, group in file.get("optimizer", {}).items()},
-        best_params=_arrays(file["best"]) if "best" in file else None,
-        numbers=_json(file["numbers"]),
-        history={name: file[f"history/{name}"][()] for name in COLUMNS},
-        losses=file["interval/losses"][()],
-        record=_json(root["record"]),
+        mlp=mlp,
+        params=params,
+        optimizer_state=checked_moments(own, params),
+        best_params=checked_params(own, mlp, "best") if validated else None,
+        numbers=checked_numbers(own),
+        history=checked_history(own),
+        losses=own["interval/losses"],
+        record=checked_record(arrays, mlp),
     )
-
-
-def _json(data: h5py.Dataset) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(data[()].tobytes())
-    return found
-
-
-def _arrays(group: h5py.Group) -> dict[str, np.ndarray]:
-    return {name: np.asarray(data[()]) for name, data in group.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from xpmlp.errors import CheckpointError, DataError, UsageError
-from xpmlp.files import as_json, make_folder, read_whole, write_whole, writing
+from xpmlp.files import as_json, make_folder, parse_json, read_whole, write_whole, writing
 from xpmlp.inspection.diagnostics import LayerDiagnostics
+from xpmlp.rules import checked
 from xpmlp.runs.lock import FolderLock
-from xpmlp.training.history import COLUMNS, LogRow
+from xpmlp.training.history import COLUMNS, LogRow, row_of
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
 CHECKPOINT, BEST, DIAGNOSTICS = "checkpoint.h5", "best.h5", "diagnostics.csv"
@@ -160,9 +160,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of a run; raises `CheckpointError` where there is none."""
     path = folder / CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("no settings by name")
+        config = checked(parse_json(read_whole(path)), {})
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: there is no run in it (no {CONFIG})") from error
     except (OSError, ValueError) as error:
@@ -174,18 +172,22 @@ def read_metrics(folder: Path) -> list[LogRow]:
     """Read the rows of a run's metrics.csv; raises `DataError` naming the line it cannot read."""
     path = folder / METRICS
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            return [_parse_row(row, f"{path}, line {reader.line_num}") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = read_whole(path).decode().splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+    reader = csv.DictReader(lines)
+    try:
+        return [_parse_row(row, f"{path}, line {reader.line_num}") for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: no row ({error})") from error
 
 
 def _parse_row(row: dict[str, str], place: str) -> LogRow:
     try:
-        step = int(row.pop("step"))
+        if None in row:
+            raise ValueError("more values than columns")
         values = {name: float(text) if text != "" else None for name, text in row.items()}
-        return LogRow(step=step, **values)  # type: ignore[arg-type]
+        return row_of(values | {"step": int(row["step"])})
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{place}: not a row of a run's metrics ({error})") from error
 

@@ -11,15 +11,16 @@ from typing import Any
 from xpmlp.backends import select_backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.errors import CheckpointError, InterruptedSweepError
-from xpmlp.files import write_whole
+from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
+from xpmlp.rules import RECORD, TEXT, checked, one_of, several, whole
 from xpmlp.runs.checkpoint import load_stack, save_checkpoint, save_stack
 from xpmlp.runs.stop_signals import StopSignals
-from xpmlp.training.history import LogRow, best_row
+from xpmlp.training.history import LogRow, best_row, row_of
 from xpmlp.training.loop import StackTraining
 from xpmlp.training.plan import Model, Plan
-from xpmlp.training.state import Interval, TrainingState
+from xpmlp.training.state import STATUSES, Interval, TrainingState
 
 
 @dataclass(frozen=True)
@@ -154,15 +155,27 @@ def lowest_loss(rows: Sequence[LogRow]) -> float:
     return float("inf") if best is None or best.val_loss is None else best.val_loss
 
 
+_OUTCOME_RULES = {
+    **dict.fromkeys(("number", "fold", "stack"), whole(0)),
+    "status": one_of(*STATUSES),
+    "rows": several(RECORD),
+    "cause": TEXT,
+}
+
+
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read what `run_stack` wrote."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_whole(path))
+        if not isinstance(found, list):
+            raise ValueError("no list of outcomes")
+        outcomes = [checked(outcome, _OUTCOME_RULES) for outcome in found]
         return [
-            Outcome(**outcome | {"rows": [LogRow(**row) for row in outcome["rows"]]})
-            for outcome in found
+            Outcome(**{name: outcome[name] for name in _OUTCOME_RULES} | {"rows": rows})
+            for outcome in outcomes
+            for rows in [[row_of(row) for row in outcome["rows"]]]
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not the outcome of a stack ({error}): remove it") from error
 
 

@@ -51,7 +51,7 @@ def evaluate_unchecked(
 
     with backend.computing():
         scale = batch.scale(xp=xp)
-        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop)
+        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop, mlp.sizes[0])
         loss = backend.to_host(sums["loss"]).tolist()
         if "correct" not in sums:
             return loss, None

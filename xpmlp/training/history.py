@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.rules import FINITE, FROM_0, checked, number, optional, shown, whole
+
 
 @dataclass(frozen=True)
 class LogRow:
@@ -38,6 +40,27 @@ class LogRow:
 COLUMNS = tuple(field.name for field in fields(LogRow))
 
 
+_ROW_RULES = {
+    "step": whole(0),
+    "train_loss": FINITE,
+    **dict.fromkeys(("epoch", "learning_rate", "seconds"), FROM_0),
+    **dict.fromkeys(("val_loss", "test_loss"), optional(FINITE)),
+    **dict.fromkeys(
+        ("train_accuracy", "val_accuracy", "test_accuracy"), optional(number(0, 1, "0 to 1"))
+    ),
+}
+
+
+def row_of(record: object) -> LogRow:
+    """Return the row that a record of somebody's file says; raises `ValueError` for no such row."""
+    found = checked(record, _ROW_RULES)
+    for name in found:
+        if name not in COLUMNS:
+            raise ValueError(f"{shown(name)} means nothing")
+    values: Any = {name: found.get(name) for name in COLUMNS}
+    return LogRow(**values)
+
+
 def best_row(rows: Iterable[LogRow]) -> LogRow | None:
     """Return the row of the lowest validation loss, the first of equals, or None without one."""
     validated = [row for row in rows if row.val_loss is not None]
@@ -56,10 +79,12 @@ def history_arrays(rows: Sequence[LogRow]) -> dict[str, np.ndarray]:
 
 
 def rows_of_arrays(columns: dict[str, np.ndarray]) -> list[LogRow]:
-    """Return the rows of which `history_arrays` made columns, value for value."""
+    """Return the rows of which `history_arrays` made columns, value for value.
+
+    Raises `ValueError` for columns of no such rows.
+    """
     table = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-    rows = []
-    for values in table:
-        cells: list[Any] = [None if isnan(value) else value for value in values]
-        rows.append(LogRow(*cells))
-    return rows
+    return [
+        row_of({k: None if isnan(v) else v for k, v in zip(COLUMNS, values, strict=True)})
+        for values in table
+    ]

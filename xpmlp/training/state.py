@@ -18,6 +18,7 @@ from xpmlp.training.stacking import model_of, stacked, stacked_optimizer
 
 # A model that has ended so has left its stack for good.
 ENDED = ("early_stopped", "diverged")
+STATUSES = ("started", "running", "completed", "interrupted", *ENDED)
 
 
 @dataclass

@@ -105,16 +105,22 @@ class NumpyBackend(Backend):
         """Nothing to wait for: numpy returns when it is done."""
 
     def sum_over_examples(
-        self, sums_of: Callable[[slice], Sums], examples: int, flop: float = 0.0
+        self,
+        sums_of: Callable[[slice], Sums],
+        examples: int,
+        flop: float = 0.0,
+        features: int = 1,
     ) -> Sums:
         """Return Σ sums_of(piece), on several threads where that is quicker."""
         shares = min(self.threads, examples // _LEAST_SHARE)
         if shares < 2 or flop * examples < _FLOP_FOR_THREADS:
-            return super().sum_over_examples(sums_of, examples, flop)
+            return super().sum_over_examples(sums_of, examples, flop, features)
+
+        size = self.piece_rows(features, _THREAD_PIECE)
 
         def work(share: slice) -> Sums:
             with self.computing():  # each thread has settings of its own
-                sums = self._sum_between(sums_of, share.start, share.stop, _THREAD_PIECE)
+                sums = self._sum_between(sums_of, share.start, share.stop, size)
                 sums.multiply_out()
                 return sums
 

@@ -30,6 +30,7 @@ class CupyBackend(Backend):
     sums_by_nccl = True
     # Bounds the activations of a full batch; large enough to fill any card.
     piece_size = 65536
+    piece_bytes = 2**30
 
     def __init__(
         self, index: int, dtype: str, *, graph: bool = True, precision: str = "float32"

@@ -61,10 +61,14 @@ class DistributedBackend(Backend):
         }
 
     def sum_over_examples(
-        self, sums_of: Callable[[slice], Sums], examples: int, flop: float = 0.0
+        self,
+        sums_of: Callable[[slice], Sums],
+        examples: int,
+        flop: float = 0.0,
+        features: int = 1,
     ) -> Sums:
         """Return the sum over this rank's rows and those of all others; `examples` are its own."""
-        sums = self._inner.sum_over_examples(sums_of, examples, flop)
+        sums = self._inner.sum_over_examples(sums_of, examples, flop, features)
         sums.multiply_out()
         if self.ranks.count > 1:
             names, arrays = zip(*sums.items(), strict=True)

@@ -28,19 +28,20 @@ def read_features(path: Path, key: str) -> Any:
         from xpmlp.data.formats.npz import read_arrays
 
         (x,) = read_arrays(path, [key])
-    elif ending in (".npy", ".csv"):
-        x = _read(path, ending)
+    elif ending == ".npy":
+        from xpmlp.data.formats.npy import read_npy
+
+        x = read_npy(path)
+    elif ending == ".csv":
+        x = _read_csv(path)
     else:
         raise DataError(f"{path}: its ending names no format: .npz, .npy, .h5, .hdf5 or .csv")
     check_feature_kind(x.dtype, x.shape, str(path))
     return x
 
 
-def _read(path: Path, ending: str) -> np.ndarray:
+def _read_csv(path: Path) -> np.ndarray:
     try:
-        if ending == ".npy":
-            array: np.ndarray = np.load(path, allow_pickle=False)
-            return array
         return np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: no rows of numbers ({str(error).splitlines()[0]})") from error

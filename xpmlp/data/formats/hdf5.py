@@ -91,7 +91,7 @@ def _find(file: h5py.File, key: str, path: Path) -> Any:
             group = group[name]
     if not isinstance(group, h5py.Dataset):
         raise DataError(f"{path}, {key}: a group and not an array of values")
-    if group.is_virtual or group.external:
+    if lies_elsewhere(group):
         raise DataError(
             f"{path}, {key}: its values lie in other files, which are not read: copy them into one"
         )
@@ -116,7 +116,7 @@ def _check_storage(data: Any, place: str) -> None:
 
     Otherwise a few damaged bytes of a header could ask for any amount of memory.
     """
-    promised, stored = prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
+    promised, stored = bytes_of(data)
     filtered = data.id.get_create_plist().get_nfilters() > 0
     if promised > stored * (MAX_DEFLATE_RATIO if filtered else 1):
         raise DataError(
@@ -130,6 +130,16 @@ def _check_storage(data: Any, place: str) -> None:
             f"{place}: chunks of shape {data.chunks} are too large to be read piece by piece: "
             "write it again with smaller ones"
         )
+
+
+def lies_elsewhere(data: Any) -> bool:
+    """Tell whether the values of an array lie in other files: nothing foreign is followed."""
+    return bool(data.is_virtual or data.external)
+
+
+def bytes_of(data: Any) -> tuple[int, int]:
+    """Return how many bytes an array's shape promises, and how many are stored of it."""
+    return prod(data.shape) * data.dtype.itemsize, data.id.get_storage_size()
 
 
 @contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from xpmlp.data.formats.idx import MAX_DEFLATE_RATIO
+from xpmlp.data.formats.npy import read_array
 from xpmlp.data.part import Keys, Part
 from xpmlp.errors import DataError
 
@@ -66,32 +64,15 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _read_array(archive: zipfile.ZipFile, key: str, path: Path, file_size: int) -> np.ndarray:
-    """Read one array, whose header, archive entry and file must agree before it is allocated."""
+    """Read one array, whose entry is judged before it is opened."""
     info, place = archive.getinfo(f"{key}.npy"), f"{path}, {key}"
-    with archive.open(info) as stream:
-        shape, fortran, dtype = _read_header(stream)
-        if dtype.hasobject:
-            raise DataError(f"{place}: holds pickled objects, which are not read: save numbers")
-        expected = prod(shape) * dtype.itemsize
-        if not 0 <= expected <= info.file_size <= MAX_DEFLATE_RATIO * file_size:
-            raise DataError(
-                f"{place}: the header says {expected} bytes, which this file cannot hold: make it "
-                "again"
-            )
-        content = stream.read(expected + 1)
-    if len(content) != expected:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{place}: compressed in another way than numpy's: make it again")
+    ratio = 1 if info.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE_RATIO
+    if info.file_size > ratio * file_size:
         raise DataError(
-            f"{place}: the header says {expected} bytes and the archive holds "
-            f"{'more' if len(content) > expected else len(content)}: make it again"
+            f"{place}: the archive says {info.file_size} bytes, which this file cannot hold: make "
+            "it again"
         )
-    array = np.frombuffer(content, dtype)
-    return array.reshape(shape, order="F" if fortran else "C")
-
-
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = npy.read_magic(stream)
-    if version == (1, 0):
-        return npy.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return npy.read_array_header_2_0(stream)
-    raise ValueError(f"version {version[0]}.{version[1]} of npy holds no plain numbers")
+    with archive.open(info) as stream:
+        return read_array(stream, info.file_size, place)

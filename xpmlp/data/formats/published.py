@@ -16,6 +16,30 @@ from xpmlp.errors import DataError
 # A variable that names a folder with one subfolder a data set.
 DATA_VARIABLE = "XPMLP_DATA"
 _TIMEOUT_SECONDS = 20
+# Bytes of each file as it is published, decompressed; compressed it is never longer.
+_LARGEST = dict(zip(FILES, (47_040_016, 60_008, 7_840_016, 10_008), strict=True))
+
+
+class _TooLongError(Exception):
+    """A download that does not end where it should."""
+
+
+class _Limit:
+    """Ends a download that is longer than what is asked for; pooch takes it for a progress bar."""
+
+    def __init__(self, most: int) -> None:
+        self._left, self.total = most, 0
+
+    def update(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise _TooLongError
+
+    def reset(self) -> None:
+        """Nothing to show."""
+
+    def close(self) -> None:
+        """Nothing to show."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +111,13 @@ class PublishedSet:
                     known_hash=None,
                     fname=target.name,
                     path=folder,
-                    downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS),
+                    downloader=pooch.HTTPDownloader(
+                        timeout=_TIMEOUT_SECONDS, progressbar=_Limit(_LARGEST[file])
+                    ),
                 )
                 content = read_idx_bytes(target)
+            except _TooLongError:
+                failures.append(f"{host}: longer than the published file")
             except DataError:
                 failures.append(f"{host}: not an IDX file")
             except Exception as error:  # requests, urllib3 and OSError have no base of their own
