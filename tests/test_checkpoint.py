@@ -15,6 +15,7 @@ from trainings import fit, initial_state
 from xpmlp import MLP, Adam, Examples, Model, Momentum, TrainingState, Variables, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import CheckpointError
+from xpmlp.files import write_whole
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.schedules import StepDecay
 from xpmlp.runs.checkpoint import load_checkpoint, parse_checkpoint, save_checkpoint
@@ -175,6 +176,12 @@ def test_what_is_refused_says_why(saved: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(saved)
     with pytest.raises(CheckpointError, match=r"of the network 6-5-4-3, .* and not of 6-5-3"):
         checkpoint.restore(Model(MLP((6, 5, 3))), select_backend())
+    for other in (
+        MLP(MLP_.sizes, ("sigmoid", "tanh")),
+        MLP(MLP_.sizes, MLP_.activation, "squared_error"),
+    ):
+        with pytest.raises(CheckpointError, match=r"of the network 6-5-4-3, .* and not of 6-5-4-3"):
+            checkpoint.restore(Model(other), select_backend())
     later = saved.read_bytes().replace(b"version %d" % FORMAT, b"version 9", 1)
     saved.write_bytes(later)
     with pytest.raises(CheckpointError, match="of format 9, and this xpmlp reads up to 1: update"):
@@ -265,3 +272,24 @@ def test_history_survives_value_for_value() -> None:
     assert columns["step"].tolist() == [3, 6]
     assert np.isnan(columns["val_loss"][0])
     assert rows_of_arrays(columns) == rows
+
+
+def test_a_file_is_synced_before_its_rename_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could leave a file of that name that is empty, or none."""
+    calls: list[str] = []
+    sync, replace_ = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        calls.append(f"{path.name} -> {target.name}")
+        return replace_(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_whole(tmp_path / "file", b"content")
+    assert calls == ["file.part", "file.part -> file", tmp_path.name]

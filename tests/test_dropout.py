@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from central_differences import HostParams, central_differences
 from conftest import MakeBackend
+from stacks import stack_of
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
 from xpmlp.mathematics.dropout import dropout_mask
+from xpmlp.mathematics.mlp import MLP
+from xpmlp.mathematics.products import Sums
+from xpmlp.mathematics.step import Piece, piece_gradient
 
 
 def key(backend: Backend, *values: int) -> Array:
@@ -60,3 +65,32 @@ def test_one_key_a_model(backend: Backend) -> None:
     stacked = dropout_mask(key(backend, 4, 9), like, 0.4, xp=backend.xp)
     for k, value in enumerate((4, 9)):
         np.testing.assert_array_equal(backend.to_host(stacked)[k], mask(backend, value, 20, 6, 0.4))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("models", [1, 3])
+def test_gradients_through_the_masks_equal_central_differences(
+    activation: str, models: int
+) -> None:
+    """The loss with masks held fixed is a function like any other."""
+    backend = select_backend("cpu", "float64")
+    mlp, xp, rng = MLP((4, 6, 5, 3), activation), backend.xp, np.random.default_rng(4)
+    members = [
+        {name: rng.normal(size=array.shape) for name, array in mlp.init(rng).items()}
+        for _ in range(models)
+    ]
+    params = members[0] if models == 1 else stack_of(members)
+    piece = Piece(rng.normal(size=(9, 4)), rng.integers(3, size=9))
+    keys = backend.to_device(np.array([11, 12], dtype=np.uint32))
+
+    def masks(layer: int, a: Array) -> Array:
+        return dropout_mask(keys[layer - 1], a, 0.4, xp=xp)
+
+    def sums(moved: HostParams) -> Sums:
+        return piece_gradient(mlp, moved, piece, scale=1 / 9, xp=xp, masks=masks)
+
+    found = sums(params)
+    found.multiply_out()
+    numeric = central_differences(lambda moved: float(np.sum(sums(moved)["loss"])), params)
+    for name, expected in numeric.items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-8)

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from scripts_at_work import command, environment, run_script, start_script
 
+from xpmlp.runs.folder import RunFolder, read_metrics
+from xpmlp.training.history import LogRow
+
 Ended = subprocess.CompletedProcess[str]
 BRIEF = ("--steps", "30", "--log-every", "10", "--out", "run")
 # Of the table in docs/runs.md: flags, status, exit code.
@@ -129,6 +132,14 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=120)
     assert process.returncode == 0
+
+
+def test_a_row_is_in_the_file_when_it_was_appended(tmp_path: Path) -> None:
+    rows = [LogRow(step, step / 2, 0.1, 0.5, 0.9, None, None, 0.25) for step in (1, 2)]
+    with RunFolder(tmp_path / "run") as folder:
+        for number, row in enumerate(rows, start=1):
+            folder.append(row)
+            assert read_metrics(tmp_path / "run") == rows[:number]
 
 
 def test_a_name_is_no_formula(tmp_path: Path) -> None:

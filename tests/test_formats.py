@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -13,6 +14,7 @@ import scripts_at_work
 from data_files import in_memory, small_set, write_h5, write_idx_folder
 
 from xpmlp.data import dataset_of_arrays, read_data
+from xpmlp.data.formats.hdf5 import _check_storage
 from xpmlp.errors import DataError, UsageError
 
 X, Y = small_set()
@@ -348,3 +350,31 @@ def test_conversion_keeps_what_is_there(tmp_path: Path) -> None:
         "digits_testdata.hdf5",
         "digits_traindata.hdf5",
     ]
+
+
+def test_hdf5_chunks_that_cannot_be_read_piece_by_piece_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_h5(tmp_path / "set.h5", X, Y, chunks=(60, 3, 4))
+    read_data(path, stream=True)
+    monkeypatch.setattr("xpmlp.data.formats.hdf5._MAX_CHUNK_BYTES", 60 * 12 - 1)
+    with pytest.raises(DataError, match="too large to be read piece by piece"):
+        read_data(path, stream=True)
+
+
+def test_hdf5_that_says_it_stores_more_than_the_file_has_is_refused(tmp_path: Path) -> None:
+    """What no writer makes, and a few changed bytes may."""
+
+    class Lying:
+        shape, dtype, chunks = (10, 10), np.dtype("u1"), None
+
+        def __init__(self, path: Path) -> None:
+            self.file = SimpleNamespace(filename=path)
+            plist = SimpleNamespace(get_nfilters=lambda: 0)
+            self.id = SimpleNamespace(
+                get_storage_size=lambda: 10**9, get_create_plist=lambda: plist
+            )
+
+    (tmp_path / "small.h5").write_bytes(b"x")
+    with pytest.raises(DataError, match="says it stores 1000000000 bytes, more than the file"):
+        _check_storage(Lying(tmp_path / "small.h5"), "place")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,33 @@ def test_a_forked_child_streams_as_its_parent_did(tmp_path: Path) -> None:
     expected = _streamed(path)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(_streamed, (path,)).get(timeout=60) == expected
+
+
+@pytest.mark.parametrize("save_every", [None, 3])
+def test_divergence_goes_back_to_what_was_settled_last(save_every: int | None) -> None:
+    """Weights, moments, step, history and the losses since the last row: all of one moment."""
+    rows = np.arange(120) % 60
+    x, y = DATA.train.x[rows].astype(np.float32), DATA.train.y[rows]
+    x[107] = np.nan
+
+    def ten_a_step(_: int) -> np.ndarray:
+        return np.arange(120)
+
+    model = Model(MLP((64, 9, 10), "tanh"), Adam(), learning_rate=0.01)
+    plan = Plan(steps=12, batch_size=10, log_every=4, save_every=save_every, order=ten_a_step)
+    training = Training(model, xpmlp.Examples(x, y), plan)
+    with pytest.raises(xpmlp.DivergedError, match="at step 11"):
+        training.run()
+    state, last = training.state, 9 if save_every else 8
+    good = Training(model, xpmlp.Examples(x, y), replace(plan, steps=last, log_every=4))
+    if save_every:
+        good = Training(model, xpmlp.Examples(x, y), plan, on_step=lambda step: step == last)
+    expected = good.run()
+    assert (state.step, state.status) == (last, "diverged")
+    assert [row.step for row in state.history] == [4, 8]
+    assert state.only.interval == expected.only.interval
+    for name, arrays in expected.variables.optimizer_state.items():
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(state.variables.optimizer_state[name][key], array)
+    for key, array in expected.params.items():
+        np.testing.assert_array_equal(state.params[key], array)

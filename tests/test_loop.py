@@ -12,6 +12,7 @@ from trainings import fit, initial_state
 from xpmlp import MLP, SGD, Examples, Momentum, Step, TrainingState, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError, UsageError
+from xpmlp.training.evaluation import evaluate_unchecked
 from xpmlp.training.history import LogRow
 
 NETWORK = MLP((4, 6, 3), "tanh")
@@ -139,6 +140,13 @@ def test_seconds_count_steps_and_not_what_is_done_between(
         spend(1.0)
         return taken(*arguments, **settings)
 
+    looked = evaluate_unchecked
+
+    def timed_evaluation(*arguments: Any) -> Any:
+        spend(10_000.0)
+        return looked(*arguments)
+
+    monkeypatch.setattr("xpmlp.training.group.evaluate_unchecked", timed_evaluation)
     monkeypatch.setattr("xpmlp.training.group.perf_counter", lambda: now)
     monkeypatch.setattr(Step, "__call__", timed_step)
     state, rows = start(backend, log_every=10, on_step=lambda _: spend(100.0))

@@ -19,6 +19,8 @@ from xpmlp.mathematics.optimizers import (
     Optimizer,
     RMSprop,
 )
+from xpmlp.mathematics.penalties import Penalty
+from xpmlp.mathematics.products import Sums
 
 NAME = "layer1.weight"
 
@@ -195,3 +197,30 @@ def test_decay_of_adamw_leaves_biases_alone(backend: Backend) -> None:
     params, _ = optimizer.update(params, gradients, state, learning_rate=0.1, xp=xp)
     assert backend.to_host(params["layer1.weight"]) == 0.95
     assert backend.to_host(params["layer1.bias"]) == 1
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
+def test_epsilon_stands_beside_the_corrected_root(backend: Backend, name: str) -> None:
+    """One step from w = 1 with g = 3: m̂ = 3 and √v̂ = 3 for Adam; √s = 1.5 for RMSprop."""
+    optimizer = OPTIMIZERS[name](epsilon=0.5)  # type: ignore[call-arg]
+    if name == "rmsprop":
+        optimizer = RMSprop(0.75, epsilon=0.5)
+    if name == "adamw":
+        optimizer = AdamW(epsilon=0.5, weight_decay=0.0)
+    path = run(optimizer, np.array([[1.0]]), lambda w: 3 * w, 1, backend, 0.1)
+    expected = 1 - 0.1 * 3 / ((1.5 if name == "rmsprop" else 3) + 0.5)
+    np.testing.assert_allclose(path[0], [[expected]], rtol=1e-13)
+
+
+def test_decay_of_adamw_comes_before_the_gradient_is_multiplied_out(backend: Backend) -> None:
+    """An L2 penalty's part of the gradient is of the weight as it was, not as it has decayed."""
+    xp, w = backend.xp, np.array([[2.0]])
+    rule = AdamW(0.5, 0.5, epsilon=0.0, weight_decay=0.5)
+    params: Params = {NAME: backend.to_device(w)}
+    sums = Sums({NAME: backend.to_device(np.array([[0.0]]))}, xp=xp)
+    Penalty(l2=1.0).penalize(sums, params, scale=1.0, xp=xp)
+    params, state = rule.update(params, sums, rule.init(params, xp=xp), learning_rate=0.1, xp=xp)
+    # g = 1 · 2, so m = 0.5 · 2; w = 2 · 0.95 − 0.1 · 1
+    moment = backend.to_host(state["first_moment"][NAME])
+    np.testing.assert_allclose(moment, [[1.0]], rtol=1e-14)
+    np.testing.assert_allclose(backend.to_host(params[NAME]), [[1.8]], rtol=1e-14)

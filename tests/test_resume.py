@@ -111,17 +111,22 @@ def test_interrupted_run_saves_and_goes_on(tmp_path: Path, number: int, code: in
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_second_interrupt_ends_at_once_and_leaves_the_checkpoint(tmp_path: Path) -> None:
-    """A step of the full batch here takes long; the second Ctrl-C does not wait for it."""
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_second_interrupt_ends_at_once_and_leaves_the_checkpoint(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    """A step of the full batch here takes long; the second one does not wait for it."""
     flags = ("--hidden", "3000,3000", "--batch-size", "full", "--steps", "500", "--quiet")
     process = start_script("train.py", *flags, "--out", "run", cwd=tmp_path)
     checkpoint = tmp_path / "run" / "checkpoint.h5"
     wait_for_saves(process, checkpoint, 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert load_checkpoint(checkpoint).numbers["step"] >= 1
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from scripts_at_work import rows_without_seconds, run_script
 
+from xpmlp import evaluate, read_data, select_backend
+from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
 from xpmlp.runs.folder import read_metrics
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -235,3 +237,28 @@ def test_mnist_learns_in_one_epoch(train: Run) -> None:
     result = train(*flags)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["test_accuracy"] > 0.9
+
+
+def test_test_figures_are_of_the_best_weights(train: Run, tmp_path: Path) -> None:
+    """A rate that is too large: the best weights are not the last ones."""
+    flags = ("--lr", "6", "--epochs", "6", "--hidden", "20", "--quiet", "--json", "--out", "run")
+    summary = json.loads(train(*flags).stdout)
+    assert summary["best_step"] < summary["steps"]
+    test, found = read_data("digits").test, {}
+    for name in ("best.h5", "checkpoint.h5"):
+        checkpoint = load_checkpoint(tmp_path / "run" / name)
+        backend = select_backend()
+        examples = test.normalized(scaling_of(checkpoint)).to_device(backend)
+        params = backend.all_to_device(checkpoint.params)
+        found[name] = evaluate(checkpoint.mlp, params, examples, backend=backend)
+    assert found["best.h5"] != found["checkpoint.h5"]
+    assert (summary["test_loss"], summary["test_accuracy"]) == found["best.h5"]
+
+
+def test_features_are_scaled_by_the_training_part(train: Run, tmp_path: Path) -> None:
+    flags = ("--val-size", "300", "--train-size", "900", "--steps", "1", "--quiet", "--out", "run")
+    assert train(*flags).returncode == 0
+    rows = read_data("digits").train.first(900).hold_out(300, seed=0)[0].x.astype(float)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["normalization"]["shift"] == pytest.approx(rows.mean(), rel=1e-14)
+    assert config["normalization"]["scale"] == pytest.approx(rows.std(), rel=1e-14)
