@@ -49,7 +49,7 @@ def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
     for name, value in given.items():
         if name in _FREE | _HERE or name not in config:
             continue
-        if json.loads(json.dumps(value)) != config[name]:
+        if value != config[name]:
             flag = "--" + name.replace("_", "-")
             raise UsageError(
                 f"{arguments.out / CONFIG} has {flag} {config[name]}, not {value}: a run goes on "

@@ -24,6 +24,9 @@ from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.training.history import best_row
 from xpmlp.training.state import TrainingState, initial_state
 
+# What a run may fail by that is no mistake of ours: the folder is left whole, and says so.
+_FAILURES = (XpmlpError, OSError, MemoryError)
+
 
 class TrainingRun:
     """One training run, from its flags to its folder."""
@@ -85,11 +88,11 @@ class TrainingRun:
         self.check_accuracy(summary["test_accuracy"])
         return 0
 
-    def train(self, stop: StopSignals) -> tuple[dict[str, Any], XpmlpError | None]:
+    def train(self, stop: StopSignals) -> tuple[dict[str, Any], Exception | None]:
         """Fill the folder; return what came out, and what has ended it before its time."""
         arguments, state = self.arguments, self.state
         wanted, alone = not arguments.quiet, self.backend.ranks.count == 1
-        failures: list[XpmlpError] = []
+        failures: list[Exception] = []
         kind = RunFolder if self.first_rank else NoRunFolder
         with (
             Progress(self.steps, state.step, self.batch_size, bar=wanted, lines=wanted) as progress,
@@ -125,7 +128,7 @@ class TrainingRun:
                     progress.row(row)
                     if arguments.diagnostics:
                         folder.append_diagnostics(row.step, self.diagnose(row))
-            except XpmlpError as error:
+            except _FAILURES as error:
                 if not alone and not isinstance(error, DivergedError):
                     raise  # the others know nothing of it: they are ended, and not waited for
                 failures.append(error)
@@ -139,7 +142,7 @@ class TrainingRun:
             for each in leave:
                 try:
                     each()
-                except XpmlpError as error:
+                except _FAILURES as error:
                     failures.append(error)
         return summary, failures[0] if failures else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpmlp.errors import UsageError
-from xpmlp.files import make_folder, write_whole
+from xpmlp.files import make_folder, write_whole, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +47,7 @@ def save(figure: Figure, path: Path) -> None:
         if "$" in text.get_text():
             text.set_parse_math(False)
     content = BytesIO()
-    figure.savefig(content, format=kind, dpi=_DPI)
+    with writing(path):  # fonts are read, too
+        figure.savefig(content, format=kind, dpi=_DPI)
     make_folder(path.parent)
     write_whole(path, content.getvalue())

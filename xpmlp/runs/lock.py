@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -57,7 +58,8 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # it holds nobody when it is closed, there or not
+                self._path.unlink()
             os.close(self._descriptor)
             self._descriptor = -1
 

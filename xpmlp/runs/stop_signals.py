@@ -13,6 +13,7 @@ _SIGNALS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }
+_ASKED = set(_SIGNALS)
 if hasattr(signal, "SIGHUP"):
     _SIGNALS[signal.SIGHUP] = signal.SIG_DFL
 
@@ -20,8 +21,8 @@ if hasattr(signal, "SIGHUP"):
 class StopSignals:
     """While entered, the first signal is only remembered, in `received`, and `tell` says so.
 
-    One that is ignored, as nohup has it, stays so. Only a main thread gets signals; in another one
-    it does nothing.
+    A closed terminal that is ignored, as nohup has it, stays so. Only a main thread gets signals;
+    in another one it does nothing.
     """
 
     received: int | None = None
@@ -34,7 +35,9 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             return self
         found = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._before = {n: handler for n, handler in found.items() if handler != signal.SIG_IGN}
+        # nohup has SIGHUP ignored; a shell's background SIGINT, which kill may still send.
+        heard = {n for n, handler in found.items() if n in _ASKED or handler != signal.SIG_IGN}
+        self._before = {number: found[number] for number in heard}
         for number in self._before:
             signal.signal(number, self._remember)
         return self
