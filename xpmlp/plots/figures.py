@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpmlp.errors import UsageError
+from xpmlp.errors import OutputError, UsageError
 from xpmlp.files import make_folder, write_whole, writing
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ def save(figure: Figure, path: Path) -> None:
         if "$" in text.get_text():
             text.set_parse_math(False)
     content = BytesIO()
-    with writing(path):  # fonts are read, too
-        figure.savefig(content, format=kind, dpi=_DPI)
+    try:
+        with writing(path):  # fonts are read, too
+            figure.savefig(content, format=kind, dpi=_DPI)
+    except ValueError as error:  # what matplotlib says where it has found no memory
+        raise OutputError(f"{path} cannot be drawn ({error})") from error
     make_folder(path.parent)
     write_whole(path, content.getvalue())
