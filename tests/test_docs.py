@@ -97,3 +97,12 @@ def test_examples_of_docstrings_run(name: str) -> None:
     failed, tried = doctest.testmod(module, extraglobs=names)
     assert tried
     assert not failed
+
+
+GUARANTEES = (REPOSITORY / "docs" / "guarantees.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("file", "test"), re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", GUARANTEES))
+def test_what_holds_a_guarantee_is_there(file: str, test: str) -> None:
+    source = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
+    assert f"def {test or 'test_'}" in source
