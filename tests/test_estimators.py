@@ -190,6 +190,12 @@ def test_parameters_of_theirs_are_parameters_here() -> None:
     MLPClassifier(**COMMON | drawn).fit(X, DIGITS, sample_weight=2.0)
 
 
+@pytest.mark.parametrize("weights", ["x", {0: -1}, {0: float("nan")}, 5, {0: "a"}])
+def test_class_weights_that_mean_nothing(weights: Any) -> None:
+    with pytest.raises(ValueError, match=r"parameter class_weight is .*choose balanced, or a dict"):
+        MLPClassifier(**COMMON, class_weight=weights).fit(X, DIGITS)
+
+
 def test_class_weights_are_sample_weights() -> None:
     balanced = MLPClassifier(**COMMON, class_weight="balanced").fit(X, DIGITS > 7)
     counts = np.bincount(DIGITS > 7)

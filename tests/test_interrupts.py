@@ -202,3 +202,13 @@ def test_divergence_goes_back_to_what_was_settled_last(save_every: int | None) -
             np.testing.assert_array_equal(state.variables.optimizer_state[name][key], array)
     for key, array in expected.params.items():
         np.testing.assert_array_equal(state.params[key], array)
+
+
+def test_callers_own_rules_for_floating_point_end_nothing() -> None:
+    """Where a weight underflows it is 0, and no error."""
+    model = Model(MLP((64, 9, 10), "sigmoid"), learning_rate=0.5)
+    x = DATA.train.x * np.float32(1e4)
+    expected = outcome([Training(model, xpmlp.Examples(x, DATA.train.y), Plan(steps=20)).run()])
+    with np.errstate(all="raise"):
+        found = outcome([Training(model, xpmlp.Examples(x, DATA.train.y), Plan(steps=20)).run()])
+    assert found == expected

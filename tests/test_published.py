@@ -16,7 +16,7 @@ from data_files import idx_bytes, in_memory, write_idx_folder
 
 from xpmlp.data import fit_normalization, read_data
 from xpmlp.data.formats.idx_folder import FILES
-from xpmlp.data.formats.published import MNIST, PublishedSet
+from xpmlp.data.formats.published import _LARGEST, MNIST, PublishedSet
 from xpmlp.errors import DataError
 
 
@@ -101,6 +101,20 @@ def test_download_of_something_else_is_refused_and_not_kept(
         published.read()
     assert "XPMLP_DATA" in str(caught.value)
     assert not list((tmp_path / "cache").rglob("*.gz"))
+
+
+def test_a_download_that_does_not_end_is_ended(
+    published: PublishedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than the published file has is not taken, whatever is sent."""
+    labels = FILES[1]
+    most = (tmp_path / "served" / f"{labels}.gz").stat().st_size + 5000
+    (tmp_path / "served" / f"{labels}.gz").write_bytes(b"\x1f\x8b" + bytes(3_000_000))
+    monkeypatch.setitem(_LARGEST, labels, most)
+    with pytest.raises(DataError, match="longer than the published file"):
+        published.read()
+    kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*"))
+    assert kept < 1_000_000
 
 
 def test_offline_says_where_to_put_which_files(published: PublishedSet, tmp_path: Path) -> None:

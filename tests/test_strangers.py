@@ -513,3 +513,11 @@ def test_wide_labels_are_read_in_bounded_memory(tmp_path: Path, stream: bool) ->
         tmp_path, 130, f"print(xpmlp.read_data('wide.h5', stream={stream}, classes=3).classes)"
     )
     assert said == "3\n"
+
+
+def test_a_file_of_python_2_is_read(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(6).reshape(3, 2))
+    old = buffer.getvalue().replace(b"(3, 2), }  ", b"(3L, 2L), }")
+    (tmp_path / "x.npy").write_bytes(old)
+    np.testing.assert_array_equal(read_npy(tmp_path / "x.npy"), [[0, 1], [2, 3], [4, 5]])
