@@ -42,6 +42,15 @@ def test_derivative_equals_central_difference(backend: Backend, name: str) -> No
     np.testing.assert_allclose(slope, numeric, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "left", "right"), [("relu", 0, 1), ("leaky_relu", 0.01, 1)])
+def test_a_kink_has_the_slope_on_its_left(
+    backend: Backend, name: str, left: float, right: float
+) -> None:
+    a = backend.to_device(np.array([-0.5, 0.0, 0.5]))
+    slope = ACTIVATIONS[name].derivative(a, xp=backend.xp)
+    np.testing.assert_allclose(backend.to_host(slope), [left, left, right], rtol=1e-15)
+
+
 def test_softmax_at_known_points(backend: Backend) -> None:
     logits = backend.to_device(np.log(np.array([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]])))
     a = backend.to_host(softmax(logits, xp=backend.xp))

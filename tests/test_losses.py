@@ -22,6 +22,51 @@ def test_mean_squared_error_by_hand(backend: Backend) -> None:
     np.testing.assert_array_equal(backend.to_host(gradient), [[1, -2]])
 
 
+# Of the outputs (ln 2, ln 3) and the targets (0, 1), and of (0, 2) for counts; by hand:
+# a = (2, 3)/5; −ln ⅗; a − y
+# σ = (⅔, ¾): −ln ⅓ − ln ¾; (⅔, −¼)
+# (ln² 2 + (ln 3 − 1)²) / 2; (ln 2, ln 3 − 1)
+# the same sum, not divided by their number, times ½; the differences
+# a = (2, 3), y = (0, 2): 2 + (2 ln(2/3) + 1); a − y
+LN2, LN3 = np.log(2), np.log(3)
+BY_HAND: dict[str, tuple[list[float], float, list[float]]] = {
+    "cross_entropy": ([0, 1], np.log(5 / 3), [0.4, -0.4]),
+    "binary_cross_entropy": ([0, 1], np.log(3) + np.log(4 / 3), [2 / 3, -0.25]),
+    "mean_squared_error": ([0, 1], (LN2**2 + (LN3 - 1) ** 2) / 2, [LN2, LN3 - 1]),
+    "squared_error": ([0, 1], (LN2**2 + (LN3 - 1) ** 2) / 2, [LN2, LN3 - 1]),
+    "poisson_deviance": ([0, 2], 3 + 2 * np.log(2 / 3), [2, 1]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_worked_out_by_hand(backend: Backend, name: str) -> None:
+    y, expected, derivatives = BY_HAND[name]
+    z = backend.to_device(np.array([[LN2, LN3]]))
+    targets = backend.to_device(np.array([y], dtype=float))
+    loss, gradient = LOSSES[name](z, targets, xp=backend.xp)
+    assert float(backend.to_host(loss)) == pytest.approx(expected, rel=1e-14)
+    np.testing.assert_allclose(backend.to_host(gradient), [derivatives], rtol=1e-14)
+
+
+def test_losses_differ_by_the_number_of_outputs(backend: Backend) -> None:
+    """One mean over the outputs, one sum of halves: three outputs tell them apart."""
+    z, y = (backend.to_device(np.array([row])) for row in ([1.0, 2.0, 4.0], [0.0, 0.0, 1.0]))
+    # (1 + 4 + 9) / 3 and 2 (1, 2, 3) / 3; ½ (1 + 4 + 9) and (1, 2, 3)
+    for name, expected, factor in (("mean_squared_error", 14 / 3, 2 / 3), ("squared_error", 7, 1)):
+        loss, gradient = LOSSES[name](z, y, xp=backend.xp)
+        assert float(backend.to_host(loss)) == pytest.approx(expected, rel=1e-15)
+        np.testing.assert_allclose(
+            backend.to_host(gradient), [[factor, 2 * factor, 3 * factor]], rtol=1e-15
+        )
+
+
+def test_deviance_of_a_count_below_one(backend: Backend) -> None:
+    # y = ½, a = 1: ½ ln ½ − ½ + 1
+    z, y = (backend.to_device(np.array([row])) for row in ([0.0], [0.5]))
+    loss, _ = poisson_deviance(z, y, xp=backend.xp)
+    assert float(backend.to_host(loss)) == pytest.approx(0.5 * np.log(0.5) + 0.5, rel=1e-14)
+
+
 def test_softmax_jacobian_by_hand(backend: Backend) -> None:
     # a = (¼, ¾): a_i (δ_ij − a_j) = 3/16 on the diagonal, −3/16 beside it
     a = backend.to_device(np.array([0.25, 0.75]))

@@ -139,6 +139,20 @@ def test_sizes_without_meaning_are_refused(sizes: tuple[int, ...]) -> None:
         MLP(sizes)
 
 
+@pytest.mark.parametrize(
+    ("mlp", "said"),
+    [
+        (MLP((4, 3)), "4-3, linear"),
+        (MLP((4, 5, 3), "tanh"), "4-5-3, tanh"),
+        (MLP((4, 5, 6, 3), ("relu", "relu")), "4-5-6-3, relu"),
+        (MLP((4, 5, 6, 3), ("relu", "tanh")), "4-5-6-3, relu, tanh"),
+        (MLP((4, 5, 3), "tanh", model_activations=("relu", "tanh", "relu")), "4-5-3, relu, tanh"),
+    ],
+)
+def test_a_network_says_what_it_is(mlp: MLP, said: str) -> None:
+    assert str(mlp) == said
+
+
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'sigmoyd' is not known: choose from .*sigmoid"):
         MLP((4, 3, 2), activation="sigmoyd")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from xpmlp.errors import UsageError
@@ -34,19 +36,26 @@ def test_warmup_rises_to_the_schedule_that_follows() -> None:
     assert [schedule(step, 3) for step in range(8)] == [0.25, 0.5, 0.75, 1, 1, 1, 0.5, 0.5]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: StepDecay((40, 20)),
-        lambda: StepDecay((20, 20)),
-        lambda: StepDecay((0,)),
-        lambda: StepDecay((1,), 0.0),
-        lambda: Exponential(0.0),
-        lambda: Cosine(0),
-        lambda: Warmup(Constant(), 0),
-    ],
-)
-def test_settings_without_meaning_are_refused(make: object) -> None:
-    assert callable(make)
-    with pytest.raises(UsageError):
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: StepDecay(()), "needs at least one milestone"),
+    (lambda: StepDecay((40, 20)), r"\(40, 20\) must be epochs ≥ 1 in rising order"),
+    (lambda: StepDecay((20, 20)), "must be epochs ≥ 1 in rising order"),
+    (lambda: StepDecay((0,)), "must be epochs ≥ 1 in rising order"),
+    (lambda: StepDecay((1,), 0.0), "the factor 0.0 at a milestone must be above 0"),
+    (lambda: Exponential(0.0), "the decay 0.0 must be above 0"),
+    (lambda: Cosine(0), "a cosine over 0 steps needs at least 1"),
+    (lambda: Warmup(Constant(), 0), "a warm-up of 0 steps needs at least 1"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), WRONG)
+def test_settings_without_meaning_are_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         make()
+
+
+def test_the_least_settings_are_taken() -> None:
+    assert StepDecay((1,), 0.1)(1, 1) == 0.1
+    assert Cosine(1)(1, 1) == 0
+    assert Warmup(Constant(), 1)(0, 1) == 1
+    assert Exponential(0.5)(2, 1) == 0.25
