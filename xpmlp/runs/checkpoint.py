@@ -127,10 +127,9 @@ def _write(
         write_whole(path, container.write(arrays))
     except OutputError as error:
         before = "the one before it is untouched" if path.exists() else "there is none before it"
-        cause = error.__cause__
+        cause = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise CheckpointError(
-            f"{path} cannot be written at step {step} ({getattr(cause, 'strerror', cause)}); "
-            f"{before}: make room, then resume"
+            f"{path} cannot be written at step {step} ({cause}); {before}: make room, then resume"
         ) from error
 
 
