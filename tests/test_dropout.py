@@ -51,6 +51,33 @@ def test_every_backend_draws_the_same(make_backend: MakeBackend) -> None:
     np.testing.assert_array_equal(mask(make_backend("float64"), 12345, 30, 20, 0.3), reference)
 
 
+def test_masks_are_those_of_the_formula_in_whole_numbers(backend: Backend) -> None:
+    """Worked out without arrays: a seed keeps its masks whatever becomes of the source."""
+
+    def mixed(x: int) -> int:
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        return x ^ x >> 16
+
+    golden, key_value = 0x9E3779B9, 12345
+    expected = [
+        [
+            mixed(
+                (mixed((key_value + golden * row) % 2**32) + mixed(golden * (unit + 1) % 2**32))
+                % 2**32
+            )
+            < int(0.7 * 2**32)
+            for unit in range(30)
+        ]
+        for row in range(20)
+    ]
+    found = mask(backend, key_value, 20, 30, 0.3)
+    np.testing.assert_array_equal(found > 0, expected)
+    np.testing.assert_allclose(found[found > 0], 1 / 0.7, rtol=1e-15)
+
+
 def test_slice_of_a_batch_has_its_slice_of_the_mask(backend: Backend) -> None:
     whole = mask(backend, 9, 20, 6, 0.4)
     like = backend.to_device(np.zeros((7, 6)))
