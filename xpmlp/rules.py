@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -81,7 +81,6 @@ SHARE = number(0, 1, "a number from 0 to below 1", open_high=True)
 BOOLEAN = Rule(lambda value: isinstance(value, bool), "True or False")
 TEXT = Rule(lambda value: isinstance(value, str), "a text")
 RECORD = Rule(lambda value: isinstance(value, dict), "values by name")
-ANYTHING = Rule(lambda value: True, "anything")  # noqa: ARG005
 
 
 def check(name: str, value: object, rule: Rule) -> None:
@@ -101,11 +100,6 @@ def checked(record: object, rules: Mapping[str, Rule]) -> dict[str, Any]:
         if not rule.holds(record.get(name)):
             raise ValueError(f"{name} is {shown(record.get(name))}, and not {rule.allowed}")
     return record
-
-
-def same_length(columns: Mapping[str, Sequence[Any]]) -> bool:
-    """Tell whether all columns are as long."""
-    return len({len(column) for column in columns.values()}) <= 1
 
 
 def shown(value: object) -> str:
