@@ -212,3 +212,36 @@ def test_callers_own_rules_for_floating_point_end_nothing() -> None:
     with np.errstate(all="raise"):
         found = outcome([Training(model, xpmlp.Examples(x, DATA.train.y), Plan(steps=20)).run()])
     assert found == expected
+
+
+def test_a_model_that_left_its_stack_says_when() -> None:
+    models = [replace(MODEL, optimizer=xpmlp.SGD(), learning_rate=rate) for rate in (1e-30, 0.1)]
+    plan = Plan(steps=12, batch_size=50, log_every=2, patience=1)
+    training = StackTraining(models, DATA, plan)
+    training.run()
+    ended, whole = training.states()
+    assert (ended.status, ended.step) == ("early_stopped", 4)
+    assert ended.seconds == ended.history[-1].seconds
+    assert whole.step == whole.history[-1].step
+
+
+def test_divergence_names_the_rate_of_its_step() -> None:
+    """The schedule halves the rate after each epoch of 4 steps; step 11 is the third."""
+    rows = np.arange(40)
+    x, y = DATA.train.x[rows].astype(np.float32), DATA.train.y[rows]
+    x[22] = np.nan
+
+    def later(epoch: int) -> np.ndarray:
+        """Every epoch but the third leaves the poisoned example out."""
+        order = np.arange(40)
+        if epoch != 2:
+            order[22] = 0
+        return order
+
+    plan = Plan(steps=16, batch_size=10, order=later, schedule=xpmlp.StepDecay((1, 2, 3)))
+    training = Training(replace(MODEL, learning_rate=0.4), xpmlp.Examples(x, y), plan)
+    with pytest.raises(xpmlp.DivergedError, match=r"at step 11 with learning rate 0\.1;") as caught:
+        training.run()
+    assert training.state.only.cause == str(caught.value)
+    assert (training.state.step, len(training.state.history)) == (8, 2)
+    assert "it began in the features" in str(caught.value)

@@ -154,6 +154,25 @@ def test_an_order_that_is_none(order: Any) -> None:
         fit(Model(MLP_), WITHOUT, Plan(epochs=1, order=lambda _: order))
 
 
+def test_probabilities_at_their_ends_are_taken() -> None:
+    """0 and 1 are probabilities; a sum may be off by what half precision rounds."""
+    halves = np.full((100, 10), np.float16(0.1)).astype(np.float64)
+    assert halves[0].sum() != 1
+    for targets in (np.eye(10)[Y], halves):
+        fit(Model(MLP_), Examples(X, targets), Plan(steps=1))
+    for wrong, said in ((1.5, "go from 0 to 1.5"), (np.inf, "hold NaN or infinity")):
+        targets = np.eye(10)[Y]
+        targets[7, 3] = wrong
+        with pytest.raises(DataError, match=said):
+            fit(Model(MLP_), Examples(X, targets), Plan(steps=1))
+    with pytest.raises(DataError) as caught:
+        fit(Model(MLP_), Examples(X, np.eye(10)[Y] * 0.75), Plan(steps=1))
+    assert str(caught.value) == (
+        "the targets of an example add up to 1 but for 0.25, and cross_entropy takes the "
+        "probabilities of its classes, which add up to 1"
+    )
+
+
 def test_negative_counts_have_no_deviance() -> None:
     counts = Examples(X, np.full((100, 10), -1.0))
     with pytest.raises(DataError, match="from -1 to -1, and poisson_deviance takes counts, from 0"):

@@ -8,7 +8,14 @@ from conftest import MakeBackend
 
 from xpmlp import MLP, Model, Plan, fit, select_backend
 from xpmlp.backends import Backend
-from xpmlp.data import Examples, dataset_of_arrays, fit_normalization, prepare, read_data
+from xpmlp.data import (
+    Examples,
+    Normalization,
+    dataset_of_arrays,
+    fit_normalization,
+    prepare,
+    read_data,
+)
 from xpmlp.errors import DataError, UsageError
 
 X = np.array([[0, 4], [8, 4]], dtype=np.uint8)
@@ -160,3 +167,74 @@ def test_numbers_train_the_same_network_however_they_are_stored(
         weights.append(fit(model, data, Plan(epochs=2, batch_size=batch_size)).params)
     for name, array in weights[0].items():
         np.testing.assert_array_equal(weights[1][name], array)
+
+
+@pytest.mark.parametrize("kind", ["none", "unit", "standard", "feature"])
+def test_the_bias_column_comes_after_every_scaling(kind: str, backend: Backend) -> None:
+    x = np.array([[0.0, 2, 4], [8, 4, 6]])  # not as many rows as features
+    found = fit_normalization(kind, x, None, bias_column=True)
+    plain = fit_normalization(kind, x, None)
+    assert (found.bias_column, plain.bias_column) == (True, False)
+    assert (found.width(3), plain.width(3)) == (4, 3)
+    scaled, without = (
+        backend.to_host(
+            each.to_device(backend).apply(backend.to_device(x), backend.dtype, xp=backend.xp)
+        )
+        for each in (found, plain)
+    )
+    np.testing.assert_array_equal(scaled, np.column_stack([without, np.ones(2)]))
+
+
+def test_refusals_say_what_to_do() -> None:
+    constant, zeros = np.full((3, 2), 7.0), np.zeros((3, 2))
+    tells = "as far as float64 tells, and there is no deviation to divide by: check the file, or "
+    cases = [
+        (
+            "standard",
+            constant,
+            f"every row has the same value 7, {tells}use the normalisation none",
+        ),
+        ("feature", constant, f"every row has the same values, {tells}use the normalisation none"),
+        ("unit", zeros, "every value is 0, and there is no largest to divide by"),
+        (
+            "standard",
+            np.array([[1e200], [-1e200]]),
+            "the features are too large for their deviation to be computed in float64: divide them "
+            "by a large number first, or use the normalisation none",
+        ),
+    ]
+    for kind, x, said in cases:
+        with pytest.raises(DataError) as caught:
+            fit_normalization(kind, x, None)
+        assert str(caught.value) == said
+
+
+def test_a_rounded_constant_is_told_from_a_small_deviation() -> None:
+    """Rounding of a mean grows with the values added in a chain, and no deviation is that small."""
+    x = np.full((4096, 1), 1e6)
+    x[::2] += 1e-3
+    assert fit_normalization("feature", x, None).scale == pytest.approx([5e-4], rel=1e-6)
+    x[:] = 1e6
+    x[0] += 1e-9 * 1e6
+    found = fit_normalization("feature", x, None).scale
+    assert found == pytest.approx([1e-3 * np.sqrt(4095) / 4096], rel=1e-3)
+
+
+def test_what_is_scaled_on_the_host_is_scaled_in_float64() -> None:
+    x = np.array([[1e9 + 1], [1e9 + 2], [1e9 + 3]])
+    found = fit_normalization("standard", x, None)
+    scaled, rest = found.applied_on_host(x.astype(object).astype(float), "float32")
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled[:, 0], [-np.sqrt(1.5), 0, np.sqrt(1.5)], rtol=1e-6)
+    assert (rest.shift, rest.scale) == (0.0, 1.0)
+
+
+def test_a_record_is_read_back() -> None:
+    for kind in ("standard", "feature", "none"):
+        found = fit_normalization(kind, X, 255, bias_column=kind == "feature")
+        again = Normalization.from_record(found.as_record(), found.width(2))
+        assert again.as_record() == found.as_record()
+    with pytest.raises(DataError, match="normalization: 2 numbers of shift for 3 features"):
+        Normalization.from_record(fit_normalization("feature", X, 255).as_record(), 3)
+    with pytest.raises(DataError, match="normalization: bias_column is None"):
+        Normalization.from_record({"shift": 0.0, "scale": 1.0}, 3)
