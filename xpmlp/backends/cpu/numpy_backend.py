@@ -158,8 +158,9 @@ def _finished(futures: Sequence[Future[Any]]) -> None:
     """Wait for threads; where Ctrl-C comes meanwhile they finish, too, before it goes on."""
     try:
         wait(futures)
-    finally:
+    except BaseException:
         wait(futures)
+        raise
 
 
 @contextmanager
