@@ -57,6 +57,13 @@ def test_softmax_at_known_points(backend: Backend) -> None:
     np.testing.assert_allclose(a, [[0.125, 0.25, 0.625], [0.25, 0.25, 0.5]], rtol=1e-14)
 
 
+def test_softmax_of_rows_far_apart_is_that_of_each_row(backend: Backend) -> None:
+    """The maximum of each row by itself, or a row would vanish beside another, or overflow."""
+    z = np.array([[900.0, 900.0], [-900.0, -900.0 + np.log(3)]])
+    found = backend.to_host(softmax(backend.to_device(z), xp=backend.xp))
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.25, 0.75]], rtol=1e-13)
+
+
 def test_cross_entropy_by_hand(backend: Backend) -> None:
     # a = (1/8, 1/4, 5/8), class 1: C = −ln ¼, ∂C/∂z = a − (0, 1, 0); mean over two such rows.
     logits = backend.to_device(np.log(np.array([[1.0, 2.0, 5.0]] * 2)))

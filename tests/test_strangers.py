@@ -21,6 +21,7 @@ from scripts_at_work import environment, run_script
 
 import xpmlp
 from xpmlp import MLP, Adam, CheckpointError, DataError, Model, Plan, Training
+from xpmlp.data.formats.features import read_features
 from xpmlp.data.formats.npy import read_npy
 from xpmlp.interchange import load_safetensors
 from xpmlp.runs.checkpoint import load_checkpoint, load_stack, save_checkpoint, save_stack
@@ -133,6 +134,7 @@ WRONG_CHECKPOINTS: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "status": (in_json("numbers", "status", "fine"), "status is 'fine', and not started"),
     "seconds": (in_json("numbers", "seconds", "a"), "seconds is 'a'"),
     "cause": (in_json("numbers", "cause", [1]), "cause is"),
+    "correct": (in_json("numbers", "correct", "a"), "correct is 'a'"),
     "sizes": (in_json("network", "sizes", [64, 10**12, 10]), "layer sizes"),
     "other sizes": (in_json("network", "sizes", [64, 9, 10]), "and not real numbers"),
     "no sizes": (in_json("network", "sizes", "64"), "sizes is '64'"),
@@ -163,6 +165,23 @@ def test_a_checkpoint_with_a_right_checksum_and_wrong_content(
         load_checkpoint(saved)
     assert said in str(caught.value)
     assert str(saved) in str(caught.value)
+
+
+def test_a_number_that_may_be_none_may_be_absent(saved: Path) -> None:
+    def forget(file: h5py.File) -> None:
+        numbers = json.loads(file["numbers"][()].tobytes())
+        del numbers["correct"], numbers["cause"]
+        put("numbers", np.frombuffer(json.dumps(numbers).encode(), "u1"))(file)
+
+    reseal(saved, forget)
+    state = load_checkpoint(saved).restore(MODEL, xpmlp.select_backend())
+    assert (state.only.interval.correct, state.only.cause) == (None, "")
+
+
+def test_a_table_without_rows_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\n")
+    with pytest.raises(DataError, match="no rows in it"):
+        read_features(tmp_path / "a.csv", "xdata")
 
 
 def test_what_was_not_changed_is_read(saved: Path) -> None:

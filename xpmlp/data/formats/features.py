@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def read_features(path: Path, key: str) -> Any:
 
 def _read_csv(path: Path) -> np.ndarray:
     try:
-        return np.loadtxt(path, delimiter=",", ndmin=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of no rows, which is said in a sentence
+            return np.loadtxt(path, delimiter=",", ndmin=2)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: no rows of numbers ({str(error).splitlines()[0]})") from error
