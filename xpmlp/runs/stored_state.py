@@ -93,7 +93,8 @@ def checked_network(arrays: Arrays) -> MLP:
 
 def checked_numbers(arrays: Arrays) -> dict[str, Any]:
     """Return the numbers of a state; raises `ValueError` for such as no state has."""
-    numbers = dict.fromkeys(_NUMBERS) | _record(arrays, "numbers", _NUMBERS)
+    numbers: dict[str, Any] = dict.fromkeys(_NUMBERS)
+    numbers |= _record(arrays, "numbers", _NUMBERS)
     losses = _named(arrays, "interval/losses")
     if losses.ndim != 1 or losses.dtype != np.float64 or not np.isfinite(losses).all():
         raise ValueError("the losses since the last log point are no finite numbers")
