@@ -257,6 +257,7 @@ METADATA = {
     "list": {"normalization": [1]},
     "no scale": {"normalization": {"shift": 1}},
     "text": {"normalization": {"shift": "a", "scale": 1}},
+    "beyond any float": {"normalization": {"shift": 10**400, "scale": 1}},
     "nested": {"normalization": {"shift": [[1]], "scale": 1}},
     "scale of 0": {"normalization": {"shift": 0, "scale": 0}},
     "too many": {"normalization": {"shift": 0, "scale": [1.0] * 5}},

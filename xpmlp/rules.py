@@ -37,7 +37,10 @@ def number(
     def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, Real):
             return False
-        found = float(value)
+        try:
+            found = float(value)
+        except OverflowError:  # an integer beyond any float
+            return False
         inside = low <= found <= high
         return inside and not (open_low and found == low) and not (open_high and found == high)
 

@@ -38,7 +38,7 @@ _NUMBERS: dict[str, Rule] = {
     "seconds": FROM_0,
     "status": one_of(*STATUSES),
     "cause": optional(TEXT),
-    "correct": optional(either(whole(0), FROM_0)),
+    "correct": optional(FROM_0),
     "examples": whole(0),
 }
 _RECORD: dict[str, Rule] = {"settings": optional(RECORD)}
