@@ -56,7 +56,6 @@ class Group:
         self._pending: list[Taken] = []
         self._waiting = 0
         self._configure()
-        self._good = self.settled()
 
     @property
     def running(self) -> list[ModelState]:
