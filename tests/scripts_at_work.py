@@ -23,16 +23,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
-def run_script(name: str, *flags: str | Path, cwd: Path) -> Finished:
+def run_process(arguments: list[str], cwd: Path, timeout: float = 300) -> Finished:
     return subprocess.run(
-        command(name, *flags),
+        arguments,
         env=environment(),
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
+
+
+def run_script(name: str, *flags: str | Path, cwd: Path) -> Finished:
+    return run_process(command(name, *flags), cwd)
 
 
 def start_script(

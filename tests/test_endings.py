@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripts_at_work import command, environment, run_script, start_script
+from scripts_at_work import Finished, command, run_process, run_script, start_script
 
 from xpmlp.runs.folder import RunFolder, read_metrics
 from xpmlp.training.history import LogRow
 
-Ended = subprocess.CompletedProcess[str]
 BRIEF = ("--steps", "30", "--log-every", "10", "--out", "run")
 # Of the table in docs/runs.md: flags, status, exit code.
 EXITS: dict[str, tuple[tuple[str, ...], str, int]] = {
@@ -39,16 +37,8 @@ READERS = {
 }
 
 
-def shell(line: str, folder: Path) -> Ended:
-    return subprocess.run(
-        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
-        env=environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def shell(line: str, folder: Path) -> Finished:
+    return run_process(["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"], folder, 120)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

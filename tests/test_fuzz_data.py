@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from scripts_at_work import run_process
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
 def test_damaged_files_are_refused_or_read(repository: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, repository / "tests" / "fuzz_data.py", "--cases", "250"],
-        env=os.environ | {"PYTHONPATH": str(repository)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    program = str(repository / "tests" / "fuzz_data.py")
+    result = run_process([sys.executable, program, "--cases", "250"], repository, 600)
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads(result.stdout)
     assert found["broken"] == []
