@@ -106,7 +106,7 @@ def main(arguments: argparse.Namespace) -> int:
     dataset = scaled(arguments, read_source(arguments))
     train = repeated(dataset.train, arguments.examples)
     test = dataset.test or train.first(_TRAIN_SAMPLE)
-    mlp = network_of(arguments, train.features, dataset.classes)
+    mlp = network_of(arguments, dataset)
     results = []
     for backend in backends:
         start = time.perf_counter()

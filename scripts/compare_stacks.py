@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
     backend = backend_of(arguments)
     data = scaled(arguments, read_source(arguments)).to_device(backend)
     activation_of_all(arguments)
-    mlp = network_of(arguments, data.train.features, data.classes)
+    mlp = network_of(arguments, data)
     rule = OPTIMIZERS[arguments.optimizer]()
     base = 0.001 if arguments.optimizer == "adam" else 0.05
     models = [

@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     backend = backend_of(arguments)
     dataset = scaled(arguments, read_source(arguments))
     train = dataset.train.to_device(backend)
-    mlp = network_of(arguments, train.features, dataset.classes)
+    mlp = network_of(arguments, dataset)
     params = initial_params(mlp, seed=0, backend=backend, initializer=arguments.init)
     wanted = [len(train) if size == "full" else int(size) for size in arguments.batch_sizes]
     sizes = sorted({size for size in wanted if size <= len(train)})

@@ -143,7 +143,7 @@ def read_network(path: Path) -> None:
     assert all(np.isfinite(array).all() for array in network.params.values())
     features = network.mlp.sizes[0]
     trained = xpmlp.Trained(
-        network.mlp, network.params, network.normalization, xpmlp.select_backend("cpu", "float64")
+        network.mlp, network.params, network.preparation, xpmlp.select_backend("cpu", "float64")
     )
     assert trained.outputs(np.ones((2, features))).shape == (2, network.mlp.sizes[-1])
 
@@ -203,9 +203,9 @@ def kinds_of_a_run(folder: Path) -> Iterator[tuple[str, Kind]]:
     state = xpmlp.Training(model, data, xpmlp.Plan(steps=6, batch_size=12, log_every=2)).run()
     assert data.normalization is not None
     path, network = folder / "c.h5", folder / "n.safetensors"
-    settings = {"settings": {"normalization": data.normalization.as_record()}}
+    settings = {"settings": data.preparation.as_record()}
     save_checkpoint(path, state, settings, backend=xpmlp.select_backend())
-    save_safetensors(network, model.mlp, state.result, data.normalization)
+    save_safetensors(network, model.mlp, state.result, data.preparation)
     yield "network", Kind("n.safetensors", network.read_bytes(), read_network)
     raw = network.read_bytes()
     yield "network.metadata", Kind("n.safetensors", raw, read_network, TEXTS)

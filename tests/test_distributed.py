@@ -29,6 +29,7 @@ from xpmlp.data.batches import Draw, ShuffledBatches
 from xpmlp.data.shared import SharedBatches
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
+from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError, UsageError
 from xpmlp.runs.checkpoint import load_checkpoint
 
@@ -482,13 +483,16 @@ def test_every_row_of_a_batch_is_on_one_rank(count: int, batch_size: int) -> Non
         np.testing.assert_array_equal(rows, wanted.read(slice(0, wanted.size))[0][:, 0])
 
 
+TWO = Targets("classification", (0, 1))
+
+
 def test_a_few_rows_of_a_large_share_are_read_a_piece_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("xpmlp.data.stored.rows_at_a_time", lambda _: 10)
     x, y = np.arange(300.0).reshape(100, 3), np.arange(100) % 2
     features = Counting(x)
-    some = StoredExamples(features, Counting(y), "x", "y", np.array([3, 7, 8, 41, 99]))
+    some = StoredExamples(features, Counting(y), "x", "y", np.array([3, 7, 8, 41, 99]), TWO)
     share = some.read_share(Some(0, 1))
     np.testing.assert_array_equal(share.own.x, x[[3, 7, 8, 41, 99]])
     assert features.longest <= 10
@@ -516,7 +520,7 @@ def test_rank_reads_the_rows_of_its_share_alone() -> None:
     kept = []
     for rank in range(3):
         features, labels = Counting(x), Counting(y)
-        streamed = StreamedExamples(features, labels, "x", "y", ((0, 10),), 2)
+        streamed = StreamedExamples(features, labels, "x", "y", ((0, 10),), TWO)
         train, held = stored(streamed).hold_out(4, seed=0)
         assert isinstance(train, StoredExamples)
         assert isinstance(held, StoredExamples)

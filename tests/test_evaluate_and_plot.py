@@ -10,7 +10,7 @@ import pytest
 from data_files import small_set, write_h5
 from scripts_at_work import run_script
 
-from xpmlp.data import read_data
+from xpmlp.data import read_data, split
 from xpmlp.inspection.predictions import Predictions
 
 PNG = b"\x89PNG"
@@ -41,7 +41,7 @@ def test_evaluation_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
 
 
 def test_evaluation_of_other_data_and_of_a_file(run: Path, tmp_path: Path) -> None:
-    digits = read_data("digits").train
+    digits = split(read_data("digits"), seed=0).train
     write_h5(tmp_path / "other.h5", digits.x, digits.y)
     flags = ("--checkpoint", run / "checkpoint.h5", "--data", "other.h5", "--set", "train")
     result = run_script("evaluate.py", *flags, "--out", "pictures", "--json", cwd=tmp_path)
@@ -62,9 +62,11 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path) -> None:
     result = run_script("evaluate.py", *flags, cwd=tmp_path)
     assert result.returncode == 3
     assert "takes 64 features and the data has 12" in result.stderr
-    result = run_script("evaluate.py", "--run", "run", "--data", "small.h5", cwd=tmp_path)
+    train = ("--epochs", "1", "--val-size", "0", "--out", "unvalidated", "--quiet")
+    assert run_script("train.py", *train, cwd=tmp_path).returncode == 0
+    result = run_script("evaluate.py", "--run", "unvalidated", "--set", "validation", cwd=tmp_path)
     assert result.returncode == 3
-    assert "there are no test examples" in result.stderr
+    assert "there are no validation examples: give --test-data, or --set test" in result.stderr
     result = run_script("evaluate.py", "--run", "absent", cwd=tmp_path)
     assert result.returncode == 6
     assert "there is no checkpoint" in result.stderr

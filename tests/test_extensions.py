@@ -100,7 +100,7 @@ def extended() -> Iterator[None]:
 def test_one_of_each_trains_together(tmp_path: Path) -> None:
     digits = xpmlp.read_data("digits").train
     np.savetxt(tmp_path / "set.txt", np.column_stack([digits.x, digits.y]), fmt="%d")
-    data = xpmlp.load_data(tmp_path / "set.txt")
+    data = xpmlp.load_data(tmp_path / "set.txt", test_size=0)
     np.testing.assert_array_equal(data.train.y, xpmlp.load_data("digits").train.y)
     mlp = xpmlp.MLP((64, 30, 10), "softplus", "log_cosh")
     plan = xpmlp.Plan(epochs=60, schedule=xpmlp.SCHEDULES["linear"](1260, 0.0))

@@ -23,9 +23,10 @@ FLOORS: list[dict[str, str]] = [
         "ranks.distributed ranks.start exchange select",
     },
     {
-        "data": "checks part normalization batches examples shared streaming stored dataset "
+        "data": "checks part normalization targets batches held_out examples shared streaming "
+        "stored tables.table tables.codes tables.encoding tables.rows preparation dataset "
         "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "
-        "formats.npz formats.hdf5 formats.features formats.table load",
+        "formats.npz formats.hdf5 formats.tables formats.features formats.registry load",
     },
     {
         "training": "history stopping plan stacking state settled evaluation stepper recording "
@@ -33,20 +34,21 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "progress": "",
-        "inspection": "gradcheck diagnostics predictions ensemble summary softmax_by_hand",
-        "interchange": "layers onnx_file safetensors_file",
-        "plots": "figures comparisons images curves speed",
+        "inspection": "gradcheck diagnostics predictions scores importance ensemble summary "
+        "softmax_by_hand",
+        "interchange": "layers onnx_graph onnx_columns onnx_file safetensors_file",
+        "plots": "figures comparisons images features curves speed",
     },
     {
         "estimators": "conventions rates draws parameters inputs labels epochs imported base "
         "classifier regressor",
-        "runs": "containers stored_state checkpoint lock folder stop_signals sweep",
+        "runs": "containers stored_state checkpoint lock folder members stop_signals sweep",
     },
     {"trained": ""},
     {
         "commands": "flags streams command_line machine data_flags hyperparameters run_settings "
-        "trained_flags grids sweep_results training_run train evaluate predict plot sweep "
-        "ensemble convert export check_gradients main",
+        "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
+        "sweep ensemble convert export check_gradients main",
     },
 ]
 HEIGHTS = {name: height for height, rooms in enumerate(FLOORS) for name in rooms}

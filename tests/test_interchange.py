@@ -20,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from xpmlp import MLP, MLPClassifier, MLPRegressor, select_backend
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import CheckpointError, OutputError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.mathematics.activations import ACTIVATIONS
@@ -64,7 +65,7 @@ def test_onnx_runs_the_same_network(
 ) -> None:
     mlp, params = network(activation, width=scaling.width(8))
     x = (RNG.normal(size=(20, 8)) * scaling.scale + scaling.shift).astype("float32")
-    save_onnx(tmp_path / "model.onnx", mlp, params, scaling)
+    save_onnx(tmp_path / "model.onnx", mlp, params, Preparation(scaling))
     probabilities, logits = run_onnx(tmp_path / "model.onnx", x)
     expected, expected_logits = said(mlp, params, x, scaling)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
@@ -89,12 +90,14 @@ def test_safetensors_come_back(tmp_path: Path, scaling: Normalization) -> None:
         tmp_path / "w.safetensors",
         network(("tanh", "relu"), width=scaling.width(8)),
     )
-    save_safetensors(path, mlp, params, scaling)
-    again, weights, scaled = load_safetensors(str(path))
+    save_safetensors(path, mlp, params, Preparation(scaling))
+    again, weights, prepared = load_safetensors(str(path))
     assert (again.activation, again.loss) == (mlp.activation, mlp.loss)
     x = RNG.normal(size=(20, 8)).astype("float32")
     expected = said(mlp, params, x, scaling)[1]
-    np.testing.assert_allclose(said(again, weights, x, scaled)[1], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        said(again, weights, x, prepared.normalization)[1], expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
@@ -123,9 +126,9 @@ def test_torch_loads_the_weights_and_says_the_same(tmp_path: Path, loss: str) ->
 
 def test_linear_layers_without_bias_have_zeros(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"0.weight": np.ones((2, 3))}, tmp_path / "w.safetensors")
-    mlp, params, scaling = load_safetensors(tmp_path / "w.safetensors")
+    mlp, params, prepared = load_safetensors(tmp_path / "w.safetensors")
     assert mlp.sizes == (3, 2)
-    assert scaling == PLAIN
+    assert prepared == Preparation()
     np.testing.assert_array_equal(params["layer1.bias"], [0, 0])
 
 

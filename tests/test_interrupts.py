@@ -104,13 +104,14 @@ def test_an_interrupt_at_any_moment() -> None:
     try:
         for moment in range(25):
             training = Training(MODEL, DATA, plan)
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 * (moment + 1))
             try:
-                training.run()
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 * (moment + 1))
+                try:
+                    training.run()
+                finally:  # where the alarm may come, too, before it is off
+                    signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupted += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
             assert outcome([training.run()]) == expected
     finally:
         signal.signal(signal.SIGALRM, before)

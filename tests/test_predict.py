@@ -82,7 +82,11 @@ WRONG = {
     "objects": (["--data", "objects.npy"], 3, "holds pickled objects"),
     "other format": (["--data", "rows.parquet"], 3, "its ending names no format"),
     "other key": (["--data", "rows.npz"], 3, "no xdata in it, only new, other: .*--x-key"),
-    "other output": (["--data", "rows.npy", "--out", "a.txt"], 2, "ends in .csv or .npz"),
+    "other output": (
+        ["--data", "rows.npy", "--out", "a.txt"],
+        2,
+        "ends in one of .csv, .parquet, .npz",
+    ),
 }
 
 

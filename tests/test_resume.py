@@ -165,7 +165,7 @@ def test_refusals_of_a_resume(tmp_path: Path) -> None:
     assert "there is no run in it" in errors
     code, errors = resume()
     assert code == 2
-    assert "--resume needs --out DIR" in errors
+    assert "--resume needs the run to go on with: give --resume DIR" in errors
     run_script("train.py", "--steps", "30", "--out", "run", "--quiet", cwd=tmp_path)
     code, errors = resume("--out", "run", "--lr", "0.3")
     assert code == 2

@@ -15,7 +15,7 @@ import pytest
 from scripts_at_work import rows_without_seconds, run_script
 
 from xpmlp import evaluate, read_data, select_backend
-from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
+from xpmlp.runs.checkpoint import load_checkpoint, preparation_of
 from xpmlp.runs.folder import read_metrics
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -241,14 +241,27 @@ def test_mnist_learns_in_one_epoch(train: Run) -> None:
 
 def test_test_figures_are_of_the_best_weights(train: Run, tmp_path: Path) -> None:
     """A rate that is too large: the best weights are not the last ones."""
-    flags = ("--lr", "6", "--epochs", "6", "--hidden", "20", "--quiet", "--json", "--out", "run")
+    flags = [
+        "--optimizer",
+        "adam",
+        "--lr",
+        "0.3",
+        "--epochs",
+        "6",
+        "--hidden",
+        "20",
+        "--out",
+        "run",
+        "--quiet",
+        "--json",
+    ]
     summary = json.loads(train(*flags).stdout)
     assert summary["best_step"] < summary["steps"]
     test, found = read_data("digits").test, {}
     for name in ("best.h5", "checkpoint.h5"):
         checkpoint = load_checkpoint(tmp_path / "run" / name)
         backend = select_backend()
-        examples = test.normalized(scaling_of(checkpoint)).to_device(backend)
+        examples = preparation_of(checkpoint).applied(test).to_device(backend)
         params = backend.all_to_device(checkpoint.params)
         found[name] = evaluate(checkpoint.mlp, params, examples, backend=backend)
     assert found["best.h5"] != found["checkpoint.h5"]

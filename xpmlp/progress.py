@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Self
 
 from xpmlp.training.history import LogRow
+
+# Short enough for 80 columns with epoch and validation figures.
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left, {rate_noinv_fmt}, {postfix}"
+
+
+class Count:
+    """How many are done, shown by a bar where there is one; called with how many more."""
+
+    def __init__(self, bar: Any) -> None:
+        self.done, self._bar = 0, bar
+
+    def __call__(self, more: int) -> None:
+        """Count some more."""
+        self.done += more
+        if self._bar is not None:
+            self._bar.update(more)
+
+
+@contextmanager
+def counter(total: int | None, unit: str, *, shown: bool = True) -> Iterator[Count]:
+    """Count things of a unit, of so many in all, with a bar on a terminal."""
+    bar = _bar(total=total, unit=unit, unit_scale=True, dynamic_ncols=True) if shown else None
+    try:
+        yield Count(bar)
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _bar(**settings: Any) -> Any:
+    """Return a bar on a terminal, None elsewhere or where tqdm is not installed."""
+    if not sys.stderr.isatty() or find_spec("tqdm") is None:
+        return None
+    from tqdm import tqdm
+
+    return tqdm(**settings)
 
 
 class Progress:
@@ -21,16 +59,9 @@ class Progress:
     ) -> None:
         self._steps, self._batch = steps, batch_size
         self._bar: Any = None
-        if bar and sys.stderr.isatty() and find_spec("tqdm") is not None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=steps * batch_size,
-                initial=start * batch_size,
-                unit=" examples",
-                unit_scale=True,
-                dynamic_ncols=True,
-            )
+        if bar:
+            sizes = {"total": steps * batch_size, "initial": start * batch_size}
+            self._bar = _bar(**sizes, unit_scale=True, dynamic_ncols=True, bar_format=_FORMAT)
         self._lines = lines and self._bar is None
 
     def __enter__(self) -> Self:
@@ -51,7 +82,13 @@ class Progress:
         figures |= {"val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
         known = {name: f"{value:.4f}" for name, value in figures.items() if value is not None}
         if self._bar is not None:
-            self._bar.set_postfix(known)
+            kind = "train" if row.val_loss is None else "val"
+            loss, right = (row.train_loss, row.train_accuracy)
+            if row.val_loss is not None:
+                loss, right = row.val_loss, row.val_accuracy
+            said = f"{kind} loss {loss:.4f}" + ("" if right is None else f", accuracy {right:.4f}")
+            self._bar.set_description_str(f"epoch {row.epoch:g}", refresh=False)
+            self._bar.set_postfix_str(said)
         elif self._lines:
             shown = "  ".join(f"{name} {value}" for name, value in known.items())
             speed = row.step * self._batch / row.seconds if row.seconds else 0.0

@@ -12,18 +12,17 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
-from xpmlp.backends.exchange import on_host
-from xpmlp.data.checks import checked_features
 from xpmlp.data.dataset import Dataset, as_dataset
 from xpmlp.data.examples import Examples
-from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import DataError, UsageError
 from xpmlp.files import read_whole
+from xpmlp.inspection.predictions import averaged, evaluate_averaged, outputs_of
+from xpmlp.inspection.scores import scores
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.mathematics.initializers import HostParams
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.progress import Progress
-from xpmlp.training.evaluation import evaluate
 from xpmlp.training.history import LogRow
 from xpmlp.training.loop import StackTraining, Training
 from xpmlp.training.plan import Model, Plan, check_asked
@@ -34,26 +33,30 @@ _WRITERS = {".safetensors": save_safetensors, ".onnx": save_onnx}
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network with its weights, and the scaling of the features that it was trained on.
+    """A network with its weights, and what raw data needs before it can take them.
 
-    `mlp` and `params` (on the host): the network. `normalization`: of raw features. `backend`:
+    `mlp` and `params` (on the host): the network, or a stack of them that are averaged.
+    `preparation`: scaling and encoding of raw features, names and units of the outputs. `backend`:
     where it computes. `history`: its log points, `status`: how its training ended.
     """
 
     mlp: MLP
-    params: HostParams
-    normalization: Normalization
+    params: HostParams = field(repr=False)
+    preparation: Preparation = field(repr=False)
     backend: Backend = field(repr=False, compare=False)
     history: list[LogRow] = field(default_factory=list, repr=False)
     status: str = "completed"
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return the class id of each row of raw features (N,), or its values (N, outputs).
+        """Return the class of each row of raw features (N,), or its values (N, outputs).
 
-        x is (N, F) or (N, H, W), as it was given to the training, of any array library. Raises
-        `DataError` for features that do not fit.
+        x is as it was given to the training: (N, F) or images, of any array library, or a data
+        frame. Classes are named as they were there. Raises `DataError` for features that do not
+        fit.
         """
         outputs = self.outputs(x)
+        if self.preparation.targets is not None:
+            return self.preparation.targets.decided(outputs)
         if self.mlp.loss_function.link.predicts != "probabilities":
             return outputs
         if self.mlp.loss_function.one_class:
@@ -75,14 +78,27 @@ class Trained:
 
         Raises `DataError` for examples that do not fit, or were scaled for another network.
         """
-        if not hasattr(examples, "normalized"):
+        if not hasattr(examples, "hold_out"):
             kind = type(examples).__name__
             raise UsageError(f"a {kind} is no examples: give some, such as data.test")
-        moved = examples.normalized(self.normalization).to_device(self.backend)
-        found: tuple[float, float | None] = evaluate(
-            self.mlp, self._on_device, moved, backend=self.backend
-        )
-        return found
+        moved = self.preparation.applied(examples).to_device(self.backend)
+        return evaluate_averaged(self.mlp, self._on_device, moved, backend=self.backend)
+
+    def scores(self, examples: Any) -> dict[str, Any]:
+        """Return the figures of the task over examples, such as `data.test`, by name.
+
+        Of classes accuracy, balanced accuracy, F1, the area under the ROC curve and those of each
+        class; of values RMSE, MAE and R², in their own unit. Raises what `evaluate` raises.
+        """
+        if not hasattr(examples, "hold_out"):
+            kind = type(examples).__name__
+            raise UsageError(f"a {kind} is no examples: give some, such as data.test")
+        backend, targets = self.backend, self.preparation.targets
+        if targets is None:
+            raise UsageError("the network does not say what its outputs mean: use evaluate")
+        moved = self.preparation.applied(examples).to_device(backend)
+        found = outputs_of(self.mlp, self._on_device, moved, backend=backend, targets=targets)
+        return scores(found, targets)
 
     def save(self, path: str | Path) -> None:
         """Write a file by its ending: .safetensors, which `load` reads back, or .onnx.
@@ -93,7 +109,7 @@ class Trained:
         if writer is None:
             known = " or ".join(_WRITERS)
             raise UsageError(f"{path} names no format: choose a file that ends in {known}")
-        writer(path, self.mlp, self.params, self.normalization)
+        writer(path, self.mlp, self.params, self.preparation)
 
     @cached_property
     def _on_device(self) -> dict[str, Array]:
@@ -102,8 +118,9 @@ class Trained:
 
     def outputs(self, x: Any) -> np.ndarray:
         """Return what the outputs stand for, of rows of raw features: probabilities or values."""
-        backend, raw = self.backend, checked_features(np.asarray(on_host(x)), "the features")
-        examples = Examples(raw, np.zeros(len(raw), "int64"), self.normalization)
+        backend, own = self.backend, self.preparation
+        raw = own.features_of(x)
+        examples = Examples(raw, np.zeros(len(raw), "int64"), own.normalization)
         if examples.features != self.mlp.sizes[0]:
             raise DataError(
                 f"the network takes {self.mlp.sizes[0]} features and the data has "
@@ -115,9 +132,10 @@ class Trained:
             size = backend.piece_rows(examples.features)
             for start in range(0, batch.size, size):
                 rows = slice(start, min(start + size, batch.size))
-                predicted = self.mlp.predict(params, batch.read(rows).x, xp=backend.xp)
+                predicted = averaged(self.mlp, params, batch.read(rows).x, xp=backend.xp)
                 found.append(backend.to_host(predicted))
-        return np.concatenate(found)
+        outputs = np.concatenate(found)
+        return own.targets.unscaled(outputs) if own.targets else outputs
 
 
 def fit(
@@ -187,11 +205,8 @@ def fit_stack(
 def _trained(
     only: ModelState, params: dict[str, Array], data: Dataset, backend: Backend
 ) -> Trained:
-    examples = data.train
     host = {name: backend.to_host(array) for name, array in params.items()}
-    scaling = data.normalization or getattr(examples, "of_raw", None)
-    scaling = scaling or examples.normalization or Normalization()
-    return Trained(only.mlp, host, scaling, backend, only.history, only.status)
+    return Trained(only.mlp, host, data.preparation, backend, only.history, only.status)
 
 
 def _holds_checkpoint(path: Path) -> bool:
@@ -219,15 +234,14 @@ def load(path: str | Path, *, device: str = "cpu") -> Trained:
     """
     path = Path(path)
     if path.suffix == ".safetensors" and not _holds_checkpoint(path):
-        mlp, params, scaling = load_safetensors(path)
+        mlp, params, preparation = load_safetensors(path)
         history: list[LogRow] = []
     else:
-        from xpmlp.runs.checkpoint import load_checkpoint, scaling_of
+        from xpmlp.runs.checkpoint import load_result, preparation_of
         from xpmlp.runs.folder import weights_file
-        from xpmlp.training.history import rows_of_arrays
 
-        checkpoint = load_checkpoint(weights_file(path) if path.is_dir() else path)
-        mlp, params, scaling = checkpoint.mlp, checkpoint.result, scaling_of(checkpoint)
-        history = rows_of_arrays(checkpoint.history)
+        kept = load_result(weights_file(path) if path.is_dir() else path)
+        mlp, params, history = kept.mlp, kept.params, kept.history
+        preparation = preparation_of(kept)
     dtype = str(params["layer1.weight"].dtype)
-    return Trained(mlp, params, scaling, select_backend(device, dtype), history)
+    return Trained(mlp, params, preparation, select_backend(device, dtype), history)

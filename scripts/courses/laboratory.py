@@ -117,7 +117,7 @@ class Laboratory:
         """Hold out a validation set from the end of a seeded shuffle, scale, move."""
         source = replace(self.dataset, train=train or self.dataset.train, test=None)
         prepared = xpmlp.prepare(
-            source, normalize=normalize, train_size=train_size, val_size=val_size
+            source, normalize=normalize, train_size=train_size, val_size=val_size, test_size=0
         )
         return prepared.to_device(self.backend)
 

@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
     backend = xpmlp.select_backend(arguments.device, "float64", threads=arguments.threads)
     dataset = scaled(arguments, read_source(arguments))
     examples = dataset.train.first(arguments.examples)
-    mlp = network_of(arguments, examples.features, dataset.classes)
+    mlp = network_of(arguments, dataset)
     params = mlp.init(random_stream(arguments.seed, "weights"), arguments.init)
     message(f"{mlp}: {mlp.parameter_count:,} parameters on {backend.device_name}")
     rows = xpmlp.check_gradients(

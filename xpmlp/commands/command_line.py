@@ -50,11 +50,17 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence: the usage of thirty flags would bury it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where the flags are explained."""
+        self.exit(EXIT_CODES[UsageError], f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
 def new_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags that every program has."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=Formatter, allow_abbrev=False
-    )
+    parser = Parser(description=description, formatter_class=Formatter, allow_abbrev=False)
     Flags(parser).switch("--json", "print the result as one JSON object")
     Flags(parser).switch("--debug", "show the traceback of an error")
     return parser
@@ -111,10 +117,14 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result), flush=True)
         return
-    width = max(map(len, result))
-    for name, value in result.items():
-        shown = _result(value)
-        print(f"{name:<{width}}  {shown}", flush=True)
+    print_lines([(name, _result(value)) for name, value in result.items()])
+
+
+def print_lines(lines: list[tuple[str, str]]) -> None:
+    """Print names and values on stdout, aligned."""
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(f"{name:<{width}}  {value}", flush=True)
 
 
 def _result(value: object) -> str:

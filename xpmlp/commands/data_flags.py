@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from typing import Any
 
 from xpmlp.backends import Backend
@@ -10,6 +11,8 @@ from xpmlp.commands.command_line import message
 from xpmlp.commands.flags import Flags
 from xpmlp.data import Dataset, StreamedExamples, prepare, read_data
 from xpmlp.data.normalization import NORMALIZATIONS
+from xpmlp.data.part import Keys
+from xpmlp.data.targets import TASKS, Targets
 from xpmlp.errors import UsageError
 
 
@@ -37,7 +40,8 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
         str,
         "digits (embedded); mnist or fashion-mnist (from a folder of that name under "
         "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, "
-        "gzipped or not; an .h5 or .hdf5 file; an .npz file",
+        "gzipped or not; an .h5 or .hdf5 file; an .npz file; a table: .csv, .tsv, .parquet or "
+        ".arrow",
         default,
         "NAME|PATH",
     )
@@ -52,6 +56,21 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
             default and f"{letter}data",
             "KEY",
         )
+    columns = ("--target", "--drop", "--categorical")
+    meanings = (
+        "column of a table that is to be predicted, or several",
+        "columns of a table to leave out",
+        "columns of a table whose numbers stand for categories",
+    )
+    for flag, meaning in zip(columns, meanings, strict=True):
+        group.value(flag, column_names, meaning, metavar="COLUMN[,COLUMN,...]")
+    group.choice(
+        "--task",
+        TASKS,
+        "what is to be predicted (default: what the targets tell: text and few whole numbers are "
+        "classes, several columns of 0 and 1 labels, other numbers values)",
+        None,
+    )
     group.count("--classes", "how many there are, if not all occur in the training labels")
     group.choice(
         "--stream",
@@ -67,10 +86,17 @@ def add_split_flags(parser: argparse.ArgumentParser) -> None:
     group = Flags(parser.add_argument_group("split"))
     group.count("--train-size", "use the first N training examples only (default: all)")
     group.value(
+        "--test-size",
+        whole_number,
+        "examples held out as a test set, where the data has none (default: a fifth, at most "
+        "10,000; 0: none)",
+        metavar="N",
+    )
+    group.value(
         "--val-size",
         whole_number,
-        "examples held out for validation from the end of a seeded shuffle of the training set "
-        "(default: a tenth of it, at most 10,000; 0: none)",
+        "examples held out for validation from the end of a seeded shuffle of the training set, "
+        "of every class the same share (default: a tenth of it, at most 10,000; 0: none)",
         metavar="N",
     )
 
@@ -82,19 +108,23 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def read_source(arguments: argparse.Namespace, *, deferred: bool = False) -> Dataset:
+def read_source(
+    arguments: argparse.Namespace, *, deferred: bool = False, targets: Targets | None = None
+) -> Dataset:
     """Return the data set that --data and its flags name, as it is stored.
 
-    `deferred` leaves the rows of an HDF5 file there until ranks read their own.
+    `deferred` leaves the rows of an HDF5 file there until ranks read their own; `targets` are those
+    that a network was trained on.
     """
+    keys = {name: value for name in Keys._fields if (value := getattr(arguments, name))}
     return read_data(
         arguments.data,
         test_source=arguments.test_data,
-        x_key=arguments.x_key,
-        y_key=arguments.y_key,
         classes=arguments.classes,
+        task=targets or arguments.task,
         stream={"auto": None, "yes": True, "no": False}[arguments.stream],
         deferred=deferred,
+        **keys,
     )
 
 
@@ -104,7 +134,7 @@ def scaled(arguments: argparse.Namespace, dataset: Dataset, **split: Any) -> Dat
         dataset,
         normalize=arguments.normalize,
         bias_column=arguments.bias_trick,
-        **{"val_size": 0} | split,
+        **{"val_size": 0, "test_size": 0} | split,
     )
 
 
@@ -120,6 +150,35 @@ def prepare_data(arguments: argparse.Namespace, backend: Backend) -> Dataset:
     dataset = read_source(arguments, deferred=shared)
     if not shared and arguments.stream == "auto" and isinstance(dataset.train, StreamedExamples):
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
-    split = {"train_size": arguments.train_size, "val_size": arguments.val_size}
-    split |= {"seed": arguments.seed, "ranks": backend.ranks}
-    return scaled(arguments, dataset, **split).to_device(backend)
+    split = sizes_of(arguments) | {"seed": arguments.seed, "ranks": backend.ranks}
+    data = scaled(arguments, dataset, **split)
+    if data.encoding is not None and not getattr(arguments, "quiet", False):
+        message(f"{data.encoding.summary()}\n{described(data)}")
+    # What was decided is part of a run.
+    arguments.test_size = 0 if data.test is None or dataset.test else len(data.test)
+    return data.to_device(backend)
+
+
+def sizes_of(arguments: argparse.Namespace) -> dict[str, int | None]:
+    """Return which examples are used, and which of them are held out."""
+    return {name: getattr(arguments, name) for name in ("train_size", "val_size", "test_size")}
+
+
+def described(data: Dataset) -> str:
+    """Return a line of what is to be predicted, and from how many rows."""
+    targets = data.targets
+    assert targets is not None, "what is read says what is to be predicted"
+    names = ", ".join(map(str, targets.names[:5])) + (", ..." if len(targets.names) > 5 else "")
+    what = {
+        "classification": f"{len(targets.names)} classes ({names})",
+        "multilabel": f"labels ({names})",
+        "regression": f"values ({names})",
+    }[targets.task]
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part is not None)
+    return f"to predict: {what}; rows: {rows}"
+
+
+def column_names(text: str) -> tuple[str, ...]:
+    """Parse names of columns, separated by commas."""
+    return tuple(next(csv.reader([text])))

@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     if data.test is None:
         raise DataError("an ensemble is judged on a test set: give --test-data")
     activation_of_all(arguments)
-    first = model_of(arguments, data.train.features, data.classes)
+    first = model_of(arguments, data)
     mlp = first.mlp
     if not mlp.loss_function.one_class:
         raise UsageError(f"--loss {mlp.loss} has no probabilities to average: leave it out")

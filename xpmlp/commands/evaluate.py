@@ -1,4 +1,4 @@
-"""Evaluate a trained network: loss, accuracy, confusion matrix, and its worst mistakes."""
+"""Evaluate a trained network: its loss, the figures of its task, and pictures of its mistakes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,38 @@ from typing import Any
 
 import numpy as np
 
-import xpmlp
+from xpmlp.backends import Backend
 from xpmlp.commands.command_line import (
     add_device_flags,
     backend_of,
     message,
     new_parser,
     print_result,
+    print_table,
 )
 from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
-from xpmlp.data import Dataset
+from xpmlp.data import Dataset, Preparation, split
+from xpmlp.data.examples import Examples
+from xpmlp.data.part import Keys
+from xpmlp.data.targets import TASKS
 from xpmlp.errors import CheckpointError, DataError
-from xpmlp.inspection.predictions import Predictions, predict
-from xpmlp.plots import save_confusion, save_first_layer, save_mistakes
-from xpmlp.rules import TEXT, checked, one_of, optional, whole
-from xpmlp.runs.checkpoint import Checkpoint, load_checkpoint, scaling_of
+from xpmlp.inspection.importance import permutation_importance
+from xpmlp.inspection.predictions import Compared, Predictions, evaluate_averaged, outputs_of
+from xpmlp.inspection.scores import scores
+from xpmlp.plots import (
+    save_confusion,
+    save_first_layer,
+    save_importance,
+    save_mistakes,
+    save_predicted,
+)
+from xpmlp.rules import TEXT, checked, one_of, optional, several, whole
+from xpmlp.runs.checkpoint import Result, load_result, preparation_of
+
+# Rows that features are shuffled in, and features that are, at most.
+_SHUFFLED_ROWS, _SHUFFLED_FEATURES = 2000, 500
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_device_flags(parser)
     group = Flags(parser.add_argument_group("data, by default that of the run"))
     add_source_flags(group, default=None)
-    group.choice("--set", ("test", "train"), "which examples", dest="of")
+    group.choice(
+        "--set",
+        ("test", "validation", "train"),
+        "which examples of the run's data; of other data that has no such parts all of them",
+        dest="of",
+    )
     output = Flags(parser.add_argument_group("output"))
     output.path("--out", "folder for pictures (default: the checkpoint's)")
     output.count("--worst", "mistakes in the picture", 25)
@@ -43,85 +63,153 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     backend = backend_of(arguments)
     path = checkpoint_path(arguments)
-    checkpoint = load_checkpoint(path)
-    mlp, params = checkpoint.mlp, backend.all_to_device(checkpoint.result)
-    dataset = read_source(with_settings(arguments, checkpoint))
-    source = dataset.test if arguments.of == "test" else dataset.train
-    if source is None:
-        raise DataError("there are no test examples: give --test-data, or --set train")
-    examples = source.normalized(scaling_of(checkpoint)).to_device(backend)
-    loss, accuracy = xpmlp.evaluate(mlp, params, examples, backend=backend)
+    checkpoint = load_result(path)
+    mlp, params = checkpoint.mlp, backend.all_to_device(checkpoint.params)
+    own = preparation_of(checkpoint)
+    dataset, source = chosen(arguments, checkpoint, own)
+    prepared = own.applied(source)
+    examples = prepared.to_device(backend)
+    loss, accuracy = evaluate_averaged(mlp, params, examples, backend=backend)
     result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp)}
     result |= {"step": checkpoint.numbers["step"]}
     result |= {"examples": len(examples), "loss": loss, "accuracy": accuracy}
-    if mlp.loss_function.one_class:
-        predictions = predict(mlp, params, examples, backend=backend)
+    targets = own.targets or dataset.targets
+    assert targets is not None, "what is read says what is to be predicted"
+    found = outputs_of(mlp, params, examples, backend=backend, targets=targets)
+    result |= {k: v for k, v in scores(found, targets).items() if k != "accuracy"}
+    out: Path = arguments.out or path.parent
+    pictures = Pictures(out, dataset, source, backend, arguments.worst)
+    if targets.task == "classification":
+        predictions = Predictions(found.predicted, found.targets)
         result["confusion"] = predictions.confusion().tolist()
-        weights = backend.to_host(params["layer1.weight"])
-        out = arguments.out or path.parent
-        draw(predictions, source, dataset, weights, out, arguments.worst)
-    show(result, arguments.json)
+        pictures.of_classes(predictions, targets.names)
+    elif targets.task == "regression":
+        pictures.of_values(found, targets.names)
+    pictures.of_features(checkpoint, params, prepared, own)
+    message(f"pictures: {', '.join(map(str, pictures.files))}")
+    show(result, targets.names, arguments.json)
     return 0
 
 
 _SETTINGS = {
     **dict.fromkeys(("data", "test_data", "x_key", "y_key"), optional(TEXT)),
+    **dict.fromkeys(("target", "drop", "categorical"), optional(several(TEXT))),
+    **dict.fromkeys(("train_size", "val_size", "test_size", "seed"), optional(whole(0))),
     "classes": optional(whole(1)),
+    "task": optional(one_of(*TASKS)),
     "stream": optional(one_of("auto", "yes", "no")),
 }
+_SIZES = ("train_size", "val_size", "test_size")
 
 
-def with_settings(arguments: argparse.Namespace, checkpoint: Checkpoint) -> argparse.Namespace:
+def chosen(
+    arguments: argparse.Namespace, checkpoint: Result, own: Preparation
+) -> tuple[Dataset, Any]:
+    """Return the data set, and of it the examples that are asked for, as they were read."""
+    asked = with_settings(arguments, checkpoint)
+    dataset = read_source(asked, targets=own.targets)
+    if arguments.data is not None:
+        part = getattr(dataset, arguments.of)
+        return dataset, dataset.train if part is None else part
+    sizes = {name: getattr(asked, name) for name in _SIZES}
+    if sizes["test_size"] is None:  # a run of before there were any
+        sizes["test_size"] = 0
+    dataset = split(dataset, seed=asked.seed or 0, **sizes)
+    source = getattr(dataset, arguments.of)
+    if source is None:
+        sets = ("test", "validation", "train")
+        there = [name for name in sets if getattr(dataset, name) is not None]
+        raise DataError(
+            f"there are no {arguments.of} examples: give --test-data, or --set {there[0]}"
+        )
+    return dataset, source
+
+
+def with_settings(arguments: argparse.Namespace, checkpoint: Result) -> argparse.Namespace:
     """Fill in the data that the run was trained on, where the flags name none."""
     settings = checkpoint.record.get("settings") or {}
     try:
         checked(settings, _SETTINGS)
     except ValueError as error:
         raise CheckpointError(f"the settings in the checkpoint: {error}") from error
-    if arguments.data is not None:  # other data: nothing of the run's own belongs to it
-        settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"}
-    found = {name: getattr(arguments, name) or settings.get(name) for name in _SETTINGS}
+    columns = ("target", "drop", "categorical")
+    if arguments.data is not None:  # of the run only the names of its columns belong to it
+        columns_of_run = {name: settings.get(name) for name in columns}
+        settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"} | columns_of_run
+    found = {name: getattr(arguments, name, None) or settings.get(name) for name in _SETTINGS}
+    found |= {name: tuple(found[name] or ()) for name in columns}
     if found["data"] is None:
         raise DataError("the checkpoint does not say what it was trained on: give --data")
-    return argparse.Namespace(**found)
+    return argparse.Namespace(**dict.fromkeys(Keys._fields) | found)
 
 
-def draw(
-    predictions: Predictions,
-    source: Any,
-    dataset: Dataset,
-    weights: np.ndarray,
-    out: Path,
-    worst: int,
-) -> None:
-    """Write confusion.png, mistakes.png and weights.png."""
-    save_confusion(predictions.confusion(), out / "confusion.png")
-    rows = predictions.worst(worst)
-    images = [source.rows[int(row) : int(row) + 1] for row in rows]
-    guesses = predictions.classes[rows]
-    save_mistakes(
-        np.array([np.reshape(image, dataset.image_shape) for image in images]),
-        predictions.targets[rows].tolist(),
-        guesses.tolist(),
-        predictions.probabilities[rows, guesses].tolist(),
-        out / "mistakes.png",
-    )
-    save_first_layer(weights, dataset.image_shape, out / "weights.png")
-    message(f"pictures: {', '.join(str(out / f'{n}.png') for n in _PICTURES)}")
+class Pictures:
+    """Draws what is to be seen of a network into a folder; `files` are those that are there."""
+
+    def __init__(
+        self, out: Path, dataset: Dataset, source: Any, backend: Backend, worst: int
+    ) -> None:
+        self._out, self._backend, self._worst = out, backend, worst
+        self._source, self._shape = source, dataset.image_shape
+        self.files: list[Path] = []
+
+    def _file(self, name: str) -> Path:
+        self.files.append(self._out / f"{name}.png")
+        return self.files[-1]
+
+    def of_classes(self, predictions: Predictions, names: tuple[Any, ...]) -> None:
+        """Draw the confusion matrix, and of images the worst mistakes."""
+        save_confusion(predictions.confusion(), self._file("confusion"), names)
+        if self._shape is None:
+            return
+        rows = predictions.worst(self._worst)
+        images = [self._source.rows[int(row) : int(row) + 1] for row in rows]
+        guesses = predictions.classes[rows]
+        save_mistakes(
+            np.array([np.reshape(image, self._shape) for image in images]),
+            [names[k] for k in predictions.targets[rows]],
+            [names[k] for k in guesses],
+            predictions.probabilities[rows, guesses].tolist(),
+            self._file("mistakes"),
+        )
+
+    def of_values(self, found: Compared, names: tuple[Any, ...]) -> None:
+        """Draw predicted values against the true ones."""
+        save_predicted(found.targets, found.predicted, names, self._file("predicted"))
+
+    def of_features(self, checkpoint: Result, params: Any, examples: Any, own: Preparation) -> None:
+        """Draw the first layer's weights as images, or a bar per feature."""
+        mlp, backend = checkpoint.mlp, self._backend
+        if self._shape is not None and params["layer1.weight"].ndim == 2:
+            weights = backend.to_host(params["layer1.weight"])
+            save_first_layer(weights, self._shape, self._file("weights"))
+            return
+        if self._shape is not None or not isinstance(examples, Examples):
+            return
+        few = examples.first(_SHUFFLED_ROWS)
+        groups = own.groups(int(few.x.shape[1]))
+        if len(groups) <= _SHUFFLED_FEATURES:
+            rises = permutation_importance(mlp, params, few, groups, backend=backend)
+            save_importance(rises, self._file("importance"), mlp.loss.replace("_", " "))
 
 
-_PICTURES = ("confusion", "mistakes", "weights")
-
-
-def show(result: dict[str, Any], as_json: bool) -> None:
-    """Print the result; the confusion matrix as a table with one row per true class."""
-    if as_json or "confusion" not in result:
+def show(result: dict[str, Any], names: tuple[Any, ...], as_json: bool) -> None:
+    """Print the result: its figures, one row per class or label, and the confusion matrix."""
+    if as_json:
         print_result(result, as_json)
         return
-    matrix = result.pop("confusion")
-    print_result(result, as_json)
-    width = max(len(str(value)) for row in matrix for value in row) + 2
-    print("confusion (rows: true class, columns: predicted)")
-    print(" " * 5 + "".join(f"{column:>{width}}" for column in range(len(matrix))))
-    for number, row in enumerate(matrix):
-        print(f"{number:>5}" + "".join(f"{value:>{width}}" for value in row))
+    matrix = result.pop("confusion", None)
+    tables = [result.pop(name) for name in ("classes", "labels", "values") if name in result]
+    print_result({k: v for k, v in result.items() if v is not None}, as_json)
+    for table in tables:
+        print()
+        print_table(table)
+    if matrix is None or len(matrix) > 30:
+        return
+    shown = [str(name)[:12] for name in names]
+    wide = max(map(len, shown))
+    width = max(max(len(str(value)) for row in matrix for value in row), wide) + 2
+    print("\nconfusion (rows: true class, columns: predicted)")
+    print(" " * (wide + 1) + "".join(f"{name:>{width}}" for name in shown))
+    for name, row in zip(shown, matrix, strict=True):
+        print(f"{name:>{wide + 1}}" + "".join(f"{value:>{width}}" for value in row))

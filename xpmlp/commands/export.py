@@ -13,11 +13,11 @@ import xpmlp
 from xpmlp.commands.command_line import message, new_parser, print_result
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
-from xpmlp.data import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.randomness import random_stream
-from xpmlp.runs.checkpoint import copy_checkpoint, load_checkpoint, scaling_of
+from xpmlp.runs.checkpoint import copy_checkpoint, load_result, preparation_of
 
 _SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "checkpoint": ".safetensors"}
 # What two programs may differ by: this, or a few times our own rounding where that is more.
@@ -48,22 +48,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     path = checkpoint_path(arguments)
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_result(path)
     kind = arguments.format or format_of(arguments.out)
     name = "checkpoint" if kind == "checkpoint" else "model"
     out = arguments.out or path.with_name(name + _SUFFIXES[kind])
     if out.exists() and not arguments.overwrite:
         raise UsageError(f"{out} is there already: choose another --out, or give --overwrite")
-    mlp, params, scaling = checkpoint.mlp, checkpoint.result, scaling_of(checkpoint)
+    mlp, params, preparation = checkpoint.mlp, checkpoint.params, preparation_of(checkpoint)
     if kind == "checkpoint":
         copy_checkpoint(path, out)
     else:
-        (save_onnx if kind == "onnx" else save_safetensors)(out, mlp, params, scaling)
+        (save_onnx if kind == "onnx" else save_safetensors)(out, mlp, params, preparation)
     result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp), "file": str(out)}
     result |= {"bytes": out.stat().st_size, "difference": None}
     if arguments.verify != "no" and kind != "checkpoint":  # it is that, bit for bit
         try:
-            result["difference"] = verified(arguments.verify, kind, out, mlp, params, scaling)
+            result["difference"] = verified(arguments.verify, kind, out, mlp, params, preparation)
         except CheckFailedError:
             out.unlink()
             raise
@@ -87,7 +87,7 @@ def verified(
     out: Path,
     mlp: xpmlp.MLP,
     params: dict[str, np.ndarray],
-    scaling: Normalization,
+    preparation: Preparation,
 ) -> float | None:
     """Return the largest difference between what the file's network says and what ours does."""
     if kind == "onnx" and find_spec("onnxruntime") is None:
@@ -95,20 +95,18 @@ def verified(
             raise UsageError("--verify needs onnxruntime: pip install onnxruntime")
         message("not verified: onnxruntime is not installed")
         return None
-    # Noise that looks like features: about as large as those that it was trained on.
-    width = mlp.sizes[0] - scaling.bias_column
-    noise = random_stream(0, "export").normal(size=(256, width))
-    x = (noise * scaling.scale + scaling.shift).astype(params["layer1.weight"].dtype)
-    ours = predicted(mlp, params, x, scaling)
+    dtype = str(params["layer1.weight"].dtype)
+    x, feed = made_up(preparation, mlp, dtype)
+    ours = predicted(mlp, params, x, preparation, dtype)
     if kind == "onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-        theirs = np.asarray(session.run(None, {"features": x})[0])
+        theirs = np.asarray(session.run(None, feed)[0])
     else:
         loaded = load_safetensors(out)
-        theirs = predicted(loaded.mlp, loaded.params, x, loaded.normalization)
-    exact = predicted(mlp, params, x.astype("float64"), scaling)
+        theirs = predicted(loaded.mlp, loaded.params, x, loaded.preparation, dtype)
+    exact = predicted(mlp, params, x, preparation, "float64")
     size = max(1.0, float(np.abs(exact).max()))
     rounding, off = (float(np.abs(found - exact).max()) / size for found in (ours, theirs))
     difference = float(np.abs(ours - theirs).max()) / size
@@ -119,9 +117,34 @@ def verified(
     return difference
 
 
+def made_up(
+    preparation: Preparation, mlp: xpmlp.MLP, dtype: str
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return raw rows that look like those of the training, and the same as inputs of ONNX."""
+    rng, rows = random_stream(0, "export"), 256
+    if preparation.encoding is not None:
+        columns = preparation.encoding.made_up(rows, rng)
+        feed = {
+            name: np.array([["" if v is None else v] for v in column], dtype=object)
+            if isinstance(column, list)
+            else column[:, None]
+            for name, column in columns.items()
+        }
+        return columns, feed
+    scaling = preparation.normalization
+    noise = rng.normal(size=(rows, mlp.sizes[0] - scaling.bias_column))
+    x = (noise * scaling.scale + scaling.shift).astype(dtype)
+    return x, {"features": x}
+
+
 def predicted(
-    mlp: xpmlp.MLP, params: dict[str, np.ndarray], x: np.ndarray, scaling: Normalization
+    mlp: xpmlp.MLP,
+    params: dict[str, np.ndarray],
+    x: Any,
+    preparation: Preparation,
+    dtype: str,
 ) -> np.ndarray:
-    """Return what a network says of features as they are stored."""
-    backend = xpmlp.select_backend("cpu", str(x.dtype))
-    return xpmlp.Trained(mlp, params, scaling, backend).outputs(x)
+    """Return what a network says of raw rows, computed in a type."""
+    backend = xpmlp.select_backend("cpu", dtype)
+    exact = {name: array.astype(dtype) for name, array in params.items()}
+    return xpmlp.Trained(mlp, exact, preparation, backend).outputs(x)

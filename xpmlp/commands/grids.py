@@ -9,7 +9,8 @@ from itertools import product
 from typing import Any
 
 from xpmlp.commands.flags import Flags
-from xpmlp.commands.hyperparameters import layer_sizes, names_of
+from xpmlp.commands.hyperparameters import layer_sizes, loss_of, names_of
+from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
@@ -99,15 +100,13 @@ def seeds_of(arguments: argparse.Namespace) -> range:
     return range(arguments.seed, arguments.seed + arguments.seeds)
 
 
-def grid_model(
-    arguments: argparse.Namespace, point: Point, seed: int, features: int, classes: int
-) -> Model:
+def grid_model(arguments: argparse.Namespace, point: Point, seed: int, data: Dataset) -> Model:
     """Return the model of a combination and a seed."""
-    values = point.values
+    values, loss = point.values, loss_of(None, data)
     kind: Callable[..., Optimizer] = OPTIMIZERS[arguments.optimizer]
     rule = kind(momentum=values["momentum"]) if "momentum" in values else kind()
     return Model(
-        MLP((features, *values["hidden"], classes), values["activation"]),
+        MLP((data.features, *values["hidden"], data.outputs), values["activation"], loss),
         rule,
         values["lr"],
         Penalty(values["l2"], values["l1"]) if values["l2"] or values["l1"] else None,

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from xpmlp.commands.flags import Flags, in_range, positive
+from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
@@ -40,8 +41,11 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.choice(
         "--loss",
-        ("cross_entropy", "mean_squared_error"),
-        "cross_entropy of a softmax, or mean_squared_error of linear outputs to one-hot rows",
+        ("cross_entropy", "mean_squared_error", "binary_cross_entropy"),
+        "cross_entropy of a softmax, mean_squared_error of linear outputs to values or to one-hot "
+        "rows, or binary_cross_entropy of a sigmoid for each output (default: by the task, in this "
+        "order classification, regression, multilabel)",
+        None,
     )
     group.choice("--init", INITIALIZERS, "distribution of initial weights", "xavier")
     group.value(
@@ -96,11 +100,23 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def network_of(arguments: argparse.Namespace, features: int, outputs: int) -> MLP:
-    """Return the network that the flags describe, for data of so many features and outputs."""
+def network_of(arguments: argparse.Namespace, data: Dataset) -> MLP:
+    """Return the network that the flags describe, for a data set."""
     names = arguments.activation
     activation = names[0] if len(names) == 1 else names
-    return MLP((features, *arguments.hidden, outputs), activation, arguments.loss)
+    loss = loss_of(arguments.loss, data)
+    return MLP((data.features, *arguments.hidden, data.outputs), activation, loss)
+
+
+def loss_of(wanted: str | None, data: Dataset) -> str:
+    """Return a loss, by default that of the task; raises `UsageError` for one of another task."""
+    targets = data.targets
+    assert targets is not None, "what is read says what is to be predicted"
+    if wanted is None:
+        return targets.loss
+    if targets.task != "classification" and wanted != targets.loss:
+        raise UsageError(f"--loss {wanted} is no loss of a {targets.task}: leave it out")
+    return wanted
 
 
 def activation_of_all(arguments: argparse.Namespace) -> str:
@@ -111,7 +127,7 @@ def activation_of_all(arguments: argparse.Namespace) -> str:
     return names[0]
 
 
-def model_of(arguments: argparse.Namespace, features: int, outputs: int, **other: Any) -> Model:
+def model_of(arguments: argparse.Namespace, data: Dataset, **other: Any) -> Model:
     """Return the model that the flags describe; `other` are settings of its own."""
     settings = {
         "optimizer": optimizer_of(arguments),
@@ -120,7 +136,7 @@ def model_of(arguments: argparse.Namespace, features: int, outputs: int, **other
         "initializer": arguments.init,
         "seed": arguments.seed,
     }
-    return Model(network_of(arguments, features, outputs), **settings | other)
+    return Model(network_of(arguments, data), **settings | other)
 
 
 def penalty_of(arguments: argparse.Namespace) -> Penalty | None:

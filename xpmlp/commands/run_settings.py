@@ -12,7 +12,7 @@ from typing import Any
 
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.rules import shown
-from xpmlp.runs.checkpoint import Checkpoint
+from xpmlp.runs.checkpoint import Result
 from xpmlp.runs.folder import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
@@ -45,7 +45,7 @@ def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
     another run of it.
     """
     config = checked_config(parser, arguments.out)
-    given = _given(parser)
+    given = flags_given(parser)
     for name, value in given.items():
         if name in _FREE | _HERE or name not in config:
             continue
@@ -108,7 +108,7 @@ def _setting(action: argparse.Action, value: Any) -> Any:
     return found
 
 
-def check_same_run(config: dict[str, Any], checkpoint: Checkpoint, path: Path) -> None:
+def check_same_run(config: dict[str, Any], checkpoint: Result, path: Path) -> None:
     """Raise `CheckpointError` where config.json and a checkpoint tell of two runs."""
     before = checkpoint.record.get("settings") or {}
     for name, value in json.loads(json.dumps(config)).items():
@@ -117,14 +117,15 @@ def check_same_run(config: dict[str, Any], checkpoint: Checkpoint, path: Path) -
                 f"{path.with_name(CONFIG)} says {name} {shown(value)} and {path.name} was written "
                 f"with {shown(before[name])}: restore the one that was changed"
             )
-    if checkpoint.numbers["seed"] != config["seed"]:
+    members = range(config["seed"], config["seed"] + (config.get("members") or 1))
+    if checkpoint.numbers["seed"] not in members:
         raise CheckpointError(
             f"{path} is of the seed {checkpoint.numbers['seed']} and not of {config['seed']}: "
             "restore the one of this run"
         )
 
 
-def _given(parser: argparse.ArgumentParser) -> dict[str, Any]:
+def flags_given(parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Return the flags that stand on the command line, without any defaults."""
     unset = object()
     names = [action.dest for action in parser._actions]

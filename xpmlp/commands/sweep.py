@@ -26,7 +26,7 @@ from xpmlp.commands.grids import add_grid_flags, grid_model, grid_of, seeds_of
 from xpmlp.commands.hyperparameters import add_plan_flags, milestones
 from xpmlp.commands.machine import measured_on
 from xpmlp.commands.sweep_results import best_outcome, report_of, write_results
-from xpmlp.data import Dataset, Examples, Normalization
+from xpmlp.data import Dataset, StreamedExamples, split
 from xpmlp.data.batches import check_batch_size
 from xpmlp.errors import DataError, DivergedError, InterruptedSweepError, UsageError
 from xpmlp.files import as_json, make_folder, write_whole
@@ -85,15 +85,17 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
     backend = backend_of(arguments)
     points, varied = grid_of(arguments)
     dataset = read_source(arguments)
-    if not isinstance(dataset.train, Examples):
+    if isinstance(dataset.train, StreamedExamples):
         raise DataError("a sweep trains on data in memory: leave out --stream")
+    sizes = {"train_size": arguments.train_size, "test_size": arguments.test_size}
+    dataset = split(dataset, val_size=0, seed=arguments.seed, **sizes)
     folds = folds_of(arguments, dataset)
     smallest = min(len(fold.train) for fold in folds)
     if arguments.batch_size != "full":
         check_batch_size(arguments.batch_size, smallest)
     prepare_folder(arguments, hold)
     models = [
-        grid_model(arguments, point, seed, folds[0].train.features, dataset.classes)
+        grid_model(arguments, point, seed, folds[0])
         for point in points
         for seed in seeds_of(arguments)
     ]
@@ -168,7 +170,7 @@ def jobs_of(
             dtype=arguments.dtype,
             threads=arguments.threads,
             folder=arguments.out,
-            record={"settings": settings | {"normalization": scaling_of(fold).as_record()}},
+            record={"settings": settings | fold.preparation.as_record()},
         )
         for number, (fold_number, fold, stack) in enumerate(
             (f, fold, stack) for f, fold in enumerate(folds) for stack in stacks
@@ -181,32 +183,24 @@ def folds_of(arguments: argparse.Namespace, dataset: Dataset) -> list[Dataset]:
     if arguments.folds is None:
         if arguments.val_size == 0:
             raise UsageError("a sweep is decided by validation: give --val-size above 0")
-        split = {name: getattr(arguments, name) for name in ("train_size", "val_size", "seed")}
-        fold = scaled(arguments, replace(dataset, test=None), **split)
+        own = {"val_size": arguments.val_size, "seed": arguments.seed}
+        fold = scaled(arguments, replace(dataset, test=None), **own)
         if fold.validation is None:
             raise UsageError("a sweep is decided by validation: give --val-size above 0")
         return [fold]
     if arguments.val_size is not None:
         raise UsageError("--val-size and --folds exclude each other: give one of them")
-    source = dataset.train.first(arguments.train_size)
+    source = dataset.train
     if not 2 <= arguments.folds <= len(source):
         raise UsageError(f"--folds {arguments.folds}: choose 2 to {len(source)}")
     order = random_stream(arguments.seed, "folds").permutation(len(source))
     folds = []
     for part in np.array_split(order, arguments.folds):
         held = np.sort(part)
-        train, validation = (
-            Examples(source.x[rows], source.y[rows]) for rows in (np.setdiff1d(order, held), held)
-        )
-        fold = scaled(arguments, replace(dataset, train=train, test=None))
-        folds.append(replace(fold, validation=validation.normalized(scaling_of(fold))))
+        train, validation = (source.some(rows) for rows in (np.setdiff1d(order, held), held))
+        parts = replace(dataset, train=train, validation=validation, test=None)
+        folds.append(scaled(arguments, parts))
     return folds
-
-
-def scaling_of(fold: Dataset) -> Normalization:
-    """Return how a fold's features are scaled."""
-    assert fold.normalization is not None
-    return fold.normalization
 
 
 def record_of(arguments: argparse.Namespace) -> dict[str, Any]:

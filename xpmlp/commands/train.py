@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 import xpmlp
 from xpmlp.backends.ranks.start import start_ranks
@@ -10,8 +12,9 @@ from xpmlp.commands.command_line import add_device_flags, backend_of, new_parser
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, prepare_data
 from xpmlp.commands.flags import Flags, in_range
 from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags, add_plan_flags
-from xpmlp.commands.run_settings import default_folder, named_flags, resumed
+from xpmlp.commands.run_settings import default_folder, flags_given, named_flags, resumed
 from xpmlp.commands.training_run import TrainingRun
+from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
@@ -26,6 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_optimizer_flags(parser)
     training = Flags(parser.add_argument_group("training"))
     add_plan_flags(training)
+    training.count(
+        "--members",
+        "networks of seeds that follow each other, trained together, whose predictions are "
+        "averaged (default: 1)",
+    )
     length = Flags(training.group.add_mutually_exclusive_group())
     length.count("--epochs", "passes over the training set", 20)
     length.count("--steps", "parameter updates")
@@ -39,7 +47,14 @@ def build_parser() -> argparse.ArgumentParser:
     output = Flags(parser.add_argument_group("output"))
     output.path("--out", "run folder (default: runs/ and the data set's name and the time)")
     output.switch("--overwrite", "replace the run that the folder holds")
-    output.switch("--resume", "go on with the run in --out where it was saved last")
+    output.value(
+        "--resume",
+        Path,
+        "go on with a run where it was saved last: that of DIR, or that in --out",
+        metavar="DIR",
+        nargs="?",
+        const=Path(),
+    )
     output.count(
         "--checkpoint-every",
         "save so often, and at every row of metrics.csv (default: there alone)",
@@ -73,16 +88,41 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     if arguments.distributed:
         start_ranks()  # first of all: an error on one of them then ends all
-    if arguments.resume:
+    if arguments.resume is not None:
+        named = None if arguments.resume == Path() else arguments.resume
+        if named and arguments.out:
+            raise UsageError(f"--resume {named} and --out {arguments.out}: name the run once")
+        arguments.out = named or arguments.out
         if arguments.out is None:
-            raise UsageError("--resume needs --out DIR: the folder of the run to go on with")
+            raise UsageError("--resume needs the run to go on with: give --resume DIR")
+        arguments.resume = True
         arguments = resumed(build_parser(), arguments)
     require_matplotlib()
     backend = backend_of(arguments, distributed=arguments.distributed)
     backend.ranks.check_alike({"xpmlp": xpmlp.__version__} | named_flags(arguments))
     arguments.out = arguments.out or default_folder(arguments.data)
     first = backend.ranks.rank == 0
+    given = flags_given(build_parser())
     if first and not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
     arguments.quiet = arguments.quiet or not first
-    return TrainingRun(arguments, backend, prepare_data(arguments, backend)).execute()
+    data = prepare_data(arguments, backend)
+    if data.encoding is not None and not arguments.resume:
+        # What is not said is what suits a table.
+        vars(arguments).update({k: v for k, v in usual_of_tables(data).items() if k not in given})
+    return TrainingRun(arguments, backend, data).execute()
+
+
+def usual_of_tables(data: Dataset) -> dict[str, Any]:
+    """Return the flags of a network that suits tables: see docs/tables.md for what it reaches."""
+    return {
+        "hidden": (192, 192),
+        "activation": ("relu",),
+        "init": "he",
+        "optimizer": "adamw",
+        "dropout": 0.1,
+        "batch_size": min(256, len(data.train)),
+        "epochs": 100,
+        "patience": 16 if data.validation is not None else None,
+        "members": 6,
+    }

@@ -10,19 +10,22 @@ from typing import Any
 
 import xpmlp
 from xpmlp.backends import Backend
-from xpmlp.commands.command_line import message, print_result
+from xpmlp.commands.command_line import message, print_lines, print_result
 from xpmlp.commands.hyperparameters import model_of, schedule_of
+from xpmlp.commands.run_report import report_lines
 from xpmlp.commands.run_settings import check_same_run, settings_of
 from xpmlp.data import Dataset, StreamedExamples
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
+from xpmlp.inspection.predictions import evaluate_averaged, outputs_of
+from xpmlp.inspection.scores import scores
 from xpmlp.plots import save_curves
 from xpmlp.progress import Progress
-from xpmlp.runs.checkpoint import load_checkpoint, save_checkpoint
-from xpmlp.runs.folder import BEST, CHECKPOINT, CURVES, NoRunFolder, RunFolder, host_versions
+from xpmlp.runs.checkpoint import load_result
+from xpmlp.runs.folder import CHECKPOINT, CURVES, NoRunFolder, RunFolder, host_versions
+from xpmlp.runs.members import OneModel, members_of
 from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.training.history import best_row
-from xpmlp.training.state import TrainingState, initial_state
 
 # What a run may fail by that is no mistake of ours: the folder is left whole, and says so.
 _FAILURES = (XpmlpError, OSError, MemoryError)
@@ -38,7 +41,13 @@ class TrainingRun:
         if arguments.dropout and not arguments.hidden:
             raise UsageError("--dropout leaves out hidden units, and --hidden none has none")
         self.first_rank = backend.ranks.rank == 0
-        self.model = model_of(arguments, data.train.features, data.classes)
+        self.model = model_of(arguments, data)
+        seed, count = self.model.seed, arguments.members or 1
+        self.models = [replace(self.model, seed=seed + number) for number in range(count)]
+        if count > 1 and (backend.ranks.count > 1 or arguments.diagnostics):
+            raise UsageError(
+                "--members trains several at once: leave out --distributed and --diagnostics"
+            )
         full = arguments.batch_size == "full"
         plan = xpmlp.Plan(
             epochs=None if arguments.steps else arguments.epochs,
@@ -55,47 +64,55 @@ class TrainingRun:
         self.steps = plan.steps_for(len(data.train))
         self.plan = replace(plan, schedule=schedule_of(arguments, self.steps))
         self.batch_size = len(data.train) if full else arguments.batch_size
-        self.state = self.first_state()
-        if self.state.step > self.steps:
+        path = arguments.out / CHECKPOINT
+        # A run that was killed before its first checkpoint has lost nothing: it starts again.
+        saved = path if arguments.resume and path.exists() else None
+        if saved:
+            check_same_run(self.config(), load_result(saved), saved)
+        self.members = members_of(self.models, backend, saved)
+        if self.members.step > self.steps:
             raise UsageError(
-                f"the run has taken {self.state.step} steps, and --epochs or --steps asks for "
+                f"the run has taken {self.members.step} steps, and --epochs or --steps asks for "
                 f"{self.steps}: give as many or more"
             )
-        self.saved_best: int | None = None
-
-    def first_state(self) -> TrainingState:
-        """Return the state of the checkpoint to go on from, or that of the seed."""
-        path = self.arguments.out / CHECKPOINT
-        # A run that was killed before its first checkpoint has lost nothing: it starts again.
-        if self.arguments.resume and path.exists():
-            checkpoint = load_checkpoint(path)
-            check_same_run(self.config(), checkpoint, path)
-            return checkpoint.restore(self.model, self.backend)
-        return initial_state(self.model, self.backend)
 
     def execute(self) -> int:
         """Train, whatever ends it leave a whole folder, and return the exit code."""
         if not self.arguments.quiet:
             message(xpmlp.summarize(self.model.mlp, self.batch_size))
+        if self.arguments.resume and self.first_rank:
+            message(self.resumed_from())
         with StopSignals(message if self.first_rank else None) as stop:
             summary, failure = self.train(stop)
         if self.first_rank:
-            print_result({"run": str(self.arguments.out)} | summary, self.arguments.json)
+            self.show(summary)
         if failure is not None:
             raise failure
-        if self.state.status == "interrupted":
+        if self.members.status == "interrupted":
             return stop.exit_code
         self.check_accuracy(summary["test_accuracy"])
         return 0
 
+    def resumed_from(self) -> str:
+        """Return where a run goes on, or that it does not."""
+        out, step = self.arguments.out, self.members.step
+        if step < self.steps and self.members.status != "early_stopped":
+            return f"going on with {out} from step {step:,} of {self.steps:,}"
+        return (
+            f"{out} has ended already, at step {step:,}: nothing is left to train; --epochs or "
+            "--steps with more than it had goes on"
+        )
+
     def train(self, stop: StopSignals) -> tuple[dict[str, Any], Exception | None]:
         """Fill the folder; return what came out, and what has ended it before its time."""
-        arguments, state = self.arguments, self.state
+        arguments, members = self.arguments, self.members
         wanted, alone = not arguments.quiet, self.backend.ranks.count == 1
         failures: list[Exception] = []
         kind = RunFolder if self.first_rank else NoRunFolder
         with (
-            Progress(self.steps, state.step, self.batch_size, bar=wanted, lines=wanted) as progress,
+            Progress(
+                self.steps, members.step, self.batch_size, bar=wanted, lines=wanted
+            ) as progress,
             ExitStack() as opened,
         ):
 
@@ -103,27 +120,20 @@ class TrainingRun:
                 progress.step(step)
                 return stop.received is not None
 
-            training = xpmlp.Training(
-                self.model,
-                self.data,
-                self.plan,
-                backend=self.backend,
-                state=state,
-                on_step=on_step,
-                save=self.save,
-            )
+            before = members.history if arguments.resume else None
+            rows = members.rows(self.data, self.plan, on_step, self.save)
             # Not before all is known to fit: what cannot be trained leaves no folder.
             folder = opened.enter_context(
                 kind(
                     arguments.out,
                     overwrite=arguments.overwrite,
-                    resumed=state.history if arguments.resume else None,
+                    resumed=before,
                     log_test=arguments.log_test,
                 )
             )
             folder.write_config(self.config())
             try:
-                for row in training:
+                for row in rows:
                     folder.append(row)
                     progress.row(row)
                     if arguments.diagnostics:
@@ -132,13 +142,12 @@ class TrainingRun:
                 if not alone and not isinstance(error, DivergedError):
                     raise  # the others know nothing of it: they are ended, and not waited for
                 failures.append(error)
-                if state.status in ("running", "completed"):
-                    state.only.status = "interrupted"
+                members.interrupt()
             summary = self.summary()
             leave = [partial(folder.write_summary, summary)]
-            if self.first_rank and state.history:
+            if self.first_rank and members.history:
                 title = f"{self.data.name}: {self.model.mlp}"
-                leave.append(partial(save_curves, state.history, arguments.out / CURVES, title))
+                leave.append(partial(save_curves, members.history, arguments.out / CURVES, title))
             for each in leave:
                 try:
                     each()
@@ -146,40 +155,34 @@ class TrainingRun:
                     failures.append(error)
         return summary, failures[0] if failures else None
 
-    def save(self, state: TrainingState) -> None:
-        """Write checkpoint.h5, and best.h5 where there is a new best; one rank does it for all."""
-        if not self.first_rank:
-            return
-        out, best = self.arguments.out, best_row(state.history)
-        record = {"settings": self.config()}
-        if best is not None and best.step != self.saved_best:
-            only = replace(state.only, best_params=None)
-            variables = xpmlp.Variables(state.result, {})
-            kept = replace(state, variables=variables, models=[only])
-            save_checkpoint(out / BEST, kept, record, backend=self.backend)
-            self.saved_best = best.step
-        save_checkpoint(out / CHECKPOINT, state, record, backend=self.backend)
+    def save(self) -> None:
+        """Write the checkpoints; one rank does it for all."""
+        if self.first_rank:
+            self.members.save(self.arguments.out, {"settings": self.config()})
 
     def config(self) -> dict[str, Any]:
         """Return everything needed to run it again, and what was made of it."""
-        scaling, streamed = self.data.normalization, isinstance(self.data.train, StreamedExamples)
+        data, streamed = self.data, isinstance(self.data.train, StreamedExamples)
         return settings_of(self.arguments) | {
             "lr": self.model.rate,
+            "loss": self.model.mlp.loss,
+            "task": data.targets and data.targets.task,
             # What was decided is part of the run: a stream has another order and another split.
             "stream": "yes" if streamed else "no",
-            "val_size": len(self.data.validation or ()),
+            "val_size": len(data.validation or ()),
             "steps": self.steps,
             "sizes": self.model.mlp.sizes,
-            "normalization": scaling and scaling.as_record(),
+            **data.preparation.as_record(),
             "xpmlp": xpmlp.__version__,
         }
 
     def diagnose(self, row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
         """Look into the layers, on a thousand training examples."""
+        assert isinstance(self.members, OneModel), "of several there are no diagnostics"
         with self.backend.ranks.untimed():
             return xpmlp.diagnose(
                 self.model,
-                self.state.variables,
+                self.members.state.variables,
                 self.data.train.first(1000),
                 backend=self.backend,
                 learning_rate=row.learning_rate,
@@ -187,22 +190,28 @@ class TrainingRun:
 
     def summary(self) -> dict[str, Any]:
         """Return what came out; test figures are of the best weights."""
-        state, backend, mlp = self.state, self.backend, self.model.mlp
+        state, backend, mlp = self.members, self.backend, self.model.mlp
         costs = backend.ranks.costs()  # of the steps, before the last evaluation
-        test_loss, test_accuracy = None, None
-        if state.status != "diverged" and self.data.test is not None:
-            test_loss, test_accuracy = xpmlp.evaluate(
-                mlp, state.result, self.data.test, backend=backend
-            )
+        test, test_loss, test_accuracy, figures = self.data.test, None, None, None
+        if state.status != "diverged" and test is not None:
+            result, targets = state.result, self.data.targets
+            test_loss, test_accuracy = evaluate_averaged(mlp, result, test, backend=backend)
+            if backend.ranks.count == 1 and targets is not None:
+                found = outputs_of(mlp, result, test, backend=backend, targets=targets)
+                figures = scores(found, targets)
         best, seconds = best_row(state.history), state.seconds
         epochs = state.step / steps_per_epoch(len(self.data.train), self.plan.batch_size)
         return {
             "status": state.status,
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
+            "test_scores": figures,
             "best_step": best and best.step,
             "best_val_accuracy": best and best.val_accuracy,
-            "parameters": mlp.parameter_count,
+            "best_val_loss": best and best.val_loss,
+            "network": str(mlp),
+            "members": len(self.models),
+            "parameters": mlp.parameter_count * len(self.models),
             "steps": state.step,
             "epochs": epochs,
             "train_seconds": seconds,
@@ -215,6 +224,14 @@ class TrainingRun:
             "seed": self.arguments.seed,
             "versions": host_versions() | {"xpmlp": xpmlp.__version__} | backend.versions(),
         }
+
+    def show(self, summary: dict[str, Any]) -> None:
+        """Print the result for a person, or as JSON."""
+        out = self.arguments.out
+        if self.arguments.json:
+            print_result({"run": str(out)} | summary, as_json=True)
+            return
+        print_lines(report_lines(summary, out, self.data.encoding is not None))
 
     def check_accuracy(self, accuracy: float | None) -> None:
         """Raise `CheckFailedError` if the test accuracy is below --min-accuracy."""

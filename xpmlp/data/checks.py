@@ -6,11 +6,13 @@ piece by piece where it is not.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from xpmlp.errors import DataError
 
-_NUMBERS = "biuf"
+_NUMBERS, _TEXT = "biuf", "USO"
 
 
 def checked_features(x: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
@@ -28,9 +30,9 @@ def checked_features(x: np.ndarray, place: str, first_row: int = 0) -> np.ndarra
 
 
 def check_feature_kind(dtype: np.dtype, shape: tuple[int, ...], place: str) -> None:
-    """Raise `DataError` unless a type and a shape can be features: (N, F) or (N, H, W) numbers."""
-    meaning = "features are rows (N, F) or images (N, H, W)"
-    _check_kind(dtype, shape, place, axes=(2, 3), meaning=meaning)
+    """Raise `DataError` unless a type and a shape can be features: numbers by rows or images."""
+    meaning = "features are rows (N, F), or images (N, H, W) or (N, H, W, channels)"
+    _check_kind(dtype, shape, place, axes=(2, 3, 4), meaning=meaning)
 
 
 def checked_ids(y: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
@@ -53,10 +55,23 @@ def checked_ids(y: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
     return ids.astype(np.int64)
 
 
-def check_label_kind(dtype: np.dtype, shape: tuple[int, ...], place: str) -> None:
-    """Raise `DataError` unless a type and a shape can be labels."""
+def check_label_kind(
+    dtype: np.dtype, shape: tuple[int, ...], place: str, *, text: bool = False
+) -> None:
+    """Raise `DataError` unless a type and a shape can be labels, with `text` names as well."""
     meaning = "labels are class ids (N,) or (N, 1), or one-hot rows (N, C)"
-    _check_kind(dtype, shape, place, axes=(1, 2), meaning=meaning)
+    kinds = _NUMBERS + _TEXT * (text and prod(shape[1:]) == 1)
+    _check_kind(dtype, shape, place, axes=(1, 2), meaning=meaning, kinds=kinds)
+
+
+def checked_values(y: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
+    """Return numbers as float64; raises `DataError` for NaN and infinity."""
+    values = y.astype(np.float64)
+    good = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if not good.all():
+        row = first_row + int(np.argmin(good))
+        raise DataError(f"{place}: row {row} holds NaN or infinity: repair it or leave it out")
+    return values
 
 
 def _from_one_hot(y: np.ndarray, place: str, first_row: int) -> np.ndarray:
@@ -106,21 +121,17 @@ def count_classes(present: np.ndarray, place: str, classes: int | None) -> int:
     return highest + 1
 
 
-def check_test_ids(ids: np.ndarray, classes: int, place: str) -> None:
-    """Raise `DataError` for a test label that training knows no class for."""
-    if ids.max() >= classes:
-        row = int(np.argmax(ids >= classes))
-        raise DataError(
-            f"{place}: row {row} has the label {ids[row]}, and the training set has the classes "
-            f"0 to {classes - 1}"
-        )
-
-
 def _check_kind(
-    dtype: np.dtype, shape: tuple[int, ...], place: str, *, axes: tuple[int, int], meaning: str
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    place: str,
+    *,
+    axes: tuple[int, ...],
+    meaning: str,
+    kinds: str = _NUMBERS,
 ) -> None:
     """Raise `DataError` unless these are rows of numbers, with one of so many axes."""
-    if dtype.kind not in _NUMBERS:
+    if dtype.kind not in kinds:
         kind = {"O": "objects", "S": "text", "U": "text", "V": "records", "c": "complex numbers"}
         raise DataError(
             f"{place}: holds {kind.get(dtype.kind, str(dtype))}, not integers or floating-point "

@@ -12,32 +12,33 @@ import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import on_host
-from xpmlp.data.checks import (
-    check_counts,
-    check_feature_kind,
-    check_label_kind,
-    check_test_ids,
-    checked_features,
-    checked_ids,
-    count_classes,
-)
+from xpmlp.data.checks import check_counts, check_feature_kind, check_label_kind, checked_features
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
 from xpmlp.data.part import Part
+from xpmlp.data.preparation import Preparation
 from xpmlp.data.shared import SharedExamples
 from xpmlp.data.streaming import StreamedExamples
+from xpmlp.data.tables.encoding import Encoding
+from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.table import Table, is_frame, table_of
+from xpmlp.data.targets import Targets, targets_of_arrays, targets_of_columns
 from xpmlp.errors import DataError, UsageError
 from xpmlp.parts import pieces
+
+# Rows of fewer values are no pictures, even where they would make a square.
+_SMALLEST_SIDE = 8
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Training, validation and test examples, on the host, in a file, or on a device.
 
-    `name` is what reports call it, `classes` is how many there are, `image_shape` that of a row of
-    x as a picture, `maximum` the largest value that a feature can have, None where its type does
-    not tell. `normalization` scales all of them, once the data set is prepared; as it was read it
-    is None.
+    `name` is what reports call it, `targets` say what is to be predicted, `image_shape` is that of
+    a row of x as a picture, None for rows that are none; `maximum` the largest value that a feature
+    can have, None where its type does not tell. `normalization` scales all of them, once the data
+    set is prepared, and `encoding` has made features of a table's columns; as it was read both are
+    None.
 
     >>> digits = read_data("digits")
     >>> len(digits.train), len(digits.test), digits.classes, digits.image_shape
@@ -47,11 +48,30 @@ class Dataset:
     name: str
     train: Any
     test: Any = None
-    classes: int = 0
-    image_shape: tuple[int, int] = (0, 0)
+    targets: Targets | None = None
+    image_shape: tuple[int, ...] | None = None
     maximum: float | None = None
     validation: Any = None
     normalization: Normalization | None = None
+    encoding: Encoding | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that a network for it has: one per class, label or value."""
+        return len(self.targets.names) if self.targets else 0
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 where they are none."""
+        classified = self.targets is not None and self.targets.task == "classification"
+        return self.outputs if classified else 0
+
+    @property
+    def preparation(self) -> Preparation:
+        """What other rows need before a network that was trained on these can take them."""
+        scaling = self.normalization or getattr(self.train, "of_raw", None)
+        scaling = scaling or getattr(self.train, "normalization", None) or Normalization()
+        return Preparation(scaling, self.targets, self.encoding)
 
     @property
     def features(self) -> int:
@@ -60,10 +80,12 @@ class Dataset:
 
     def to_device(self, backend: Backend) -> Self:
         """Return it with its examples on a backend's device; those that are on one stay there."""
+        return self.mapped(lambda part: part.to_device(backend))
+
+    def mapped(self, of: Callable[[Any], Any]) -> Self:
+        """Return it with a function of each of its parts."""
         parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
-        return replace(
-            self, **{name: part and part.to_device(backend) for name, part in parts.items()}
-        )
+        return replace(self, **{name: part and of(part) for name, part in parts.items()})
 
 
 def as_dataset(data: Any) -> Dataset:
@@ -83,44 +105,47 @@ def make_dataset(
     parts: list[Part],
     *,
     classes: int | None = None,
+    task: str | Targets | None = None,
     stream: bool | None = None,
     deferred: bool = False,
 ) -> Dataset:
     """Check what was read and put a data set together; raises `DataError` naming the place.
 
+    `classes` says how many there are where not all occur; `task` what is to be predicted, one of
+    "classification", "multilabel" and "regression", or the targets of another data set; without
+    it the targets tell.
+
     Rows of a file are left there with `stream` (None: where they would fill more than half of the
     memory that is free); `deferred` leaves them there until it is known which are wanted.
     """
     train, *rest = parts
+    if isinstance(train.x, Table):
+        return _dataset_of_tables(name, parts, task)
     if train.in_file and stream is None and not deferred:
         stream = sum(map(_bytes_in_memory, parts)) > _free_memory() / 2
     in_place = train.in_file and bool(stream or deferred)
     for part in parts:
         check_feature_kind(part.x.dtype, part.x.shape, part.x_place)
-        check_label_kind(part.y.dtype, part.y.shape, part.y_place)
+        check_label_kind(part.y.dtype, part.y.shape, part.y_place, text=True)
         check_counts(len(part.x), len(part.y), part.x_place, part.y_place)
-    if in_place:
-        ids = [_scanned(part, labels_alone=deferred and not stream) for part in parts]
-    else:
-        examples = [_in_memory(part) for part in parts]
-        ids = [some.y for some in examples]
-    found = count_classes(np.unique(ids[0]), train.y_place, classes)
-    for test, its_ids in zip(rest, ids[1:], strict=True):
-        _check_same_features(train, test)
-        check_test_ids(its_ids, found, test.y_place)
-    sources: list[Any] = (
-        [
-            StreamedExamples(part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), found)
-            for part in parts
-        ]
-        if in_place
-        else list(examples)
+    targets = (
+        task
+        if isinstance(task, Targets)
+        else targets_of_arrays(train.y, train.y_place, task=task, classes=classes)
     )
+    for test in rest:
+        _check_same_features(train, test)
+    if in_place:
+        for part in parts:
+            _scan(part, targets, labels_alone=deferred and not stream)
+    sources: list[Any] = [
+        _in_file(part, targets) if in_place else _in_memory(part, targets) for part in parts
+    ]
     return Dataset(
         name=name,
         train=sources[0],
         test=sources[1] if rest else None,
-        classes=found,
+        targets=targets,
         image_shape=_image_shape(train.x.shape),
         maximum=train.maximum or _type_maximum(train.x.dtype),
     )
@@ -134,12 +159,16 @@ def dataset_of_arrays(
     *,
     name: str = "arrays",
     classes: int | None = None,
+    task: str | None = None,
 ) -> Dataset:
     """Return the data set of arrays in memory, of numpy, CuPy or any library of the standard.
 
-    `x_train` and `x_test`: features (N, F) or (N, H, W). `y_train` and `y_test`: labels (N,),
-    (N, 1) or one-hot (N, C). `name` is what reports call it; `classes` says how many there are
-    where not all occur. The rows are checked as those of a file are, and raise `DataError`.
+    `x_train` and `x_test`: features (N, F), images (N, H, W) or (N, H, W, channels), or data
+    frames. `y_train` and `y_test`: labels (N,), (N, 1) or one-hot (N, C), names or numbers; of a
+    regression values (N,) or (N, outputs). `name` is what reports call it; `classes` says how many
+    there are where not all occur; `task` is "classification", "multilabel" or "regression", by
+    default what the targets tell. The rows are checked as those of a file are, and raise
+    `DataError`.
 
     >>> data = dataset_of_arrays(np.eye(4), np.array([0, 1, 2, 1]))
     >>> data.features, data.classes
@@ -147,10 +176,21 @@ def dataset_of_arrays(
     """
     if (x_test is None) != (y_test is None):
         raise DataError("x_test and y_test belong together: give both or none")
-    parts = [Part(_host(x_train), _host(y_train), "x_train", "y_train")]
+    parts = [_part(x_train, y_train, "x_train", "y_train")]
     if x_test is not None:
-        parts.append(Part(_host(x_test), _host(y_test), "x_test", "y_test"))
-    return make_dataset(name, parts, classes=classes)
+        parts.append(_part(x_test, y_test, "x_test", "y_test"))
+    return make_dataset(name, parts, classes=classes, task=task)
+
+
+def _part(x: Any, y: Any, x_place: str, y_place: str) -> Part:
+    """Return features and targets that are in memory, on some device."""
+    targets = _host(y)
+    if not is_frame(x):
+        return Part(_host(x), targets, x_place, y_place)
+    table, rows = table_of(x, x_place), targets.reshape(len(targets), -1)
+    check_counts(len(table), len(rows), x_place, y_place)
+    names = tuple(map(str, getattr(y, "columns", ()))) or tuple(map(str, range(rows.shape[1])))
+    return Part(table, rows, x_place, y_place, names=names)
 
 
 def check_shared_out(examples: Any, ranks: int) -> None:
@@ -177,11 +217,26 @@ def _host(array: Any) -> np.ndarray:
     raise DataError(f"arrays of {type(array).__module__} cannot be copied to the host's memory")
 
 
-def _in_memory(part: Part) -> Examples:
+def _dataset_of_tables(name: str, parts: list[Part], task: str | Targets | None) -> Dataset:
+    """Return the data set of tables, whose columns are encoded when it is prepared."""
+    train, targets = parts[0], task
+    if not isinstance(targets, Targets):
+        targets = targets_of_columns(train.y, train.names, train.y_place, targets)
+    examples = [TableExamples(part.x, targets.encoded(part.y, part.y_place)) for part in parts]
+    return Dataset(name, examples[0], examples[1] if len(parts) > 1 else None, targets)
+
+
+def _in_memory(part: Part, targets: Targets) -> Examples:
     x = checked_features(part.x[:] if part.in_file else part.x, part.x_place)
     # A piece at a time: one-hot rows may be much wider than the features.
-    ids = [checked_ids(part.y[rows], part.y_place, rows.start) for rows in _pieces_of(part.y)]
-    return Examples(x, np.concatenate(ids))
+    y = [targets.encoded(part.y[rows], part.y_place, rows.start) for rows in _pieces_of(part.y)]
+    return Examples(x, np.concatenate(y))
+
+
+def _in_file(part: Part, targets: Targets) -> StreamedExamples:
+    return StreamedExamples(
+        part.x, part.y, part.x_place, part.y_place, ((0, len(part.x)),), targets
+    )
 
 
 def _pieces_of(*arrays: Any) -> Iterator[slice]:
@@ -190,14 +245,12 @@ def _pieces_of(*arrays: Any) -> Iterator[slice]:
     return pieces(len(arrays[0]), 8 * sum(prod(array.shape[1:]) for array in arrays))
 
 
-def _scanned(part: Part, *, labels_alone: bool) -> np.ndarray:
-    """Look at all rows, a piece at a time; return the class ids that occur, sorted."""
-    present: set[int] = set()
+def _scan(part: Part, targets: Targets, *, labels_alone: bool) -> None:
+    """Look at all rows, a piece at a time."""
     for rows in _pieces_of(part.y) if labels_alone else _pieces_of(part.y, part.x):
         if not labels_alone:
             checked_features(part.x[rows], part.x_place, rows.start)
-        present.update(np.unique(checked_ids(part.y[rows], part.y_place, rows.start)).tolist())
-    return np.array(sorted(present))
+        targets.encoded(part.y[rows], part.y_place, rows.start)
 
 
 def _bytes_in_memory(part: Part) -> int:
@@ -224,12 +277,12 @@ def _check_same_features(train: Part, test: Part) -> None:
         )
 
 
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of an example as a picture: its own, or a square, or one line."""
-    if len(shape) == 3:
-        return shape[1], shape[2]
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape of an example as a picture: its own, or a square of 8 × 8 or more."""
+    if len(shape) > 2:
+        return shape[1:]
     side = isqrt(shape[1])
-    return (side, side) if side * side == shape[1] else (1, shape[1])
+    return (side, side) if side * side == shape[1] and side >= _SMALLEST_SIDE else None
 
 
 def _type_maximum(dtype: np.dtype) -> float | None:

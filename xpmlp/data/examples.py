@@ -12,10 +12,10 @@ import numpy as np
 from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, FixedWholeBatch, Order, ShuffledBatches
+from xpmlp.data.held_out import held_out_rows
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import DataError
 from xpmlp.mathematics.step import Piece
-from xpmlp.randomness import random_stream
 
 
 class Batch(NamedTuple):
@@ -59,7 +59,8 @@ class Examples:
     Integer targets are class ids (N,); floating ones are rows (N, outputs): probabilities of
     classes, or the values of a regression. x may be stored as bytes: `normalization` makes of
     them, whenever they are read, what the network is given. `sample_weight` (N,) ≥ 0 says how
-    many times each example counts, once without. `dtype` is what features on a device are given
+    many times each example counts, once without. `target_scaling` is applied to the values of a
+    regression when they are moved to a device. `dtype` is what features on a device are given
     in; on the host it is None. On a device some of the scaling may have been done already:
     `of_raw` is then the normalization of the features as they were read.
 
@@ -74,6 +75,7 @@ class Examples:
     sample_weight: Array | None = None
     dtype: Any = None
     of_raw: Normalization | None = None
+    target_scaling: Normalization | None = None
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -88,6 +90,11 @@ class Examples:
     def rows(self) -> Rows:
         """The stored features, to be read a slice of rows at a time."""
         return self.x  # type: ignore[no-any-return]
+
+    @property
+    def target_rows(self) -> Rows:
+        """The targets as they were read."""
+        return self.y  # type: ignore[no-any-return]
 
     def outputs(self, backend: Backend) -> int:
         """Return how many outputs the targets need: one per class, or one per value.
@@ -118,10 +125,12 @@ class Examples:
             raise DataError(f"there is the class id {low}: class ids are 0, 1, 2, ...")
         return high + 1
 
-    def normalized(self, normalization: Normalization) -> Self:
+    def normalized(
+        self, normalization: Normalization, target_scaling: Normalization | None = None
+    ) -> Self:
         """Return them with another normalization; raises `DataError` on a device."""
         if self.dtype is None:
-            return replace(self, normalization=normalization)
+            return replace(self, normalization=normalization, target_scaling=target_scaling)
         if normalization is not self.of_raw:
             raise DataError("examples on a device are scaled already: give them as they were read")
         return self
@@ -147,8 +156,10 @@ class Examples:
         x, scaling = np.asarray(self.x), self.normalization
         if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
             x, scaling = narrowed(x, scaling, backend.dtype_name)
-        integral = np.issubdtype(self.y.dtype, np.integer)
-        y = np.asarray(self.y, dtype="int64" if integral else backend.dtype_name)
+        integral, y = np.issubdtype(self.y.dtype, np.integer), self.y
+        if self.target_scaling is not None:
+            y = (y - self.target_scaling.shift) / self.target_scaling.scale
+        y = np.asarray(y, dtype="int64" if integral else backend.dtype_name)
         moved = scaling and scaling.to_device(backend)
         host = replace(
             self, x=x, y=y, normalization=moved, dtype=backend.dtype, of_raw=self.normalization
@@ -159,9 +170,17 @@ class Examples:
         return host._map(backend.to_device)
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
-        """Split (training, validation): `size` examples from the end of a seeded shuffle."""
-        kept, held = held_out_rows(len(self), size, seed)
-        return self._map(lambda array: array[kept]), self._map(lambda array: array[held])
+        """Split (training, rest): `size` examples from the end of a seeded shuffle.
+
+        Of every class about the same share is held out.
+        """
+        ids = np.asarray(self.y) if np.issubdtype(self.y.dtype, np.integer) else None
+        kept, held = held_out_rows(len(self), size, seed, ids)
+        return self.some(kept), self.some(held)
+
+    def some(self, rows: np.ndarray) -> Self:
+        """Return those of some row numbers, of examples on the host."""
+        return self._map(lambda array: array[rows])
 
     def _map(self, of: Callable[[Array], Array]) -> Self:
         """Return them with a function of each array: some rows, or a copy on a device."""
@@ -239,23 +258,6 @@ def narrowed(
     if np.isinf(narrow).any() and not np.isinf(x).any():
         raise DataError(f"features are beyond the range of {dtype}: use float64, or scale them")
     return narrow, scaling
-
-
-def held_out_rows(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw which of so many examples are kept and which held out, each in rising order."""
-    check_held_out(size, count)
-    order = random_stream(seed, "validation").permutation(count)
-    # Both parts keep the order of their file; batches are shuffled anyway.
-    return np.sort(order[: count - size]), np.sort(order[count - size :])
-
-
-def check_held_out(size: int, examples: int) -> None:
-    """Raise `DataError` unless a validation set of this size leaves something to train on."""
-    if not 0 <= size < examples:
-        raise DataError(
-            f"a validation set of {size} leaves no training example of {examples}: choose less "
-            f"than {examples}"
-        )
 
 
 def prepared(x: Array, scaling: Normalization | None, dtype: Any, *, xp: Namespace) -> Array:

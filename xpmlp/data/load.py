@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from xpmlp.data.dataset import Dataset, make_dataset
-from xpmlp.data.formats.table import NAMED, format_of
-from xpmlp.data.part import Keys, Part, Reader
+from xpmlp.data.formats.registry import NAMED, format_of
+from xpmlp.data.formats.tables import part_of_table
+from xpmlp.data.part import Keys, Part, Reader, keys_of
 from xpmlp.data.prepare import prepare
+from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError, UsageError
 
 
 def load_data(
-    source: str | Path,
+    source: Any,
     *,
     normalize: str = "standard",
     val_size: int | None = None,
+    test_size: int | None = None,
     seed: int = 0,
     **reading: Any,
 ) -> Dataset:
     """Return a data set that can be trained on: read, split, and scaled by its training part.
 
-    `source` and `reading`, any of its keywords, are those of `read_data`; `normalize`, `val_size`
-    and `seed` are those of `prepare`. Raises what these two raise.
+    `source` and `reading`, any of its keywords, are those of `read_data`; `normalize`, `val_size`,
+    `test_size` and `seed` are those of `prepare`. Raises what these two raise.
 
     >>> data = load_data("digits")
     >>> len(data.train), len(data.validation), len(data.test)
     (1294, 143, 360)
     """
     dataset = read_data(source, **reading)
-    return prepare(dataset, normalize=normalize, val_size=val_size, seed=seed)
+    return prepare(dataset, normalize=normalize, seed=seed, val_size=val_size, test_size=test_size)
 
 
 def read_data(
-    source: str | Path,
+    source: Any,
     *,
-    test_source: str | Path | None = None,
-    x_key: str = "xdata",
-    y_key: str = "ydata",
+    test_source: Any = None,
     classes: int | None = None,
+    task: str | Targets | None = None,
     stream: bool | None = None,
     deferred: bool = False,
+    **keys: Any,
 ) -> Dataset:
-    """Return the data set of a name, a folder of IDX files, or a file: IDX, HDF5 or npz.
+    """Return the data set of a name, a folder, a file, or a data frame.
 
-    `source` is "digits", "mnist", "fashion-mnist" or a path; `test_source` is a separate file of
-    test examples, in the format of `source`; `x_key` and `y_key` name the arrays in HDF5 and npz.
-    `classes` says how many there are where not all occur. `stream` leaves the rows of an HDF5 file
-    where they are; None decides by size; `deferred` leaves them until it is known who needs which.
+    `source` is "digits", "mnist", "fashion-mnist"; a path of a folder of IDX files, or of a file:
+    IDX, HDF5, npz, or a table (.csv, .tsv, .parquet, .arrow); or a data frame of pandas, polars or
+    pyarrow. `test_source` is a separate set of test examples, of the format of `source`. `classes`
+    says how many there are where not all occur; `task` is "classification", "multilabel" or
+    "regression", by default what the targets tell, or the targets of another data set, whose
+    classes these must be. `stream` leaves the rows of an HDF5 file where
+    they are; None decides by size; `deferred` leaves them until it is known who needs which.
+    `keys`: `x_key` and `y_key` name the arrays in HDF5 and npz; `target` is the column of a table
+    that is to be predicted, or several; `drop` are columns to leave out, `categorical` numbers that
+    stand for categories.
     Raises `DataError` for a source that is missing, damaged, of no known format, or holds
-    anything but examples.
+    anything but examples, `UsageError` for keywords that do not belong to it.
 
     >>> digits = read_data("digits")
     >>> digits.train.x.shape, digits.train.x.dtype, digits.classes
     ((1437, 64), dtype('uint8'), 10)
     """
+    found = keys_of(keys)
+    if not isinstance(source, str | PathLike):
+        frames = [source] if test_source is None else [source, test_source]
+        parts = [part_of_table(frame, found) for frame in frames]
+        return make_dataset("the data frame", parts, task=task)
     path, name = Path(source), str(source)
     test_path = None if test_source is None else Path(test_source)
     whole_set = name in NAMED or path.is_dir()
@@ -67,9 +82,9 @@ def read_data(
         raise UsageError(f"{name} has classes of its own: leave out their number")
     if name in NAMED:
         return make_dataset(name, NAMED[name]())
-    parts = _read(path, test_path, Keys(x_key, y_key))
+    parts = _read(path, test_path, found)
     stem = path.name if path.is_dir() else path.stem
-    return make_dataset(stem, parts, classes=classes, stream=stream, deferred=deferred)
+    return make_dataset(stem, parts, classes=classes, task=task, stream=stream, deferred=deferred)
 
 
 def _read(path: Path, test_path: Path | None, keys: Keys) -> list[Part]:

@@ -1,4 +1,4 @@
-"""What a format reads a path into: features and labels as they are stored."""
+"""What a format reads a path into: features and targets as they are stored."""
 
 from __future__ import annotations
 
@@ -7,20 +7,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from xpmlp.errors import UsageError
+
 
 class Keys(NamedTuple):
-    """The names under which a file holds its features and labels, where it holds several arrays."""
+    """Under which names a file holds its features and targets.
 
-    x: str = "xdata"
-    y: str = "ydata"
+    `x_key` and `y_key`: of arrays, in HDF5 and npz. `target`: the columns of a table that are to be
+    predicted; `drop`: those that are left out; `categorical`: numbers that stand for categories.
+    """
+
+    x_key: str = "xdata"
+    y_key: str = "ydata"
+    target: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+
+def keys_of(names: dict[str, Any]) -> Keys:
+    """Return the keys of keyword arguments, a single column as a text; `UsageError` for others."""
+    for name in names:
+        if name not in Keys._fields:
+            raise UsageError(f"{name} is no way to read: choose from {', '.join(Keys._fields)}")
+    columns = ("target", "drop", "categorical")
+    listed = {
+        name: (value,) if isinstance(value, str) else tuple(value or ())
+        for name, value in names.items()
+        if name in columns
+    }
+    return Keys(**names | listed)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Features and labels as they are stored, and where that is.
+    """Features and targets as they are stored, and where that is.
 
     They are in memory, or rows of an open file (`in_file`) that are read when they are sliced.
     `maximum` is the largest value that a feature can have, None where only its type may tell.
+    `names` are those of the targets, where they have any.
     """
 
     x: Any
@@ -29,6 +53,7 @@ class Part:
     y_place: str
     maximum: float | None = None
     in_file: bool = False
+    names: tuple[str, ...] = ()
 
 
 # The one interface of formats: from a path to the training part and, if there is one, a test part.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -11,9 +12,12 @@ from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.data.dataset import Dataset
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import fit_normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.data.shared import SharedExamples, rank_share
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
+from xpmlp.data.tables.encoding import fit_encoding
+from xpmlp.data.tables.rows import TableExamples
 from xpmlp.errors import DataError
 
 # Rows whose features ranks compare, evenly spaced.
@@ -22,25 +26,52 @@ _LOOKED_AT = 64
 _HELD_OUT_BYTES = 64 * 2**20
 
 
+def split(
+    dataset: Dataset,
+    *,
+    train_size: int | None = None,
+    val_size: int | None = None,
+    test_size: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Hold out what is not trained on, as `prepare` does, and leave all of it as it was read."""
+    source, own, test = dataset.train.first(train_size), dataset.validation, dataset.test
+    if own is not None and val_size:
+        raise DataError("the data set has a validation set already: leave val_size out")
+    if test is not None and test_size:
+        raise DataError("the data set has a test set already: leave test_size out")
+    if test is None and test_size is None:
+        test_size = _usual_size(source, 5)
+    if test_size:
+        source, test = source.hold_out(test_size, seed)
+    if own is None and val_size is None:
+        val_size = _usual_size(source, 10)
+    train, validation = source.hold_out(val_size, seed) if val_size else (source, own)
+    return replace(dataset, train=train, validation=validation, test=test)
+
+
 def prepare(
     dataset: Dataset,
     *,
     normalize: str = "standard",
     bias_column: bool = False,
-    train_size: int | None = None,
-    val_size: int | None = None,
     seed: int = 0,
     ranks: Ranks = ALONE,
+    **sizes: int | None,
 ) -> Dataset:
-    """Hold out a validation set, and scale all parts by numbers of the training part alone.
+    """Hold out what is not trained on, and scale all parts by numbers of the training part alone.
 
     `normalize`: "none", "unit", "standard" or "feature" (see `fit_normalization`), `bias_column`
-    appends a feature that is always 1. The first `train_size` training examples are used (None:
-    all); `val_size` of them are held out, from the end of a shuffle by `seed` (None: a tenth, at
-    most 10,000, and of a file that is streamed at most 64 MiB; 0: none). A data set that has a
-    validation set keeps it. Of several `ranks` each is left with its share of the rows.
-    Raises `DataError` for sizes that leave nothing to train on, a second validation set, or a
-    training part that cannot be scaled.
+    appends a feature that is always 1; the columns of a table are encoded in place of that (see
+    `Encoding`), and the values of a regression scaled to mean 0 and deviation 1.
+    `sizes`: the first `train_size` training examples are used (None: all); `test_size` of them are
+    held out as a test set where there is none (None: a fifth; 0: none), then `val_size` for
+    validation (None: a tenth; 0: none), by default at most 10,000, and of a file that is streamed
+    at most 64 MiB; each from the end of a shuffle by `seed`, of every class the same share. A
+    data set that has a validation set keeps it. Of several `ranks` each is left with its share of
+    the rows.
+    Raises `DataError` for sizes that leave nothing to train on, a second validation or test set,
+    or a training part that cannot be scaled.
 
     >>> import xpmlp
     >>> data = prepare(xpmlp.read_data("digits"), normalize="unit", val_size=200)
@@ -49,32 +80,39 @@ def prepare(
     """
     if ranks.count > 1:
         dataset = replace(dataset, train=stored(dataset.train))
-    source = dataset.train.first(train_size)
-    own = dataset.validation
-    if own is not None and val_size:
-        raise DataError("the data set has a validation set already: leave val_size out")
-    size = _usual_val_size(source) if val_size is None and own is None else val_size
-    train, validation = source.hold_out(size, seed) if size else (source, own)
-    test = dataset.test
+    parts = split(dataset, seed=seed, **sizes)
+    encoding = None
+    if isinstance(parts.train, TableExamples):
+        encoding = fit_encoding(parts.train.table)
+        parts = parts.mapped(lambda some: some.encoded(encoding))
+        normalize, bias_column = "none", False
     if ranks.count > 1:
-        train, validation = (some and shared_out(some, ranks) for some in (train, validation))
-        checksums: dict[str, object] = {"the training data": _fingerprint(dataset.train)}
-        if test is not None:
-            checksums["the test data"] = _fingerprint(test)
-            test = shared_out(stored(test), ranks)
-        kind = (dataset.name, dataset.classes, dataset.train.features, dataset.maximum)
-        ranks.check_alike({"the data set": kind} | checksums)
+        parts = _shared_parts(parts, parts if encoding else dataset, ranks)
+    train, targets = parts.train, dataset.targets
     scaling = fit_normalization(
         normalize, train.rows, dataset.maximum, bias_column=bias_column, ranks=ranks
     )
-    train, validation, test = (
-        some and some.normalized(scaling) for some in (train, validation, test)
-    )
-    return replace(dataset, train=train, validation=validation, test=test, normalization=scaling)
+    if targets is not None and targets.task == "regression":
+        values = fit_normalization("feature", train.target_rows, None, ranks=ranks)
+        targets = replace(targets, scaling=values)
+    own = Preparation(scaling, targets, encoding)
+    parts = parts.mapped(own.applied)
+    return replace(parts, normalization=scaling, targets=targets, encoding=encoding)
 
 
-def _usual_val_size(source: Examples | StoredExamples | StreamedExamples) -> int:
-    size = min(len(source) // 10, 10_000)
+def _shared_parts(parts: Dataset, whole: Dataset, ranks: Ranks) -> Dataset:
+    """Leave each rank its share, where all have read the same."""
+    checksums: dict[str, object] = {"the training data": _fingerprint(whole.train)}
+    if whole.test is not None:
+        checksums["the test data"] = _fingerprint(whole.test)
+    kind = (whole.name, whole.outputs, whole.train.features, whole.maximum)
+    ranks.check_alike({"the data set": kind} | checksums)
+    return parts.mapped(lambda some: shared_out(stored(some), ranks))
+
+
+def _usual_size(source: Any, share: int) -> int:
+    """Return how many examples are held out: one in so many, at most 10,000."""
+    size = min(len(source) // share, 10_000)
     if isinstance(source, StreamedExamples):  # those that are held out are kept in memory
         size = min(size, _HELD_OUT_BYTES // max(1, source.x.dtype.itemsize * source.features))
     return size

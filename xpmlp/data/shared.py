@@ -49,6 +49,11 @@ class SharedExamples:
         return self.own.rows
 
     @property
+    def target_rows(self) -> Rows:
+        """The targets of this rank's own rows, as they were read."""
+        return self.own.target_rows
+
+    @property
     def y(self) -> Array:
         """The targets of this rank's own rows."""
         return self.own.y
@@ -58,9 +63,11 @@ class SharedExamples:
         mine = self.own.outputs(backend) if len(self.own) else 0
         return int(backend.ranks.largest(mine))
 
-    def normalized(self, normalization: Normalization) -> Self:
+    def normalized(
+        self, normalization: Normalization, target_scaling: Normalization | None = None
+    ) -> Self:
         """Return them with another normalization."""
-        return replace(self, own=self.own.normalized(normalization))
+        return replace(self, own=self.own.normalized(normalization, target_scaling))
 
     def first(self, count: int | None) -> Self:
         """Return the first so many of all, or all for None."""

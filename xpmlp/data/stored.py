@@ -8,19 +8,22 @@ from typing import Any, Self
 import numpy as np
 
 from xpmlp.backends.alone import Ranks
-from xpmlp.data.checks import checked_features, checked_ids
-from xpmlp.data.examples import Examples, held_out_rows
+from xpmlp.data.checks import checked_features
+from xpmlp.data.examples import Examples
+from xpmlp.data.held_out import held_out_rows
 from xpmlp.data.shared import SharedExamples, share_of
 from xpmlp.data.streaming import StreamedExamples
-from xpmlp.parts import rows_at_a_time
+from xpmlp.data.targets import Targets
+from xpmlp.parts import pieces, rows_at_a_time
 
 
-def stored(examples: Examples | StreamedExamples) -> Examples | StoredExamples:
+def stored(examples: Any) -> Any:
     """Return examples in a file as rows that will be read into memory; others as they are."""
-    if isinstance(examples, Examples):
+    if not isinstance(examples, StreamedExamples):
         return examples
     numbers = np.concatenate([np.arange(start, stop) for start, stop in examples.spans])
-    return StoredExamples(examples.x, examples.y, examples.x_place, examples.y_place, numbers)
+    places = examples.x_place, examples.y_place
+    return StoredExamples(examples.x, examples.y, *places, numbers, examples.targets)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class StoredExamples:
     x_place: str
     y_place: str
     numbers: np.ndarray
+    targets: Targets
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -47,8 +51,19 @@ class StoredExamples:
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Self]:
         """Split (training, validation) as examples in memory are split."""
-        kept, held = held_out_rows(len(self), size, seed)
+        kept, held = held_out_rows(len(self), size, seed, self._class_ids())
         return replace(self, numbers=self.numbers[kept]), replace(self, numbers=self.numbers[held])
+
+    def _class_ids(self) -> np.ndarray | None:
+        """Read the class of every row, None where they are none."""
+        if self.targets.task != "classification":
+            return None
+        found = [
+            self.targets.encoded(np.asarray(self.y[rows]), self.y_place, rows.start)
+            for rows in pieces(len(self.y), 8 * int(np.prod(self.y.shape[1:])))
+        ]
+        ids: np.ndarray = np.concatenate(found)[self.numbers]
+        return ids
 
     def read_share(self, ranks: Ranks) -> SharedExamples:
         """Read this rank's own rows into memory."""
@@ -65,9 +80,9 @@ class StoredExamples:
             first, last = int(some[0]), int(some[-1]) + 1
             rows = slice(first, last)
             features = checked_features(np.asarray(self.x[rows]), self.x_place, first)
-            ids = checked_ids(np.asarray(self.y[rows]), self.y_place, first)
+            ids = self.targets.encoded(np.asarray(self.y[rows]), self.y_place, first)
             x.append(features[some - first])
             y.append(ids[some - first])
         if not x:
-            return Examples(np.zeros((0, self.features), self.x.dtype), np.zeros(0, "int64"))
+            return Examples(np.zeros((0, self.features), self.x.dtype), self.targets.empty(0))
         return Examples(np.concatenate(x), np.concatenate(y))

@@ -19,9 +19,11 @@ import numpy as np
 from xpmlp.arrays import Namespace
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, Draw, Order, WholeBatch, check_batch_size, steps_per_epoch
-from xpmlp.data.checks import checked_features, checked_ids
-from xpmlp.data.examples import Batch, Examples, check_held_out
+from xpmlp.data.checks import checked_features
+from xpmlp.data.examples import Batch, Examples
+from xpmlp.data.held_out import check_held_out
 from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.data.targets import Targets
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.step import Piece
 from xpmlp.parts import rows_at_a_time
@@ -42,8 +44,8 @@ Spans = tuple[tuple[int, int], ...]
 class StreamedExamples:
     """Features x and labels y in an open file, whatever can be sliced by rows.
 
-    `spans` are the rows (start, stop) that belong to these examples, in order; `classes` how
-    many there are.
+    `spans` are the rows (start, stop) that belong to these examples, in order; `targets` what the
+    labels mean.
     """
 
     x: Any
@@ -51,7 +53,7 @@ class StreamedExamples:
     x_place: str
     y_place: str
     spans: Spans
-    classes: int
+    targets: Targets
     normalization: Normalization | None = None
     backend: Backend | None = None
 
@@ -67,15 +69,23 @@ class StreamedExamples:
     @property
     def rows(self) -> Rows:
         """The stored features, to be read a slice of rows at a time."""
-        return _StreamedRows(self)
+        return _StreamedRows(self, "x")
+
+    @property
+    def target_rows(self) -> Rows:
+        """The stored targets, to be read in the same way."""
+        return _StreamedRows(self, "y")
 
     def outputs(self, _: Backend) -> int:
-        """Return how many outputs the targets need: one a class."""
-        return self.classes
+        """Return how many outputs the targets need: one per class, label or value."""
+        return len(self.targets.names)
 
-    def normalized(self, normalization: Normalization) -> Self:
+    def normalized(
+        self, normalization: Normalization, target_scaling: Normalization | None = None
+    ) -> Self:
         """Return them with another normalization."""
-        return replace(self, normalization=normalization)
+        targets = replace(self.targets, scaling=target_scaling)
+        return replace(self, normalization=normalization, targets=targets)
 
     def first(self, count: int | None) -> Self:
         """Return the first so many of them, or all for None."""
@@ -107,15 +117,15 @@ class StreamedExamples:
         """Read examples number `start` to `stop`, counted along the spans, into host memory."""
         count, done = max(0, min(stop, len(self)) - start), 0
         width, labels = (int(np.prod(array.shape[1:])) for array in (self.x, self.y))
-        x, y = np.empty((count, width), self.x.dtype), np.empty(count, "int64")
+        x, y = np.empty((count, width), self.x.dtype), self.targets.empty(count)
         spans = _between(self.spans, start, stop)
         # One-hot rows may be much wider than the features.
         for first, last in _cut(spans, rows_at_a_time(8 * (width + labels))):
             rows = slice(done, done + last - first)
             x[rows] = checked_features(np.asarray(self.x[first:last]), self.x_place, first)
-            y[rows] = checked_ids(np.asarray(self.y[first:last]), self.y_place, first)
+            y[rows] = self.targets.encoded(np.asarray(self.y[first:last]), self.y_place, first)
             done = rows.stop
-        return Examples(x, y, self.normalization)
+        return Examples(x, y, self.normalization, target_scaling=self.targets.scaling)
 
     def batch(self, rows: None = None, *, xp: Namespace) -> Batch:  # noqa: ARG002
         """Return all of them as one batch, in the order of the file."""
@@ -145,12 +155,14 @@ class StreamedExamples:
 @dataclass(frozen=True)
 class _StreamedRows:
     examples: StreamedExamples
+    what: str
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.asarray(self.examples.read(rows.start, min(rows.stop, len(self))).x)
+        some = self.examples.read(rows.start, min(rows.stop, len(self)))
+        return np.asarray(getattr(some, self.what))
 
 
 class StreamedBatches:
@@ -225,7 +237,7 @@ class StreamedBatches:
         spans, shuffled = self._plan(*key)
         some = replace(self._examples, spans=spans)
         rows = some.read(0, len(some))
-        return Examples(rows.x[shuffled, ...], rows.y[shuffled], rows.normalization)
+        return replace(rows, x=rows.x[shuffled, ...], y=rows.y[shuffled])
 
 
 Key = TypeVar("Key", bound=Hashable)

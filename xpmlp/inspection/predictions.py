@@ -7,14 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Params
+from xpmlp.arrays import Array, Namespace, Params
 from xpmlp.backends import Backend
+from xpmlp.data.targets import Targets
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.training.evaluation import check_fit
+from xpmlp.training.evaluation import check_fit, evaluate
 
 # The smallest probability whose logarithm is taken: float64's smallest normal number.
 _TINY = 2.3e-308
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was predicted (N, outputs), probabilities or values, beside what is true, on the host.
+
+    `targets` are class ids (N,), or rows (N, outputs). Values are in their own unit.
+    """
+
+    predicted: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,15 +64,63 @@ def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Pre
     `params` and `examples` are on the backend's device. Raises `DataError` for examples that do
     not fit the network, `UsageError` for a regression.
     """
-    check_fit(mlp, examples, backend)
     if not mlp.loss_function.one_class:
         raise UsageError(f"a network trained on {mlp.loss} gives no class probabilities")
+    found = outputs_of(mlp, params, examples, backend=backend)
+    return Predictions(found.predicted, found.targets)
+
+
+def averaged(mlp: MLP, params: Params, x: Array, *, xp: Namespace) -> Array:
+    """Return what outputs stand for (N, outputs), of a stack the mean over its members."""
+    found = mlp.predict(params, x, xp=xp)
+    return xp.mean(found, axis=0) if found.ndim == 3 else found
+
+
+def outputs_of(
+    mlp: MLP, params: Params, examples: Any, *, backend: Backend, targets: Targets | None = None
+) -> Compared:
+    """Return what a network predicts for examples of any task, and their targets.
+
+    `params` and `examples` are on the backend's device, a piece is worked on at a time; `targets`
+    have the unit of a regression's values. Raises `DataError` for examples that do not fit.
+    """
+    check_fit(mlp, examples, backend)
     xp, size = backend.xp, backend.piece_rows(mlp.sizes[0])
     batch = examples.batch(xp=xp)
-    probabilities, targets = [], []
+    predicted, true = [], []
     with backend.computing():
         for start in range(0, batch.size, size):
             x, y, _ = batch.read(slice(start, min(start + size, batch.size)))
-            probabilities.append(backend.to_host(mlp.predict(params, x, xp=xp)))
-            targets.append(backend.to_host(y))
-    return Predictions(np.concatenate(probabilities).astype(np.float64), np.concatenate(targets))
+            predicted.append(backend.to_host(averaged(mlp, params, x, xp=xp)))
+            true.append(backend.to_host(y))
+    outputs, y = np.concatenate(predicted).astype(np.float64), np.concatenate(true)
+    if targets is None or targets.scaling is None:
+        return Compared(outputs, y)
+    return Compared(targets.unscaled(outputs), targets.unscaled(y))
+
+
+def evaluate_averaged(
+    mlp: MLP, params: Params, examples: Any, *, backend: Backend
+) -> tuple[float, float | None]:
+    """Return mean loss and accuracy of a network, or of the averaged outputs of a stack of them.
+
+    `params` and `examples` are on the backend's device. Of a single network it is `evaluate`.
+    Raises `DataError` for examples that do not fit.
+    """
+    if params["layer1.weight"].ndim == 2:
+        found: tuple[float, float | None] = evaluate(mlp, params, examples, backend=backend)
+        return found
+    outputs = outputs_of(mlp, params, examples, backend=backend)
+    a, y = outputs.predicted, outputs.targets
+    if mlp.loss_function.one_class:
+        right = a[np.arange(len(y)), y]
+        loss = -np.log(np.maximum(right, _TINY)).mean()
+        return float(loss), float((a.argmax(axis=1) == y).mean())
+    if mlp.loss_function.link.predicts == "probabilities":
+        terms = y * np.log(np.maximum(a, _TINY)) + (1 - y) * np.log(np.maximum(1 - a, _TINY))
+        return float(-terms.sum(axis=1).mean()), None
+    if y.ndim == 1:  # one-hot rows
+        return float(((a - np.eye(a.shape[1])[y]) ** 2).mean()), float(
+            (a.argmax(axis=1) == y).mean()
+        )
+    return float(((a - y) ** 2).mean()), None

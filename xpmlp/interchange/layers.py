@@ -20,10 +20,22 @@ class Layer(NamedTuple):
     activation: str | None
 
 
+def members_of(params: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Return the parameters of each network of a stack, or of the only one."""
+    arrays = {name: np.asarray(array) for name, array in params.items()}
+    if arrays["layer1.weight"].ndim == 2:
+        return [arrays]
+    count = len(arrays["layer1.weight"])
+    return [{name: array[k] for name, array in arrays.items()} for k in range(count)]
+
+
 def layers_of(
     mlp: MLP, params: Mapping[str, np.ndarray], normalization: Normalization
 ) -> list[Layer]:
-    """Return a single network's layers; what a bias column was multiplied with is a bias."""
+    """Return a single network's layers; what a bias column was multiplied with is a bias.
+
+    Raises `UsageError` for a stack.
+    """
     if mlp.model_activations or np.asarray(params["layer1.weight"]).ndim != 2:
         raise UsageError("a stack of models is no single network: take one out with model_of")
     layers = []

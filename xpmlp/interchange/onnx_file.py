@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import UsageError
 from xpmlp.files import write_whole
-from xpmlp.interchange.layers import layers_of
+from xpmlp.interchange.layers import Layer, layers_of, members_of
+from xpmlp.interchange.onnx_columns import add_columns
+from xpmlp.interchange.onnx_graph import Graph
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.mlp import MLP
 
@@ -24,12 +27,14 @@ def save_onnx(
     path: str | Path,
     mlp: MLP,
     params: Mapping[str, np.ndarray],
-    normalization: Normalization | None = None,
+    preparation: Preparation | None = None,
 ) -> None:
-    """Write a network to an ONNX file, with the scaling of its features inside.
+    """Write a network to an ONNX file, with what raw data needs inside.
 
-    Input "features" (N, F) in the weights' dtype; outputs "probabilities" (of a regression
-    "values" or "counts") and, before softmax or sigmoid, "logits". Host arrays in.
+    Input "features" (N, F) in the weights' dtype; of a table an input (N, 1) per column, numbers in
+    float64 and texts as texts. Outputs "probabilities" (of a regression "values" or "counts", in
+    their own unit) and, of a single network, before softmax or sigmoid "logits"; of a stack it is
+    the mean over its members. Host arrays in.
     Raises `UsageError` without the package onnx, `OutputError` where it cannot be written.
     """
     try:
@@ -37,79 +42,90 @@ def save_onnx(
         from onnx import helper, numpy_helper
     except ModuleNotFoundError as error:
         raise UsageError('ONNX needs the package onnx: pip install "xpmlp[onnx]"') from error
-    normalization = normalization or Normalization()
-    layers = layers_of(mlp, params, normalization)
-    graph = _Graph(layers[0].weight.dtype)
-    h = graph.scaled("features", normalization)
-    for number, layer in enumerate(layers, start=1):
-        names = [h, f"layer{number}.weight", f"layer{number}.bias"]
-        graph.constants |= {names[1]: layer.weight, names[2]: layer.bias}
-        z = "logits" if layer.activation is None else f"layer{number}.z"
-        graph.node("Gemm", names, z)
-        h = z if layer.activation is None else graph.activated(z, layer.activation, number)
-    meaning, operator = mlp.loss_function.link.predicts, mlp.loss_function.link.onnx
-    graph.node(operator, ["logits"], meaning, **({"axis": -1} if operator == "Softmax" else {}))
+    preparation = preparation or Preparation()
+    networks = [layers_of(mlp, own, preparation.normalization) for own in members_of(params)]
+    graph = Graph(networks[0][0].weight.dtype)
     kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
-    features, outputs = layers[0].weight.shape[0], mlp.sizes[-1]
+    if preparation.encoding is None:
+        features = graph.input("features", graph.dtype, networks[0][0].weight.shape[0])
+        features = _scaled(graph, features, preparation.normalization)
+    else:
+        features = add_columns(graph, preparation.encoding, kind)
+    meaning, scaling = mlp.loss_function.link.predicts, None
+    if preparation.targets is not None:
+        scaling = preparation.targets.scaling
+    said = "scaled_values" if scaling else meaning
+    if len(networks) == 1:
+        _network(graph, features, networks[0], mlp, "", said)
+    else:
+        each = [
+            _network(graph, features, layers, mlp, f"member{k}.", f"member{k}.{said}")
+            for k, layers in enumerate(networks)
+        ]
+        graph.node("Mean", each, said)
+    if scaling is not None:  # values in their own unit
+        unit = graph.constant("unit", scaling.scale)
+        product = graph.node("Mul", ["scaled_values", unit], "in_units")
+        graph.node("Add", [product, graph.constant("mean", scaling.shift)], meaning)
+    told = [meaning, "logits"] if len(networks) == 1 else [meaning]
+    outputs = mlp.sizes[-1]
     model = helper.make_model(
         helper.make_graph(
             [helper.make_node(*node, **settings) for node, settings in graph.nodes],
             "xpmlp",
-            [helper.make_tensor_value_info("features", kind, ["N", features])],
             [
-                helper.make_tensor_value_info(name, kind, ["N", outputs])
-                for name in (meaning, "logits")
+                helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(dtype), ["N", width]
+                )
+                for name, dtype, width in graph.inputs
             ],
+            [helper.make_tensor_value_info(name, kind, ["N", outputs]) for name in told],
             [numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
         ),
         producer_name="xpmlp",
-        opset_imports=[helper.make_opsetid("", _OPSET)],
+        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid("ai.onnx.ml", 3)],
         ir_version=_IR_VERSION,
     )
-    network = {"sizes": mlp.sizes, "activation": mlp.activation, "loss": mlp.loss}
+    network: dict[str, Any] = {"sizes": mlp.sizes, "activation": mlp.activation, "loss": mlp.loss}
+    network["names"] = list(preparation.targets.names) if preparation.targets else None
     helper.set_model_props(model, {"network": json.dumps(network)})
     onnx.checker.check_model(model, full_check=True)
     write_whole(Path(path), model.SerializeToString())
 
 
-class _Graph:
-    """Nodes and constants as they come together."""
+def _network(graph: Graph, h: str, layers: list[Layer], mlp: MLP, prefix: str, output: str) -> str:
+    """Add a network's layers, and the link of its outputs; return their name."""
+    for number, layer in enumerate(layers, start=1):
+        own = f"{prefix}layer{number}"
+        names = [h, f"{own}.weight", f"{own}.bias"]
+        graph.constants |= {names[1]: layer.weight, names[2]: layer.bias}
+        z = f"{prefix}logits" if layer.activation is None else f"{own}.z"
+        graph.node("Gemm", names, z)
+        h = z if layer.activation is None else _activated(graph, z, layer.activation, own)
+    operator = mlp.loss_function.link.onnx
+    axis = {"axis": -1} if operator == "Softmax" else {}
+    return graph.node(operator, [h], output, **axis)
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.nodes: list[tuple[tuple[str, list[str], list[str]], dict[str, Any]]] = []
-        self.constants: dict[str, np.ndarray] = {}
 
-    def node(self, operator: str, inputs: list[str], output: str, **settings: Any) -> str:
-        """Add an operation; return its output's name."""
-        self.nodes.append(((operator, inputs, [output]), settings))
-        return output
+def _scaled(graph: Graph, x: str, normalization: Normalization) -> str:
+    """Add (x − shift) / scale, with what it leaves as it is left out."""
+    if np.any(np.asarray(normalization.shift) != 0):
+        x = graph.node("Sub", [x, graph.constant("shift", normalization.shift)], "shifted")
+    if np.any(np.asarray(normalization.scale) != 1):
+        scale = graph.constant("one_over_scale", 1.0 / np.asarray(normalization.scale))
+        x = graph.node("Mul", [x, scale], "scaled")
+    return x
 
-    def constant(self, name: str, value: Any) -> str:
-        """Add a constant; return its name."""
-        self.constants[name] = np.asarray(value, dtype=self.dtype)
-        return name
 
-    def scaled(self, x: str, normalization: Normalization) -> str:
-        """Add (x − shift) / scale, with what it leaves as it is left out."""
-        if np.any(np.asarray(normalization.shift) != 0):
-            shift = self.constant("shift", normalization.shift)
-            x = self.node("Sub", [x, shift], "shifted")
-        if np.any(np.asarray(normalization.scale) != 1):
-            scale = self.constant("one_over_scale", 1.0 / np.asarray(normalization.scale))
-            x = self.node("Mul", [x, scale], "scaled")
-        return x
-
-    def activated(self, z: str, activation: str, number: int) -> str:
-        """Add a = f(z), operator by operator."""
-        operators = ACTIVATIONS[activation].onnx
-        if not operators:
-            raise UsageError(f"the activation {activation} is not known to ONNX: choose another")
-        for place, (operator, setting) in enumerate(operators):
-            name = f"layer{number}.a{place}"
-            if isinstance(setting, float):
-                factor = self.constant(f"{name}.factor", setting)
-                z = self.node(operator, [z, factor], name)
-            else:
-                z = self.node(operator, [z], name, **setting)
-        return z
+def _activated(graph: Graph, z: str, activation: str, own: str) -> str:
+    """Add a = f(z), operator by operator."""
+    operators = ACTIVATIONS[activation].onnx
+    if not operators:
+        raise UsageError(f"the activation {activation} is not known to ONNX: choose another")
+    for place, (operator, setting) in enumerate(operators):
+        name = f"{own}.a{place}"
+        if isinstance(setting, float):
+            z = graph.node(operator, [z, graph.constant(f"{name}.factor", setting)], name)
+        else:
+            z = graph.node(operator, [z], name, **setting)
+    return z

@@ -1,8 +1,8 @@
 """safetensors: weights under the names that torch's nn.Sequential has for them.
 
 Linear layers and activations take turns there, so layer l is number 2 (l − 1): "0.weight"
-(fan_out, fan_in), "0.bias", "2.weight", ... The network and the scaling of its features are in
-the file's metadata, as JSON under "xpmlp".
+(fan_out, fan_in), "0.bias", "2.weight", ... The network, and what raw data needs before it can take
+them, are in the file's metadata, as JSON under "xpmlp".
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import CheckpointError, DataError, UsageError
 from xpmlp.files import parse_json, read_whole, write_whole
-from xpmlp.interchange.layers import layers_of
+from xpmlp.interchange.layers import layers_of, members_of
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.rules import RECORD, checked, either, one_of, optional, several
+from xpmlp.rules import RECORD, checked, either, one_of, optional, several, whole
 
 _NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
 
@@ -33,34 +33,35 @@ def save_safetensors(
     path: str | Path,
     mlp: MLP,
     params: Mapping[str, np.ndarray],
-    normalization: Normalization | None = None,
+    preparation: Preparation | None = None,
 ) -> None:
     """Write a network's weights; host arrays in.
 
-    The features that they expect are scaled already: `normalization` is written down beside them.
+    The features that they expect are prepared already: `preparation` is written down beside them.
     Raises `UsageError` without the package safetensors, `OutputError` where it cannot be
     written.
     """
-    normalization = normalization or Normalization()
-    tensors = {}
-    for number, layer in enumerate(layers_of(mlp, params, normalization)):
-        tensors[f"{2 * number}.weight"] = np.ascontiguousarray(layer.weight.T)
-        tensors[f"{2 * number}.bias"] = np.ascontiguousarray(layer.bias)
-    record = {
-        "activation": mlp.activation,
-        "loss": mlp.loss,
-        "normalization": {k: v for k, v in normalization.as_record().items() if k != "bias_column"},
-    }
+    preparation = preparation or Preparation()
+    tensors, members = {}, members_of(params)
+    for member, own in enumerate(members):
+        prefix = f"member{member}." if len(members) > 1 else ""
+        for number, layer in enumerate(layers_of(mlp, own, preparation.normalization)):
+            tensors[f"{prefix}{2 * number}.weight"] = np.ascontiguousarray(layer.weight.T)
+            tensors[f"{prefix}{2 * number}.bias"] = np.ascontiguousarray(layer.bias)
+    record: dict[str, Any] = {"activation": mlp.activation, "loss": mlp.loss}
+    record |= {"members": len(members)} | preparation.as_record()
+    # The last row of the first layer is part of its bias in this file.
+    record["normalization"].pop("bias_column")
     metadata = {"format": "pt", "xpmlp": json.dumps(record)}
     write_whole(Path(path), safetensors_package().save(tensors, metadata=metadata))
 
 
 class LoadedNetwork(NamedTuple):
-    """A network, its parameters on the host, and the scaling that its features have had."""
+    """A network, its parameters on the host, and what raw data needs before it can take them."""
 
     mlp: MLP
     params: dict[str, np.ndarray]
-    normalization: Normalization
+    preparation: Preparation
 
 
 def load_safetensors(
@@ -82,7 +83,12 @@ def load_safetensors(
         raise CheckpointError(
             f"{path}: not a safetensors file of float32 or float64 ({error})"
         ) from error
-    layers = _layers(tensors, path)
+    count = record.get("members") or 1
+    if count > max(1, len(tensors)):
+        raise CheckpointError(f"{path}: {len(tensors)} arrays are not those of {count} members")
+    parts = [tensors] if count == 1 else [_of_member(tensors, k) for k in range(count)]
+    members = [_layers(part, path) for part in parts]
+    layers = members[0]
     sizes = (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers))
     activation = activation or record.get("activation")
     named = [len(activation)] if isinstance(activation, list | tuple) else []
@@ -94,16 +100,24 @@ def load_safetensors(
         activation = tuple(activation)
     mlp = MLP(sizes, activation or "identity", loss or record.get("loss") or "cross_entropy")
     params = {}
-    for number, (weight, bias) in enumerate(layers, start=1):
-        params[f"layer{number}.weight"], params[f"layer{number}.bias"] = weight, bias
-    scaling = record.get("normalization")
-    if not scaling:
-        return LoadedNetwork(mlp, params, Normalization())
+    for number, each in enumerate(zip(*members, strict=True), start=1):
+        for place, name in enumerate(("weight", "bias")):
+            arrays = [layer[place] for layer in each]
+            if len({array.shape for array in arrays}) > 1:
+                raise CheckpointError(f"{path}: its members are not of one shape")
+            params[f"layer{number}.{name}"] = arrays[0] if count == 1 else np.stack(arrays)
+    if record.get("normalization"):
+        record["normalization"] |= {"bias_column": False}
     try:
-        found = Normalization.from_record(scaling | {"bias_column": False}, sizes[0])
+        found = Preparation.from_record(record, mlp)
     except DataError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return LoadedNetwork(mlp, params, found)
+
+
+def _of_member(tensors: dict[str, np.ndarray], member: int) -> dict[str, np.ndarray]:
+    prefix = f"member{member}."
+    return {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
 
 
 def _layers(tensors: dict[str, np.ndarray], path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -171,7 +185,8 @@ def _record(raw: bytes) -> dict[str, Any]:
     rules = {
         "activation": optional(either(name, several(name))),
         "loss": optional(one_of(*LOSSES)),
-        "normalization": optional(RECORD),
+        "members": optional(whole(1)),
+        **dict.fromkeys(("normalization", "targets", "encoding"), optional(RECORD)),
     }
     return checked(parse_json(metadata_of(raw).get("xpmlp", "{}")), rules)
 

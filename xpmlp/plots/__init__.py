@@ -10,6 +10,10 @@ from xpmlp.plots.curves import (
     save_curves as save_curves,
     save_overlay as save_overlay,
 )
+from xpmlp.plots.features import (
+    save_importance as save_importance,
+    save_predicted as save_predicted,
+)
 from xpmlp.plots.figures import new_figure as new_figure, require_matplotlib as require_matplotlib
 from xpmlp.plots.images import (
     save_confusion as save_confusion,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from xpmlp.backends import Backend
-from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.errors import CheckpointError, OutputError, UsageError
 from xpmlp.files import read_whole, write_whole
 from xpmlp.mathematics.mlp import MLP
@@ -31,7 +31,7 @@ from xpmlp.runs.stored_state import (
     checked_record,
     json_array,
 )
-from xpmlp.training.history import rows_of_arrays
+from xpmlp.training.history import LogRow, rows_of_arrays
 from xpmlp.training.plan import Model
 from xpmlp.training.state import ENDED, Interval, ModelState, TrainingState
 
@@ -80,6 +80,7 @@ class Checkpoint:
             if self.best_params is None
             else backend.all_to_device(self.best_params),
             cause=numbers.get("cause") or "",
+            first_loss=numbers.get("first_loss"),
         )
         if only.status in ENDED:
             only.params = backend.all_to_device(self.params)
@@ -87,10 +88,22 @@ class Checkpoint:
         return TrainingState(variables, [only], numbers["step"], numbers["seconds"])
 
 
-def scaling_of(checkpoint: Checkpoint) -> Normalization:
-    """Return the scaling that a network was trained with, whatever the data is now."""
-    record = (checkpoint.record.get("settings") or {}).get("normalization")
-    return Normalization.from_record(record, checkpoint.mlp.sizes[0]) if record else Normalization()
+class Result(NamedTuple):
+    """What a training was for, on the host: the best parameters, of several models a stack.
+
+    `numbers` and `history` are those of the only model, or of the one that has gone furthest.
+    """
+
+    mlp: MLP
+    params: dict[str, np.ndarray]
+    record: dict[str, Any]
+    numbers: dict[str, Any]
+    history: list[LogRow]
+
+
+def preparation_of(checkpoint: Checkpoint | Result) -> Preparation:
+    """Return what a network was trained with, whatever the data is now."""
+    return Preparation.from_record(checkpoint.record.get("settings") or {}, checkpoint.mlp)
 
 
 def save_checkpoint(
@@ -158,17 +171,28 @@ def copy_checkpoint(path: Path, out: Path) -> None:
 
 def load_stack(path: Path) -> list[Checkpoint]:
     """Read what `save_stack` wrote; raises `CheckpointError` as `load_checkpoint` does."""
+    return _parsed(_read_bytes(path), path, _read_stack)
 
-    def read(arrays: Arrays) -> list[Checkpoint]:
-        models = {name.partition("/")[0] for name in arrays if name.startswith("model")}
-        return [_read(arrays, f"model{number}/") for number in range(len(models))]
 
-    return _parsed(_read_bytes(path), path, read)
+def _read_stack(arrays: Arrays) -> list[Checkpoint]:
+    models = {name.partition("/")[0] for name in arrays if name.startswith("model")}
+    return [_read(arrays, f"model{number}/") for number in range(len(models))]
 
 
 def parse_checkpoint(raw: bytes, path: Path) -> Checkpoint:
     """Return what the content of a file holds; `path` is for the errors."""
     return _parsed(raw, path, lambda arrays: _read(arrays, ""))
+
+
+def load_result(path: Path) -> Result:
+    """Return what the file of a run was for; raises `CheckpointError` as `load_checkpoint` does."""
+    kept = _parsed(_read_bytes(path), path, lambda a: _read_stack(a) or [_read(a, "")])
+    good = [one for one in kept if one.numbers["status"] != "diverged"] or kept
+    last = max(good, key=lambda one: int(one.numbers["step"]))
+    params = good[0].result
+    if len(kept) > 1:
+        params = {name: np.stack([one.result[name] for one in good]) for name in params}
+    return Result(last.mlp, params, last.record, last.numbers, rows_of_arrays(last.history))
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -24,6 +24,11 @@ _FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS)
 _TEST_COLUMNS = ("test_loss", "test_accuracy")
 
 
+def files_of(folder: Path) -> list[str]:
+    """Return the names of a run's files that are there."""
+    return [name for name in _FILES if (folder / name).exists()]
+
+
 class RunFolder:
     """The files of one training run; opened once, closed by the `with` statement.
 

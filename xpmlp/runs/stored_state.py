@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from xpmlp.backends import Backend
-from xpmlp.data.normalization import Normalization
+from xpmlp.data.preparation import Preparation
 from xpmlp.files import parse_json
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.rules import (
+    FINITE,
     FROM_0,
     RECORD,
     TEXT,
@@ -40,6 +41,7 @@ _NUMBERS: dict[str, Rule] = {
     "cause": optional(TEXT),
     "correct": optional(FROM_0),
     "examples": whole(0),
+    "first_loss": optional(FINITE),
 }
 _RECORD: dict[str, Rule] = {"settings": optional(RECORD)}
 
@@ -66,6 +68,7 @@ def arrays_of_state(state: TrainingState, backend: Backend) -> Arrays:
         "cause": only.cause,
         "correct": only.interval.correct,
         "examples": only.interval.examples,
+        "first_loss": only.first_loss,
     }
     network = {"sizes": mlp.sizes, "activation": mlp.activation, "loss": mlp.loss}
     return arrays | {"numbers": json_array(numbers), "network": json_array(network)}
@@ -148,11 +151,9 @@ def checked_moments(arrays: Arrays, params: Arrays) -> dict[str, Arrays]:
 
 
 def checked_record(arrays: Arrays, mlp: MLP) -> dict[str, Any]:
-    """Return what a run has kept with its state; raises `ValueError` for another scaling."""
+    """Return what a run has kept with its state; raises `ValueError` for another's."""
     record = _record(arrays, "record", _RECORD)
-    scaling = (record.get("settings") or {}).get("normalization")
-    if scaling is not None:
-        Normalization.from_record(scaling, mlp.sizes[0])
+    Preparation.from_record(record.get("settings") or {}, mlp)
     return record
 
 

@@ -32,7 +32,7 @@ def first_bad_layer(mlp: MLP, params: Params, drawn: Draw, backend: Backend) -> 
 
 
 def divergence_sentence(what: str, step: int, learning_rate: float, where: str) -> str:
-    """Say what is no longer finite, since when, with which learning rate, and where it began."""
+    """Say what has gone wrong, since when, with which learning rate, and where it began."""
     return (
         f"{what} at step {step} with learning rate {learning_rate:g}; it began in {where}: choose "
         "a smaller learning rate, or scale the features"

@@ -38,6 +38,8 @@ _MAX_PENDING = 4096
 # Models that have ended are removed from a stack when fewer than this share of it still
 # trains: to gather the others costs about one step.
 _WORTH_GATHERING = 0.8
+# A training whose loss is so many times that of its first batch has diverged, finite or not.
+_WORSE = 1000.0
 
 
 class Group:
@@ -130,6 +132,10 @@ class Group:
                 return
         right = None if interval.correct is None else interval.correct / interval.examples
         train = figures.get("training", (fsum(interval.losses) / interval.examples, right))
+        if model.first_loss is not None and train[0] > _WORSE * model.first_loss > 0:
+            what = f"the training loss is {train[0]:g} and was {model.first_loss:g} at the start"
+            self._diverged(place, state.step, state.step, what)
+            return
         val, test = (figures.get(name, (None, None)) for name in ("validation", "test"))
         row = LogRow(
             step=state.step,
@@ -181,6 +187,8 @@ class Group:
                 what = f"the training loss is {read[place][bad]}"
                 self._diverged(place, first + bad, first + bad + 1, what)
                 continue
+            if first == 0:
+                model.first_loss = read[place][0]
             interval = model.interval
             interval.losses += [loss * n for loss, n in zip(read[place], sizes, strict=True)]
             interval.examples += sum(sizes)

@@ -160,13 +160,11 @@ class Training:
         self.model, self.plan = model, plan
         self.backend = backend = backend or select_backend()
         self.data = _prepared(data, model, plan, backend)
-        if state is None:
-            state = initial_state(model, backend)
-        elif state.is_stack:
+        state = initial_state(model, backend) if state is None else state
+        if state.is_stack:
             raise UsageError("Training is of one model: a stack is trained by StackTraining")
-        else:
-            check_state_of(state, model, backend)
-            state.only.model = model
+        check_state_of(state, model, backend)
+        state.only.model = model
         self._save = None if save is None else partial(save, state)
         self.state = state
         self._loop = _Loop(self.data, plan, backend, [state], on_step)
@@ -202,7 +200,6 @@ class StackTraining:
     so in its `cause`. The models are shared out over the backend's threads. `data`, `plan`,
     `backend` and `on_step` are those of `Training`. `save` gets the state of each model, in their
     order, as if it had been trained alone; `states` are such states, to go on from.
-
     Raises `UsageError` for models that make no stack, `DataError` for data that do not fit.
 
     >>> import xpmlp
@@ -224,7 +221,7 @@ class StackTraining:
         on_step: OnStep | None = None,
         save: SaveStack | None = None,
     ) -> None:
-        models = list(models) if isinstance(models, Iterable) else [models]
+        models = list(models) if isinstance(models, Iterable) else []
         if not models or not all(isinstance(model, Model) for model in models):
             raise UsageError("a stack is a list of one or more Model: give such a list")
         check_stackable([model.optimizer for model in models])
@@ -262,6 +259,11 @@ class StackTraining:
         for _ in self:
             pass
         return self.models
+
+    @property
+    def step(self) -> int:
+        """Steps that are taken by those that have gone furthest."""
+        return max((group.state.step for group in self._loop.groups), default=0)
 
     def states(self) -> list[TrainingState]:
         """Return the state of each model as if it had been trained alone, with copied arrays."""

@@ -40,7 +40,7 @@ class ModelState:
     `status` is "started", "running", or how it ended: "completed", "early_stopped",
     "interrupted", or "diverged" with its `cause`. `best_params` are the parameters at the lowest
     validation loss so far, None without validation; `params` the last ones of a model that has
-    left its stack.
+    left its stack; `first_loss` is that of the first batch, with the initial weights.
     """
 
     model: Model
@@ -50,6 +50,7 @@ class ModelState:
     best_params: Params | None = None
     params: Params | None = None
     cause: str = ""
+    first_loss: float | None = None
 
     @property
     def mlp(self) -> MLP:

@@ -31,10 +31,11 @@ def read_hdf5(path: Path, keys: Keys) -> list[Part]:
         raise DataError(f"{path}: there is no such file")
     with _errors_of(path):
         file = h5py.File(path, "r")
-        x, y = (_find(file, key, path) for key in keys)
-        x_place, y_place = (f"{path}, {key}" for key in keys)
+        names = (keys.x_key, keys.y_key)
+        x, y = (_find(file, key, path) for key in names)
+        x_place, y_place = (f"{path}, {key}" for key in names)
         check_feature_kind(x.dtype, x.shape or (), x_place)
-        check_label_kind(y.dtype, y.shape or (), y_place)
+        check_label_kind(y.dtype, y.shape or (), y_place, text=True)
         check_counts(len(x), len(y), x_place, y_place)
         for data, place in ((x, x_place), (y, y_place)):
             _check_storage(data, place)

@@ -18,17 +18,17 @@ from xpmlp.errors import DataError
 _BOTH_SETS = (("x_train", "y_train"), ("x_test", "y_test"))
 
 
-def read_npz(path: Path, names: Keys) -> list[Part]:
+def read_npz(path: Path, keys: Keys) -> list[Part]:
     """Read the training part, and the test part if the archive has one.
 
     Looks for the names given, then for x_train, y_train, x_test and y_test. Raises
     `DataError` for a damaged archive, missing keys, or anything but plain numbers.
     """
     with _opened(path) as archive:
-        keys = {name.removesuffix(".npy") for name in archive.namelist()}
-    pairs: list[tuple[str, str]] = [names]
-    if not set(names) <= keys and set(_BOTH_SETS[0]) <= keys:
-        pairs = [pair for pair in _BOTH_SETS if set(pair) <= keys]
+        there = {name.removesuffix(".npy") for name in archive.namelist()}
+    pairs: list[tuple[str, str]] = [(keys.x_key, keys.y_key)]
+    if not set(pairs[0]) <= there and set(_BOTH_SETS[0]) <= there:
+        pairs = [pair for pair in _BOTH_SETS if set(pair) <= there]
     parts = []
     for pair in pairs:
         x, y = read_arrays(path, pair)

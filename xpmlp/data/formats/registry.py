@@ -31,6 +31,12 @@ def _read_npz(path: Path, keys: Keys) -> list[Part]:
     return read_npz(path, keys)
 
 
+def _read_table(path: Path, keys: Keys) -> list[Part]:
+    from xpmlp.data.formats.tables import read_table_parts
+
+    return read_table_parts(path, keys)
+
+
 NAMED: dict[str, Callable[[], list[Part]]] = {
     "digits": read_digits,
     MNIST.name: MNIST.read,
@@ -41,6 +47,7 @@ NAMED: dict[str, Callable[[], list[Part]]] = {
 FORMATS: dict[str, Format] = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5"), Format(_read_hdf5, streams=True)),
     ".npz": Format(_read_npz),
+    **dict.fromkeys((".csv", ".tsv", ".parquet", ".arrow", ".feather"), Format(_read_table)),
 }
 
 

@@ -1,0 +1,68 @@
+"""What is said of a run at its end: the result, where the files are, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from xpmlp.runs.folder import CHECKPOINT, files_of
+
+# A class with a smaller part of its even share of the examples than this has its own lines.
+_RARE = 0.2
+_SCORES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "exact_match": "all labels right", "f1": "F1"}
+
+
+def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tuple[str, str]]:
+    """Return name and value of every line; `table` tells whether the data are one."""
+    seconds = f"{summary['train_seconds']:,.1f} s"
+    length = f"{summary['steps']:,} steps ({summary['epochs']:g} epochs) in {seconds}"
+    lines = [("status", f"{summary['status']}: {length}"), *_of_test(summary)]
+    if summary["best_step"] is not None:
+        figures = {"accuracy": summary["best_val_accuracy"], "loss": summary["best_val_loss"]}
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if v is not None)
+        lines.append(("validation", f"{shown}, best at step {summary['best_step']:,}"))
+    several = f"{summary['members']} of " if summary["members"] > 1 else ""
+    parameters = f"{summary['parameters']:,} parameters"
+    lines.append(("network", f"{several}{summary['network']}: {parameters}"))
+    lines.append(("files", f"{folder}: {', '.join(files_of(folder))}"))
+    return [*lines, *_next(summary["status"], folder, table)]
+
+
+def _of_test(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of the test set, of a rare class its own too."""
+    figures = {"test accuracy": summary["test_accuracy"], "test loss": summary["test_loss"]}
+    scores = summary["test_scores"] or {}
+    figures |= {f"test {shown}": scores[k] for k, shown in _SCORES.items() if k in scores}
+    classes = scores.get("classes") or []
+    total = sum(one["examples"] for one in classes)
+    limit = _RARE * total / max(1, len(classes))
+    rare = [one for one in classes if 0 < one["examples"] < limit]
+    if "accuracy" in scores or not rare:
+        figures.pop("test F1", None)
+    lines = [(name, f"{value:,.4f}") for name, value in figures.items() if value is not None]
+    if rare:
+        lines.append(("balanced accuracy", f"{scores['balanced_accuracy']:.4f}"))
+        if scores["roc_auc"] is not None:
+            lines.append(("area under ROC", f"{scores['roc_auc']:.4f}"))
+        for one in rare[:3]:
+            share = f"{one['examples'] / total:.1%} of the rows"
+            found = f"precision {one['precision']:.3f}, recall {one['recall']:.3f}"
+            lines.append((f"class {one['class']}", f"{share}: {found}, F1 {one['f1']:.3f}"))
+    return lines
+
+
+def _next(status: str, folder: Path, table: bool) -> list[tuple[str, str]]:
+    """Return what to type next."""
+    run, there = quote(str(folder)), (folder / CHECKPOINT).exists()
+    if not there:
+        return []
+    on = ("go on", f"xpmlp train --resume {run}")
+    if status in ("interrupted", "diverged"):
+        return [on] if status == "interrupted" else []
+    new = "new.csv" if table else "new.npz"
+    return [
+        ("look closer", f"xpmlp evaluate --run {run}"),
+        ("new rows", f"xpmlp predict --run {run} --data {new} --out predictions.csv"),
+        ("train longer", f"{on[1]} --epochs N"),
+    ]
