@@ -26,11 +26,12 @@ FLOORS: list[dict[str, str]] = [
         "data": "checks part normalization targets batches held_out examples shared streaming "
         "stored tables.table tables.codes tables.encoding tables.rows preparation dataset "
         "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "
-        "formats.npz formats.hdf5 formats.tables formats.features formats.registry load",
+        "formats.npz formats.hdf5 formats.image_folder formats.tables "
+        "formats.features formats.registry load",
     },
     {
         "training": "history stopping plan stacking state settled evaluation stepper recording "
-        "divergence group loop",
+        "divergence group loop tabular",
     },
     {
         "progress": "",
@@ -40,13 +41,13 @@ FLOORS: list[dict[str, str]] = [
         "plots": "figures comparisons images features curves speed",
     },
     {
-        "estimators": "conventions rates draws parameters inputs labels epochs imported base "
-        "classifier regressor",
         "runs": "containers stored_state checkpoint lock folder members stop_signals sweep",
     },
     {"trained": ""},
     {
-        "commands": "flags streams command_line machine data_flags hyperparameters run_settings "
+        "estimators": "conventions rates draws parameters inputs labels epochs imported base "
+        "classifier regressor tabular",
+        "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
         "sweep ensemble convert export check_gradients main",
     },

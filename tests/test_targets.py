@@ -144,3 +144,34 @@ def test_predictions_have_the_names_of_the_data() -> None:
     found = trained.predict(frame)
     assert set(found) <= {"left", "stays"}
     assert (found == frame.state).mean() > 0.95
+
+
+def test_balanced_classes_count_alike() -> None:
+    frame = customers()
+    data = xpmlp.load_data(frame, target="state", class_weight="balanced", val_size=0)
+    weights = data.train.sample_weight
+    sums = [weights[data.train.y == k].sum() for k in (0, 1)]
+    np.testing.assert_allclose(sums, len(data.train) / 2)
+    assert data.test.sample_weight is None
+    with pytest.raises(UsageError, match="class_weight is for examples of classes in memory"):
+        xpmlp.load_data(houses(), target="price", class_weight="balanced")
+    with pytest.raises(UsageError, match="class_weight is 'balance': choose balanced"):
+        xpmlp.load_data(frame, target="state", class_weight="balance")
+
+
+def test_pairs_of_arrays_are_enough() -> None:
+    y = np.where(X[:, 0] > 0, "yes", "no")
+    trained = xpmlp.fit(
+        xpmlp.Model(xpmlp.MLP((3, 8, 2))), (X * 100 + 7, y), xpmlp.Plan(epochs=60, batch_size=9)
+    )
+    assert (trained.predict(X * 100 + 7) == y).mean() > 0.9
+    with pytest.raises(UsageError, match="data is a list: give a data set, such as load_data"):
+        xpmlp.fit(xpmlp.Model(xpmlp.MLP((3, 8, 2))), [X, y])
+
+
+def test_what_is_shown_is_short() -> None:
+    data = xpmlp.load_data(customers(), target="state")
+    assert repr(data).startswith("<Dataset the data frame: 648 train, 72 validation, 180 test; ")
+    assert repr(data.train).startswith("<Examples: 648 rows, ")
+    assert "Any" not in dir(xpmlp)
+    assert {"TabularClassifier", "load", "fit"} <= set(dir(xpmlp))

@@ -1,5 +1,31 @@
-"""Multi-layer perceptrons with hand-written backpropagation, on numpy and CuPy arrays."""
+"""Multi-layer perceptrons with hand-written backpropagation, on numpy and CuPy arrays.
 
+>>> import xpmlp
+>>> data = xpmlp.load_data("digits")  # split, and scaled by the training part
+>>> model = xpmlp.Model(xpmlp.MLP((64, 100, 10)), xpmlp.SGD(), learning_rate=0.5)
+>>> trained = xpmlp.fit(model, data, xpmlp.Plan(epochs=20, batch_size=64))
+>>> loss, accuracy = trained.evaluate(data.test)
+>>> accuracy > 0.95
+True
+>>> labels = trained.predict(xpmlp.read_data("digits").test.x)
+
+- Data: `load_data` of a name, a file, a folder or a data frame; `dataset_of_arrays`; `read_data`
+  and `prepare` are its two halves.
+- What is trained: `MLP`, `Model` with an optimiser (`SGD`, `Momentum`, `Nesterov`, `RMSprop`,
+  `Adam`, `AdamW`) and a `Penalty`; how: `Plan`, with a schedule (`Constant`, `StepDecay`,
+  `Exponential`, `Cosine`, `Warmup`).
+- Training: `fit`; `fit_ensemble` and `fit_stack` of several models at once; `Training` and
+  `StackTraining`, to look at in between.
+- What comes out: `Trained`, which predicts, is evaluated, saved, and brought back by `load`.
+- For tables, without any setting: `TabularClassifier`, `TabularRegressor`; in scikit-learn's place:
+  `MLPClassifier`, `MLPRegressor`.
+- Trust: `check_gradients`, `diagnose`, `summarize`.
+- Extensions are rows of `ACTIVATIONS`, `LOSSES`, `OPTIMIZERS`, `SCHEDULES`, `FORMATS`, `BACKENDS`.
+
+`xpmlp --help` is the program; the documents lie in docs/ of the repository.
+"""
+
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xpmlp.backends import (
@@ -16,12 +42,15 @@ from xpmlp.data import (
     Keys as Keys,
     Normalization as Normalization,
     Part as Part,
+    Preparation as Preparation,
     StreamedExamples as StreamedExamples,
+    Targets as Targets,
     dataset_of_arrays as dataset_of_arrays,
     fit_normalization as fit_normalization,
     load_data as load_data,
     prepare as prepare,
     read_data as read_data,
+    split as split,
 )
 from xpmlp.errors import (
     CheckFailedError as CheckFailedError,
@@ -82,7 +111,13 @@ from xpmlp.mathematics.step import (
     Variables as Variables,
     gradient as gradient,
 )
-from xpmlp.trained import Trained as Trained, fit as fit, fit_stack as fit_stack, load as load
+from xpmlp.trained import (
+    Trained as Trained,
+    fit as fit,
+    fit_ensemble as fit_ensemble,
+    fit_stack as fit_stack,
+    load as load,
+)
 from xpmlp.training.evaluation import evaluate as evaluate
 from xpmlp.training.history import LogRow as LogRow, history_arrays as history_arrays
 from xpmlp.training.loop import StackTraining as StackTraining, Training as Training
@@ -99,14 +134,22 @@ from xpmlp.training.state import (
 )
 
 if TYPE_CHECKING:
-    from xpmlp.estimators import MLPClassifier as MLPClassifier, MLPRegressor as MLPRegressor
+    from xpmlp.estimators import (
+        MLPClassifier as MLPClassifier,
+        MLPRegressor as MLPRegressor,
+        TabularClassifier as TabularClassifier,
+        TabularRegressor as TabularRegressor,
+    )
 
 __version__ = "0.1.0"
 
+# What is imported when it is asked for: scikit-learn is an extra, and slow to load.
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor")
+
 
 def __getattr__(name: str) -> Any:
-    """Import the estimators when they are asked for: scikit-learn is an extra, and slow to load."""
-    if name not in ("MLPClassifier", "MLPRegressor"):
+    """Import the estimators when they are asked for."""
+    if name not in _ESTIMATORS:
         raise AttributeError(f"module 'xpmlp' has no attribute {name!r}")
     try:
         from xpmlp import estimators
@@ -117,3 +160,11 @@ def __getattr__(name: str) -> Any:
             f'{name} needs scikit-learn: pip install "xpmlp[sklearn]"', name="sklearn"
         ) from error
     return getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    """Return the names that are for users: what is imported above, and the estimators."""
+    innards = {"Any", "ModuleType", "TYPE_CHECKING"}
+    innards |= {name for name, value in globals().items() if isinstance(value, ModuleType)}
+    own = {name for name in globals() if not name.startswith("_")} - innards
+    return sorted({*own, *_ESTIMATORS, "__version__"})

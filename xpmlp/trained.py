@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data.dataset import Dataset, as_dataset
+from xpmlp.data.dataset import Dataset
 from xpmlp.data.examples import Examples
 from xpmlp.data.preparation import Preparation
+from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DataError, UsageError
 from xpmlp.files import read_whole
 from xpmlp.inspection.predictions import averaged, evaluate_averaged, outputs_of
@@ -26,6 +27,7 @@ from xpmlp.progress import Progress
 from xpmlp.training.history import LogRow
 from xpmlp.training.loop import StackTraining, Training
 from xpmlp.training.plan import Model, Plan, check_asked
+from xpmlp.training.stacking import stacked, stacked_mlp
 from xpmlp.training.state import ModelState, TrainingState
 
 _WRITERS = {".safetensors": save_safetensors, ".onnx": save_onnx}
@@ -173,6 +175,40 @@ def fit(
         for row in training:
             bar.row(row)
     return _trained(training.state.only, training.state.result, data, backend)
+
+
+def fit_ensemble(
+    models: Sequence[Model],
+    data: Any,
+    plan: Plan | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    backend: Backend | None = None,
+) -> Trained:
+    """Train models that differ in their seed together; return what predicts the mean of theirs.
+
+    Each keeps its best weights; those that diverge are left out. `models` and `data`: as for
+    `StackTraining`; `plan`, `device`, `dtype`, `backend`: as for `fit`. Raises what
+    `StackTraining` raises, and `DivergedError` where all have diverged.
+
+    >>> import xpmlp
+    >>> models = [xpmlp.Model(xpmlp.MLP((64, 10)), seed=seed) for seed in range(3)]
+    >>> data = xpmlp.load_data("digits")
+    >>> trained = fit_ensemble(models, data, xpmlp.Plan(epochs=3))
+    >>> trained.params["layer1.weight"].shape
+    (3, 64, 10)
+    """
+    backend = backend or select_backend(device, dtype)
+    data = as_dataset(data)
+    training = StackTraining(models, data, plan or Plan(), backend=backend)
+    training.run()
+    good = [one for one in training.models if one.status != "diverged"] or training.models[:1]
+    with backend.computing():
+        params = stacked([one.result for one in good], xp=backend.xp)
+    longest = max(good, key=lambda one: len(one.history))
+    mlp = stacked_mlp([one.mlp for one in good])
+    return replace(_trained(longest, params, data, backend), mlp=mlp)
 
 
 def fit_stack(

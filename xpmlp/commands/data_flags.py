@@ -9,6 +9,7 @@ from typing import Any
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message
 from xpmlp.commands.flags import Flags
+from xpmlp.commands.hyperparameters import layer_sizes
 from xpmlp.data import Dataset, StreamedExamples, prepare, read_data
 from xpmlp.data.normalization import NORMALIZATIONS
 from xpmlp.data.part import Keys
@@ -40,8 +41,8 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
         str,
         "digits (embedded); mnist or fashion-mnist (from a folder of that name under "
         "$XPMLP_DATA, the cache, or downloaded); a folder of IDX files or one of images, "
-        "gzipped or not; an .h5 or .hdf5 file; an .npz file; a table: .csv, .tsv, .parquet or "
-        ".arrow",
+        "gzipped or not; a folder with a folder of image files per class; an .h5 or .hdf5 file; an "
+        ".npz file; a table: .csv, .tsv, .parquet or .arrow",
         default,
         "NAME|PATH",
     )
@@ -64,6 +65,12 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
     )
     for flag, meaning in zip(columns, meanings, strict=True):
         group.value(flag, column_names, meaning, metavar="COLUMN[,COLUMN,...]")
+    group.value(
+        "--image-size",
+        layer_sizes,
+        "pixels that image files are brought to, height and width or one number for both",
+        metavar="N[,N]",
+    )
     group.choice(
         "--task",
         TASKS,
@@ -101,6 +108,16 @@ def add_split_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_weight_flag(group: Flags) -> None:
+    """Add --class-weight."""
+    group.choice(
+        "--class-weight",
+        ("balanced",),
+        "let training examples of a class count the more, the rarer it is: all classes alike",
+        None,
+    )
+
+
 def whole_number(text: str) -> int:
     """Parse 0, 1, 2, ..."""
     if not text.isdecimal():
@@ -134,6 +151,7 @@ def scaled(arguments: argparse.Namespace, dataset: Dataset, **split: Any) -> Dat
         dataset,
         normalize=arguments.normalize,
         bias_column=arguments.bias_trick,
+        class_weight=getattr(arguments, "class_weight", None),
         **{"val_size": 0, "test_size": 0} | split,
     )
 

@@ -94,6 +94,7 @@ def main(arguments: argparse.Namespace) -> int:
 _SETTINGS = {
     **dict.fromkeys(("data", "test_data", "x_key", "y_key"), optional(TEXT)),
     **dict.fromkeys(("target", "drop", "categorical"), optional(several(TEXT))),
+    "image_size": optional(several(whole(1))),
     **dict.fromkeys(("train_size", "val_size", "test_size", "seed"), optional(whole(0))),
     "classes": optional(whole(1)),
     "task": optional(one_of(*TASKS)),
@@ -132,7 +133,7 @@ def with_settings(arguments: argparse.Namespace, checkpoint: Result) -> argparse
         checked(settings, _SETTINGS)
     except ValueError as error:
         raise CheckpointError(f"the settings in the checkpoint: {error}") from error
-    columns = ("target", "drop", "categorical")
+    columns = ("target", "drop", "categorical", "image_size")
     if arguments.data is not None:  # of the run only the names of its columns belong to it
         columns_of_run = {name: settings.get(name) for name in columns}
         settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"} | columns_of_run

@@ -14,6 +14,7 @@ from xpmlp.commands.command_line import add_device_flag, message, new_parser, pr
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.trained_flags import add_trained_flags
 from xpmlp.data.formats.features import read_features
+from xpmlp.data.formats.image_folder import images_in, read_images
 from xpmlp.data.formats.tables import TABLES, read_batches
 from xpmlp.data.tables.table import arrow
 from xpmlp.errors import DataError, UsageError
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data",
         "features alone, as they were before the run's scaling: .npz, .npy, .h5, .hdf5, a .csv of "
         "numbers without a header; for a run on a table .csv, .tsv, .parquet or .arrow with its "
-        "columns",
+        "columns; for one on images a folder of image files",
         metavar="FILE",
         required=True,
     )
@@ -85,6 +86,16 @@ def rows_of(arguments: argparse.Namespace, trained: Trained) -> tuple[int | None
                 f"{', '.join(TABLES)}"
             )
         return None, read_batches(path, {code.name: code.kind for code in encoding.codes})
+    if path.is_dir():
+        files = images_in(path)
+        shape = trained.preparation.image_shape
+        if shape is None or not files:
+            raise DataError(
+                f"{path}: a folder without images, or the network was not trained on any"
+            )
+        size = rows_at_a_time(8 * int(np.prod(shape)), _PIECE)
+        pieces = (files[start : start + size] for start in range(0, len(files), size))
+        return len(files), (read_images(some, shape) for some in pieces)
     x = read_features(path, arguments.x_key)
     size = rows_at_a_time(8 * int(np.prod(x.shape[1:])), _PIECE)
     starts = range(0, len(x), size)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import xpmlp
 from xpmlp.backends.ranks.start import start_ranks
 from xpmlp.commands.command_line import add_device_flags, backend_of, new_parser
-from xpmlp.commands.data_flags import add_data_flags, add_split_flags, prepare_data
+from xpmlp.commands.data_flags import (
+    add_data_flags,
+    add_split_flags,
+    add_weight_flag,
+    prepare_data,
+)
 from xpmlp.commands.flags import Flags, in_range
 from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags, add_plan_flags
 from xpmlp.commands.run_settings import default_folder, flags_given, named_flags, resumed
@@ -18,6 +24,7 @@ from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
+from xpmlp.training.tabular import Tabular
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_network_flags(parser)
     add_optimizer_flags(parser)
     training = Flags(parser.add_argument_group("training"))
+    add_weight_flag(training)
     add_plan_flags(training)
     training.count(
         "--members",
@@ -109,20 +117,18 @@ def main(arguments: argparse.Namespace) -> int:
     data = prepare_data(arguments, backend)
     if data.encoding is not None and not arguments.resume:
         # What is not said is what suits a table.
-        vars(arguments).update({k: v for k, v in usual_of_tables(data).items() if k not in given})
+        vars(arguments).update(usual_of_tables(data, given, alone=backend.ranks.count == 1))
     return TrainingRun(arguments, backend, data).execute()
 
 
-def usual_of_tables(data: Dataset) -> dict[str, Any]:
-    """Return the flags of a network that suits tables: see docs/tables.md for what it reaches."""
-    return {
-        "hidden": (192, 192),
-        "activation": ("relu",),
-        "init": "he",
-        "optimizer": "adamw",
-        "dropout": 0.1,
-        "batch_size": min(256, len(data.train)),
-        "epochs": 100,
-        "patience": 16 if data.validation is not None else None,
-        "members": 6,
-    }
+def usual_of_tables(data: Dataset, given: Container[str], *, alone: bool) -> dict[str, Any]:
+    """Return the flags of networks that suit tables, but for those that were given.
+
+    What belongs to one optimiser goes with it; several ranks train a single network.
+    """
+    found = Tabular().flags(data)
+    if "optimizer" in given:
+        found = {k: v for k, v in found.items() if k not in ("lr", "weight_decay")}
+    if not alone:
+        found["members"] = 1
+    return {name: value for name, value in found.items() if name not in given}

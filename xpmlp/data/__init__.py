@@ -13,3 +13,4 @@ from xpmlp.data.part import Keys as Keys, Part as Part
 from xpmlp.data.preparation import Preparation as Preparation
 from xpmlp.data.prepare import prepare as prepare, shared_out as shared_out, split as split
 from xpmlp.data.streaming import StreamedExamples as StreamedExamples
+from xpmlp.data.targets import Targets as Targets

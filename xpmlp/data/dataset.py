@@ -30,7 +30,7 @@ from xpmlp.parts import pieces
 _SMALLEST_SIDE = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Training, validation and test examples, on the host, in a file, or on a device.
 
@@ -55,6 +55,12 @@ class Dataset:
     normalization: Normalization | None = None
     encoding: Encoding | None = None
 
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        rows = ", ".join(f"{len(part):,} {name}" for name, part in parts.items() if part)
+        what = f"{self.outputs} outputs" + (f", {self.targets.task}" if self.targets else "")
+        return f"<Dataset {self.name}: {rows}; {self.features} features, {what}>"
+
     @property
     def outputs(self) -> int:
         """Number of outputs that a network for it has: one per class, label or value."""
@@ -71,7 +77,7 @@ class Dataset:
         """What other rows need before a network that was trained on these can take them."""
         scaling = self.normalization or getattr(self.train, "of_raw", None)
         scaling = scaling or getattr(self.train, "normalization", None) or Normalization()
-        return Preparation(scaling, self.targets, self.encoding)
+        return Preparation(scaling, self.targets, self.encoding, self.image_shape)
 
     @property
     def features(self) -> int:
@@ -86,18 +92,6 @@ class Dataset:
         """Return it with a function of each of its parts."""
         parts = {name: getattr(self, name) for name in ("train", "validation", "test")}
         return replace(self, **{name: part and of(part) for name, part in parts.items()})
-
-
-def as_dataset(data: Any) -> Dataset:
-    """Return a data set as it is, and that of training examples alone; `UsageError` else."""
-    if isinstance(data, Dataset):
-        return data
-    if not hasattr(data, "batches"):
-        raise UsageError(
-            f"data is a {type(data).__name__}: give a data set, such as load_data(path) or "
-            "dataset_of_arrays(x, y)"
-        )
-    return Dataset("examples", data)
 
 
 def make_dataset(

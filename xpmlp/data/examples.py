@@ -52,7 +52,7 @@ class Batch(NamedTuple):
         return xp.arange(rows.start, rows.stop, dtype=xp.uint32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
     """Features x (N, F) and targets y, on the host or on a device.
 
@@ -76,6 +76,10 @@ class Examples:
     dtype: Any = None
     of_raw: Normalization | None = None
     target_scaling: Normalization | None = None
+
+    def __repr__(self) -> str:
+        kind = "weighted " if self.sample_weight is not None else ""
+        return f"<Examples: {len(self):,} {kind}rows, {self.features} features>"
 
     def __len__(self) -> int:
         return int(self.x.shape[0])

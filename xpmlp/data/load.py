@@ -21,20 +21,28 @@ def load_data(
     normalize: str = "standard",
     val_size: int | None = None,
     test_size: int | None = None,
+    class_weight: str | None = None,
     seed: int = 0,
     **reading: Any,
 ) -> Dataset:
     """Return a data set that can be trained on: read, split, and scaled by its training part.
 
     `source` and `reading`, any of its keywords, are those of `read_data`; `normalize`, `val_size`,
-    `test_size` and `seed` are those of `prepare`. Raises what these two raise.
+    `test_size`, `class_weight` and `seed` are those of `prepare`. Raises what these two raise.
 
     >>> data = load_data("digits")
     >>> len(data.train), len(data.validation), len(data.test)
     (1294, 143, 360)
     """
     dataset = read_data(source, **reading)
-    return prepare(dataset, normalize=normalize, seed=seed, val_size=val_size, test_size=test_size)
+    return prepare(
+        dataset,
+        normalize=normalize,
+        class_weight=class_weight,
+        seed=seed,
+        val_size=val_size,
+        test_size=test_size,
+    )
 
 
 def read_data(
@@ -49,16 +57,16 @@ def read_data(
 ) -> Dataset:
     """Return the data set of a name, a folder, a file, or a data frame.
 
-    `source` is "digits", "mnist", "fashion-mnist"; a path of a folder of IDX files, or of a file:
-    IDX, HDF5, npz, or a table (.csv, .tsv, .parquet, .arrow); or a data frame of pandas, polars or
-    pyarrow. `test_source` is a separate set of test examples, of the format of `source`. `classes`
-    says how many there are where not all occur; `task` is "classification", "multilabel" or
-    "regression", by default what the targets tell, or the targets of another data set, whose
-    classes these must be. `stream` leaves the rows of an HDF5 file where
-    they are; None decides by size; `deferred` leaves them until it is known who needs which.
-    `keys`: `x_key` and `y_key` name the arrays in HDF5 and npz; `target` is the column of a table
-    that is to be predicted, or several; `drop` are columns to leave out, `categorical` numbers that
-    stand for categories.
+    `source` is "digits", "mnist", "fashion-mnist"; a folder of IDX files, or of one folder of image
+    files for each class; a file: IDX, HDF5, npz, or a table (.csv, .tsv, .parquet, .arrow); or
+    a data frame of pandas, polars or pyarrow. `test_source` is a separate set of test examples, of
+    the format of `source`. `classes` says how many there are where not all occur; `task` is
+    "classification", "multilabel" or "regression", by default what the targets tell, or the
+    targets of another data set, whose classes these must be. `stream` leaves the rows of an HDF5
+    file where they are; None decides by size; `deferred` leaves them until it is known who needs
+    which. `keys`: `x_key` and `y_key` name the arrays in HDF5 and npz; `target` is the column of
+    a table that is to be predicted, or several; `drop` are columns to leave out, `categorical`
+    numbers that stand for categories; `image_size` is what image files are brought to.
     Raises `DataError` for a source that is missing, damaged, of no known format, or holds
     anything but examples, `UsageError` for keywords that do not belong to it.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from xpmlp.errors import UsageError
+from xpmlp.rules import shown, whole
 
 
 class Keys(NamedTuple):
@@ -15,6 +16,7 @@ class Keys(NamedTuple):
 
     `x_key` and `y_key`: of arrays, in HDF5 and npz. `target`: the columns of a table that are to be
     predicted; `drop`: those that are left out; `categorical`: numbers that stand for categories.
+    `image_size`: height and width that image files are brought to, or one number for both.
     """
 
     x_key: str = "xdata"
@@ -22,6 +24,7 @@ class Keys(NamedTuple):
     target: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    image_size: tuple[int, ...] = ()
 
 
 def keys_of(names: dict[str, Any]) -> Keys:
@@ -35,7 +38,11 @@ def keys_of(names: dict[str, Any]) -> Keys:
         for name, value in names.items()
         if name in columns
     }
-    return Keys(**names | listed)
+    given = names.get("image_size", ())
+    size = given if isinstance(given, tuple | list) else (given,)
+    if len(size) > 2 or not all(whole(1).holds(number) for number in size):
+        raise UsageError(f"image_size is {shown(given)}: give height and width, or one number")
+    return Keys(**names | listed | {"image_size": tuple(size)})
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from xpmlp.data.tables.table import table_of
 from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError
 from xpmlp.mathematics.mlp import MLP
+from xpmlp.rules import several, shown, whole
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Preparation:
     """What a network was trained with, and needs again for other rows.
 
     `normalization` scales raw features; `encoding` makes features of a table's columns, None for
-    arrays; `targets` say what the outputs mean, None where only their numbers are known.
+    arrays; `targets` say what the outputs mean, None where only their numbers are known;
+    `image_shape` is that of a row as a picture, where it is one.
     """
 
     normalization: Normalization = field(default_factory=Normalization)
     targets: Targets | None = None
     encoding: Encoding | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def features_of(self, x: Any) -> np.ndarray:
         """Return raw rows as features (N, F): those of a table encoded, not scaled yet.
@@ -62,6 +66,7 @@ class Preparation:
             "normalization": self.normalization.as_record(),
             "targets": self.targets and self.targets.as_record(),
             "encoding": self.encoding and self.encoding.as_record(),
+            "image_shape": self.image_shape and list(self.image_shape),
         }
 
     @classmethod
@@ -79,4 +84,9 @@ class Preparation:
                 raise DataError(f"targets: a {found.task}, and the network has the loss {mlp.loss}")
         raw = width - own.bias_column
         columns = Encoding.from_record(encoding, raw) if encoding is not None else None
-        return cls(own, found, columns)
+        shape = record.get("image_shape")
+        if shape is None:
+            return cls(own, found, columns)
+        if not several(whole(1)).holds(shape) or prod(shape) != raw:
+            raise DataError(f"image_shape is {shown(shape)}, and the network has {raw} features")
+        return cls(own, found, columns, tuple(shape))

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from xpmlp.backends.alone import ALONE, Ranks
-from xpmlp.data.dataset import Dataset
+from xpmlp.data.dataset import Dataset, dataset_of_arrays
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import fit_normalization
 from xpmlp.data.preparation import Preparation
@@ -18,7 +18,9 @@ from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.tables.encoding import fit_encoding
 from xpmlp.data.tables.rows import TableExamples
-from xpmlp.errors import DataError
+from xpmlp.data.targets import Targets
+from xpmlp.errors import DataError, UsageError
+from xpmlp.rules import check, one_of
 
 # Rows whose features ranks compare, evenly spaced.
 _LOOKED_AT = 64
@@ -55,6 +57,7 @@ def prepare(
     *,
     normalize: str = "standard",
     bias_column: bool = False,
+    class_weight: str | None = None,
     seed: int = 0,
     ranks: Ranks = ALONE,
     **sizes: int | None,
@@ -63,7 +66,9 @@ def prepare(
 
     `normalize`: "none", "unit", "standard" or "feature" (see `fit_normalization`), `bias_column`
     appends a feature that is always 1; the columns of a table are encoded in place of that (see
-    `Encoding`), and the values of a regression scaled to mean 0 and deviation 1.
+    `Encoding`), and the values of a regression scaled to mean 0 and deviation 1. `class_weight`
+    "balanced" lets every training example of a class with n of N examples and K classes count
+    N / (K n) times.
     `sizes`: the first `train_size` training examples are used (None: all); `test_size` of them are
     held out as a test set where there is none (None: a fifth; 0: none), then `val_size` for
     validation (None: a tenth; 0: none), by default at most 10,000, and of a file that is streamed
@@ -97,7 +102,19 @@ def prepare(
         targets = replace(targets, scaling=values)
     own = Preparation(scaling, targets, encoding)
     parts = parts.mapped(own.applied)
+    if class_weight is not None:
+        check("class_weight", class_weight, one_of("balanced"))
+        parts = replace(parts, train=_balanced(parts.train, targets))
     return replace(parts, normalization=scaling, targets=targets, encoding=encoding)
+
+
+def _balanced(train: Any, targets: Targets | None) -> Examples:
+    """Return training examples that count more in rarer classes."""
+    if not isinstance(train, Examples) or targets is None or targets.task != "classification":
+        raise UsageError("class_weight is for examples of classes in memory: leave it out")
+    counts = np.bincount(train.y, minlength=len(targets.names))
+    weights = len(train) / (len(counts) * np.maximum(counts, 1))
+    return replace(train, sample_weight=weights[train.y])
 
 
 def _shared_parts(parts: Dataset, whole: Dataset, ranks: Ranks) -> Dataset:
@@ -132,3 +149,21 @@ def _fingerprint(examples: Examples | StoredExamples) -> str:
     for row in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
         total = crc32(np.ascontiguousarray(examples.x[row : row + 1]).tobytes(), total)
     return f"{count:,} examples, {crc32(labels.tobytes()):08x} {total:08x}"
+
+
+def as_dataset(data: Any) -> Dataset:
+    """Return a data set as it is, that of training examples alone, or that of a pair (x, y).
+
+    A pair is prepared: scaled, with a tenth held out for validation. Raises `UsageError` for
+    anything else, `DataError` for arrays that cannot be examples.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return prepare(dataset_of_arrays(*data), test_size=0)
+    if not hasattr(data, "batches"):
+        raise UsageError(
+            f"data is a {type(data).__name__}: give a data set, such as load_data(path, ...), or a "
+            "pair of arrays (x, y)"
+        )
+    return Dataset("examples", data)

@@ -1,4 +1,8 @@
-"""MLPClassifier and MLPRegressor: the interface of scikit-learn's own, and what it lacks."""
+"""scikit-learn's interface: its own two networks and what they lack, and two for tables."""
 
 from xpmlp.estimators.classifier import MLPClassifier as MLPClassifier
 from xpmlp.estimators.regressor import MLPRegressor as MLPRegressor
+from xpmlp.estimators.tabular import (
+    TabularClassifier as TabularClassifier,
+    TabularRegressor as TabularRegressor,
+)

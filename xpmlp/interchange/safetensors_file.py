@@ -187,6 +187,7 @@ def _record(raw: bytes) -> dict[str, Any]:
         "loss": optional(one_of(*LOSSES)),
         "members": optional(whole(1)),
         **dict.fromkeys(("normalization", "targets", "encoding"), optional(RECORD)),
+        "image_shape": optional(several(whole(1))),
     }
     return checked(parse_json(metadata_of(raw).get("xpmlp", "{}")), rules)
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from xpmlp.backends import Backend, select_backend
-from xpmlp.data.dataset import Dataset, as_dataset
+from xpmlp.data.dataset import Dataset
+from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts

@@ -54,5 +54,7 @@ FORMATS: dict[str, Format] = {
 def format_of(path: Path) -> Format:
     """Return the format of a path: a folder's, that of its ending, or IDX."""
     if path.is_dir():
-        return Format(read_idx_folder)
+        from xpmlp.data.formats.image_folder import is_image_folder, read_image_folder
+
+        return Format(read_image_folder if is_image_folder(path) else read_idx_folder)
     return FORMATS.get(path.suffix.lower(), Format(read_idx_pair))

@@ -1,0 +1,173 @@
+"""TabularClassifier and TabularRegressor: good on a table without any setting."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from xpmlp.data.dataset import Dataset
+from xpmlp.data.formats.tables import part_of_table
+from xpmlp.data.part import Keys
+from xpmlp.data.prepare import prepare
+from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.table import Table, is_frame, table_of
+from xpmlp.data.targets import targets_of_columns
+from xpmlp.errors import DataError
+from xpmlp.rules import check, number
+from xpmlp.trained import Trained, fit_ensemble
+from xpmlp.training.tabular import Tabular
+
+# Where the targets stand among the columns of a table.
+_TARGET = "the target {}"
+
+
+class _TabularBase(BaseEstimator):  # type: ignore[misc]
+    """What both have in common: the table, its ensemble, and the trained result."""
+
+    _task = ""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: tuple[int, ...] = (192, 192),
+        *,
+        members: int = 6,
+        learning_rate_init: float = 0.003,
+        weight_decay: float = 0.1,
+        dropout: float = 0.1,
+        batch_size: int = 256,
+        max_iter: int = 100,
+        n_iter_no_change: int = 16,
+        validation_fraction: float = 0.15,
+        categorical: Any = (),
+        random_state: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.hidden_layer_sizes, self.members = hidden_layer_sizes, members
+        self.learning_rate_init, self.weight_decay = learning_rate_init, weight_decay
+        self.dropout, self.batch_size, self.max_iter = dropout, batch_size, max_iter
+        self.n_iter_no_change = n_iter_no_change
+        self.validation_fraction, self.categorical = validation_fraction, categorical
+        self.random_state, self.device = random_state, device
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on a data frame or an array X (N, F) and targets y, and return itself.
+
+        Raises `DataError` (a `ValueError`) for rows that cannot be examples, `UsageError` for
+        parameters that mean nothing.
+        """
+        fraction = self.validation_fraction
+        check("validation_fraction", fraction, number(0, 0.9, "a number from 0 to 0.9"))
+        table, targets = _table(X), np.asarray(y)
+        if len(targets) != len(table):
+            raise DataError(f"X has {len(table)} rows and y has {len(targets)}: they do not fit")
+        rows = targets.reshape(len(targets), -1)
+        columns = {_TARGET.format(k): rows[:, k] for k in range(rows.shape[1])}
+        whole = table_of({**_columns(table), **columns}, "X")
+        part = part_of_table(
+            whole, Keys(target=tuple(columns), categorical=tuple(map(str, self.categorical)))
+        )
+        meant = targets_of_columns(part.y, part.names, "y", self._task)
+        raw = Dataset("X", TableExamples(part.x, meant.encoded(part.y, "y")), targets=meant)
+        size = int(fraction * len(table))
+        data = prepare(raw, seed=self.random_state, test_size=0, val_size=size)
+        usual = Tabular(
+            hidden=tuple(self.hidden_layer_sizes),
+            members=self.members,
+            learning_rate=self.learning_rate_init,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            batch_size=self.batch_size,
+            epochs=self.max_iter,
+            patience=self.n_iter_no_change,
+        )
+        models = usual.models(data, self.random_state)
+        plan = usual.plan(data, self.random_state)
+        self.trained_: Trained = fit_ensemble(models, data, plan, device=self.device)
+        self.n_features_in_ = len(table.names)
+        if is_frame(X):
+            self.feature_names_in_ = np.array(table.names, dtype=object)
+        self._one = targets.ndim == 1
+        return self
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "trained_")
+        return self.trained_.outputs(_table(X))
+
+
+def _table(X: Any) -> Table:
+    """Return features as a table; the columns of an array are called 0, 1, 2, ..."""
+    if is_frame(X):
+        return table_of(X, "X")
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise DataError(f"X has the shape {array.shape}: give rows (N, F), or a data frame")
+    return table_of({str(k): array[:, k].tolist() for k in range(array.shape[1])}, "X")
+
+
+def _columns(table: Table) -> dict[str, Any]:
+    return {name: table.column(name) for name in table.names}
+
+
+class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
+    """Predicts classes from the rows of a table: numbers, categories, dates, missing values.
+
+    Several networks of ReLU units on coded columns (see `xpmlp.data.tables`), trained as one stack
+    with AdamW; each keeps its best weights by the loss of a part that is held out, and their
+    probabilities are averaged. docs/tables.md compares it with others, without any setting.
+
+    `hidden_layer_sizes`: units of the hidden layers. `members`: networks. `learning_rate_init`,
+    `weight_decay`: of AdamW. `dropout`: share of hidden units left out. `batch_size`: examples per
+    step. `max_iter`: epochs at most. `n_iter_no_change`: epochs without a better validation loss
+    that end a member. `validation_fraction`: the part held out, of every class the same share.
+    `categorical`: columns of numbers that stand for categories. `random_state`: seed of the
+    networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N".
+
+    After `fit`: `classes_`, and `trained_`, whose `save` writes one file for `xpmlp.load`.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"age": range(40), "town": ["Bonn", "Ulm"] * 20})
+    >>> model = TabularClassifier(max_iter=30, members=2).fit(frame, frame.age > 20)
+    >>> model.predict(frame.head(3)).tolist()
+    [False, False, False]
+    """
+
+    _task = "classification"
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on rows X and classes y (N,); see `TabularClassifier`."""
+        classes, ids = np.unique(np.asarray(y), return_inverse=True)
+        self.classes_ = classes
+        super().fit(X, ids)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class (N, classes), in the order of `classes_`."""
+        return self._outputs(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class of each row."""
+        found: np.ndarray = self.classes_[self._outputs(X).argmax(axis=1)]
+        return found
+
+
+class TabularRegressor(RegressorMixin, _TabularBase):  # type: ignore[misc]
+    """Predicts values from the rows of a table; parameters are those of `TabularClassifier`.
+
+    Targets are trained on with mean 0 and deviation 1, and predicted in their own unit.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"area": range(60), "quarter": ["north", "south"] * 30})
+    >>> model = TabularRegressor(max_iter=60, members=2).fit(frame, frame.area * 10.0)
+    >>> bool(abs(model.predict(frame) - frame.area * 10).mean() < 60)
+    True
+    """
+
+    _task = "regression"
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the value of each row (N,), or (N, outputs) where y had several columns."""
+        found = self._outputs(X)
+        return found[:, 0] if self._one else found
