@@ -198,7 +198,7 @@ def test_settings_of_optimisers_are_checked(optimizer: Optimizer, said: str) -> 
 
 def test_things_of_another_kind() -> None:
     wrong: list[tuple[Any, Any, Any, str]] = [
-        (Model(MLP_), (X, Y), None, "data is a tuple: give a data set"),
+        (Model(MLP_), [X, Y], None, "data is a list: give a data set"),
         (Model(MLP_), "digits", None, "data is a str"),
         (MLP_, DATA, None, r"model is a MLP: give a Model\(...\)"),
         (Model(MLP_), DATA, 5, r"plan is a int: give a Plan\(...\)"),
