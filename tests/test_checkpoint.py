@@ -12,15 +12,31 @@ import numpy as np
 import pytest
 from trainings import fit, initial_state
 
-from xpmlp import MLP, Adam, Examples, Model, Momentum, TrainingState, Variables, select_backend
+from xpmlp import (
+    MLP,
+    Adam,
+    Examples,
+    Model,
+    Momentum,
+    TrainingState,
+    Variables,
+    select_backend,
+)
 from xpmlp.backends import Backend
 from xpmlp.errors import CheckpointError
 from xpmlp.files import write_whole
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.schedules import StepDecay
-from xpmlp.runs.checkpoint import load_checkpoint, parse_checkpoint, save_checkpoint
+from xpmlp.runs.checkpoint import (
+    copy_checkpoint,
+    load_checkpoint,
+    load_result,
+    parse_checkpoint,
+    save_checkpoint,
+)
 from xpmlp.runs.containers import FORMAT
 from xpmlp.training.history import LogRow, history_arrays, rows_of_arrays
+from xpmlp.training.state import initial_state as state_of_seed
 
 MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))
 
@@ -293,3 +309,12 @@ def test_a_file_is_synced_before_its_rename_and_the_folder_after(
     monkeypatch.setattr(Path, "replace", renamed)
     write_whole(tmp_path / "file", b"content")
     assert calls == ["file.part", "file.part -> file", tmp_path.name]
+
+
+def test_paths_may_be_texts(tmp_path: Path) -> None:
+    model, backend = Model(MLP((3, 2))), select_backend()
+    state = state_of_seed(model, backend)
+    save_checkpoint(f"{tmp_path}/one.h5", state, {}, backend=backend)
+    copy_checkpoint(f"{tmp_path}/one.h5", f"{tmp_path}/two.safetensors")
+    found = load_checkpoint(f"{tmp_path}/two.safetensors")
+    assert found.mlp == load_result(f"{tmp_path}/one.h5").mlp == model.mlp

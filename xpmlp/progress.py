@@ -11,7 +11,7 @@ from typing import Any, Self
 from xpmlp.training.history import LogRow
 
 # Short enough for 80 columns with epoch and validation figures.
-_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left, {rate_noinv_fmt}, {postfix}"
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {remaining} left, {rate_noinv_fmt}{postfix}"
 
 
 class Count:
@@ -61,7 +61,14 @@ class Progress:
         self._bar: Any = None
         if bar:
             sizes = {"total": steps * batch_size, "initial": start * batch_size}
-            self._bar = _bar(**sizes, unit_scale=True, dynamic_ncols=True, bar_format=_FORMAT)
+            self._bar = _bar(
+                **sizes,
+                desc="epoch 0",
+                unit=" rows",
+                unit_scale=True,
+                dynamic_ncols=True,
+                bar_format=_FORMAT,
+            )
         self._lines = lines and self._bar is None
 
     def __enter__(self) -> Self:
@@ -87,7 +94,7 @@ class Progress:
             if row.val_loss is not None:
                 loss, right = row.val_loss, row.val_accuracy
             said = f"{kind} loss {loss:.4f}" + ("" if right is None else f", accuracy {right:.4f}")
-            self._bar.set_description_str(f"epoch {row.epoch:g}", refresh=False)
+            self._bar.set_description_str(f"epoch {row.epoch:.3g}", refresh=False)
             self._bar.set_postfix_str(said)
         elif self._lines:
             shown = "  ".join(f"{name} {value}" for name, value in known.items())

@@ -16,7 +16,7 @@ _SCORES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "exact_match": "all labels
 def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tuple[str, str]]:
     """Return name and value of every line; `table` tells whether the data are one."""
     seconds = f"{summary['train_seconds']:,.1f} s"
-    length = f"{summary['steps']:,} steps ({summary['epochs']:g} epochs) in {seconds}"
+    length = f"{summary['steps']:,} steps ({round(summary['epochs'], 2):g} epochs) in {seconds}"
     lines = [("status", f"{summary['status']}: {length}"), *_of_test(summary)]
     if summary["best_step"] is not None:
         figures = {"accuracy": summary["best_val_accuracy"], "loss": summary["best_val_loss"]}

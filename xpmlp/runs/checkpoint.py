@@ -107,21 +107,25 @@ def preparation_of(checkpoint: Checkpoint | Result) -> Preparation:
 
 
 def save_checkpoint(
-    path: Path, state: TrainingState, record: Mapping[str, Any], *, backend: Backend
+    path: str | Path, state: TrainingState, record: Mapping[str, Any], *, backend: Backend
 ) -> None:
     """Write a state, with a record of plain values, in place of the file that is there.
 
     Raises `CheckpointError` where it cannot be written; the file that was there is untouched.
     """
-    _write(path, [("", state)], record, state.step, backend)
+    _write(Path(path), [("", state)], record, state.step, backend)
 
 
 def save_stack(
-    path: Path, states: Sequence[TrainingState], record: Mapping[str, Any], *, backend: Backend
+    path: str | Path,
+    states: Sequence[TrainingState],
+    record: Mapping[str, Any],
+    *,
+    backend: Backend,
 ) -> None:
     """Write the states of a stack's models into one file, as `save_checkpoint` writes one."""
     named = [(f"model{number}/", state) for number, state in enumerate(states)]
-    _write(path, named, record, max(state.step for state in states), backend)
+    _write(Path(path), named, record, max(state.step for state in states), backend)
 
 
 def _write(
@@ -153,24 +157,27 @@ def _container(path: Path) -> Container:
     return CONTAINERS[path.suffix]
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file; raises `CheckpointError` where it is missing, damaged or of a later format.
 
     A stranger's `.safetensors` is safe to open. An `.h5` is read by HDF5's own library, which has
     had faults that a file could make use of.
     """
+    path = Path(path)
     return parse_checkpoint(_read_bytes(path), path)
 
 
-def copy_checkpoint(path: Path, out: Path) -> None:
+def copy_checkpoint(path: str | Path, out: str | Path) -> None:
     """Write a checkpoint again, in the form of another ending; raises as loading and saving do."""
+    path, out = Path(path), Path(out)
     raw = _read_bytes(path)
     parse_checkpoint(raw, path)
     write_whole(out, _container(out).write(read_container(raw)))
 
 
-def load_stack(path: Path) -> list[Checkpoint]:
+def load_stack(path: str | Path) -> list[Checkpoint]:
     """Read what `save_stack` wrote; raises `CheckpointError` as `load_checkpoint` does."""
+    path = Path(path)
     return _parsed(_read_bytes(path), path, _read_stack)
 
 
@@ -184,8 +191,9 @@ def parse_checkpoint(raw: bytes, path: Path) -> Checkpoint:
     return _parsed(raw, path, lambda arrays: _read(arrays, ""))
 
 
-def load_result(path: Path) -> Result:
+def load_result(path: str | Path) -> Result:
     """Return what the file of a run was for; raises `CheckpointError` as `load_checkpoint` does."""
+    path = Path(path)
     kept = _parsed(_read_bytes(path), path, lambda a: _read_stack(a) or [_read(a, "")])
     good = [one for one in kept if one.numbers["status"] != "diverged"] or kept
     last = max(good, key=lambda one: int(one.numbers["step"]))
