@@ -179,3 +179,22 @@ def test_new_rows_that_do_not_fit(
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     assert sentence in done.stderr
     assert not (tmp_path / "found.csv").exists()
+
+
+def test_what_a_table_is_not_for(folder: Path) -> None:
+    flags = ("--data", "customers.csv", "--target", "state", "--out", "converted")
+    done = run_script("convert.py", *flags, cwd=folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "customers.csv is a table, which is trained on as it is" in done.stderr
+    values = ("--data", "houses.parquet", "--target", "price", "--members", "2", "--epochs", "1")
+    done = run_script("ensemble.py", *values, cwd=folder)
+    assert done.returncode == 2
+    assert "choose xpmlp train --members for values" in done.stderr
+
+
+def test_a_sweep_over_a_table(folder: Path) -> None:
+    flags = ("--data", "houses.parquet", "--target", "price", "--lr", "0.01,0.1", "--hidden", "8")
+    found = said("sweep.py", *flags, "--epochs", "3", "--folds", "2", "--out", "s", cwd=folder)
+    assert float(found["best"]["lr"]) == 0.1
+    best = xpmlp.load(folder / "s" / "best.h5")
+    assert best.outputs(new_rows("price")).shape == (40, 1)

@@ -13,6 +13,7 @@ from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
 from xpmlp.data import Examples, StreamedExamples
 from xpmlp.data.formats.hdf5 import write_hdf5
+from xpmlp.data.tables.rows import TableExamples
 from xpmlp.errors import UsageError
 from xpmlp.files import make_folder
 
@@ -33,6 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     dataset = read_source(arguments)
+    if isinstance(dataset.train, TableExamples):
+        raise UsageError(
+            f"{arguments.data} is a table, which is trained on as it is: it needs no conversion"
+        )
     name = arguments.name or dataset.name
     parts = {f"{name}_traindata.hdf5": dataset.train, f"{name}_testdata.hdf5": dataset.test}
     paths = {arguments.out / file: part for file, part in parts.items() if part is not None}

@@ -54,7 +54,9 @@ def main(arguments: argparse.Namespace) -> int:
     first = model_of(arguments, data)
     mlp = first.mlp
     if not mlp.loss_function.one_class:
-        raise UsageError(f"--loss {mlp.loss} has no probabilities to average: leave it out")
+        raise UsageError(
+            f"{mlp.loss} has no probabilities to average: choose xpmlp train --members for values"
+        )
     members = [replace(first, seed=first.seed + member) for member in range(arguments.members)]
     plan = xpmlp.Plan(
         epochs=arguments.epochs,
