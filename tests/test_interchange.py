@@ -193,11 +193,18 @@ def test_files_alone_are_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "pipe.onnx").is_fifo()
 
 
-def test_stack_is_refused(tmp_path: Path) -> None:
+def test_a_stack_is_the_mean_of_its_members(tmp_path: Path) -> None:
     mlp, params = network()
-    stack = {name: np.stack([w, w]) for name, w in params.items()}
-    with pytest.raises(UsageError, match="stack"):
-        save_onnx(tmp_path / "m.onnx", mlp, stack)
+    other = {name: w[::-1].copy() for name, w in params.items()}
+    stack = {name: np.stack([w, other[name]]) for name, w in params.items()}
+    x = RNG.normal(size=(20, 8)).astype("float32")
+    expected = (said(mlp, params, x, PLAIN)[0] + said(mlp, other, x, PLAIN)[0]) / 2
+    save_onnx(tmp_path / "m.onnx", mlp, stack)
+    np.testing.assert_allclose(run_onnx(tmp_path / "m.onnx", x)[0], expected, atol=1e-6)
+    save_safetensors(tmp_path / "m.safetensors", mlp, stack)
+    again = load_safetensors(tmp_path / "m.safetensors")
+    for name, array in stack.items():
+        np.testing.assert_array_equal(again.params[name], array)
 
 
 SETTINGS = {"hidden_layer_sizes": (12, 9), "max_iter": 20, "random_state": 0}

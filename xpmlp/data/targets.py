@@ -145,7 +145,7 @@ class Targets:
             raise DataError(f"targets: {error}") from error
         if len(found["names"]) != outputs or len(set(map(type, found["names"]))) > 1:
             raise DataError(f"targets: {len(found['names'])} names for {outputs} outputs")
-        scaling = found["scaling"]
+        scaling = found.get("scaling")
         own = Normalization.from_record(scaling, outputs) if scaling else None
         return cls(found["task"], tuple(found["names"]), own)
 
