@@ -25,13 +25,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from data_files import idx_bytes, small_set, write_h5
+from PIL import Image
+from tables import customers
 
 import xpmlp
 from xpmlp.commands import train as train_command
 from xpmlp.commands.run_settings import checked_config
 from xpmlp.data import Examples, StreamedExamples, read_data
+from xpmlp.data.formats import image_folder
 from xpmlp.data.formats.features import read_features
-from xpmlp.errors import XpmlpError
+from xpmlp.data.tables.encoding import Encoding, fit_encoding
+from xpmlp.data.tables.table import table_of
+from xpmlp.errors import DataError, XpmlpError
+from xpmlp.files import parse_json
 from xpmlp.interchange import load_safetensors, save_safetensors
 from xpmlp.runs.checkpoint import load_checkpoint, save_checkpoint
 from xpmlp.runs.containers import CONTAINERS, _header, read_container
@@ -193,7 +199,44 @@ def kinds(folder: Path) -> Iterator[tuple[str, Kind]]:
     for name, content in (("hdf5", plain), ("hdf5.chunked", chunked)):
         yield name, Kind("a.h5", content, read_everything)
         yield f"{name}.streamed", Kind("a.h5", content, partial(read_everything, stream=True))
+    yield from kinds_of_tables(folder)
     yield from kinds_of_a_run(folder)
+
+
+def kinds_of_tables(folder: Path) -> Iterator[tuple[str, Kind]]:
+    frame = customers(40).drop(columns="customer").assign(state=["a", "b"] * 20)
+    text = frame.to_csv(index=False).encode()
+    yield "table.csv", Kind("a.csv", text, read_a_table, TEXTS)
+    for ending, write in (("parquet", frame.to_parquet), ("arrow", frame.to_feather)):
+        write(folder / f"a.{ending}")
+        content = (folder / f"a.{ending}").read_bytes()
+        yield f"table.{ending}", Kind(f"a.{ending}", content, read_a_table)
+    record = json.dumps(fit_encoding(table_of(frame)).as_record()).encode()
+    yield "encoding", Kind("encoding.json", record, partial(read_encoding, frame), TEXTS)
+    picture = io.BytesIO()
+    Image.fromarray(small_set()[0][0].astype("uint8")).save(picture, "PNG")
+    yield "picture", Kind("a.png", picture.getvalue(), read_a_picture)
+
+
+def read_a_table(path: Path) -> None:
+    """Load a table, and code its columns."""
+    data = xpmlp.load_data(path, target="state", val_size=0, test_size=0)
+    assert np.isfinite(data.train.x).all()
+
+
+def read_a_picture(path: Path) -> None:
+    """Read an image file."""
+    assert image_folder.read_images([path], (3, 4)).shape == (1, 3, 4)
+
+
+def read_encoding(frame: Any, path: Path) -> None:
+    """Read what has been learnt of a table, and apply it."""
+    try:
+        record = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise DataError("no JSON") from error
+    features = sum(len(code.features) for code in fit_encoding(table_of(frame)).codes)
+    assert np.isfinite(Encoding.from_record(record, features).encoded(table_of(frame))).all()
 
 
 def kinds_of_a_run(folder: Path) -> Iterator[tuple[str, Kind]]:

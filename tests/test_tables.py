@@ -37,6 +37,16 @@ def test_a_number_by_hand() -> None:
     np.testing.assert_allclose(found[:, 1:], expected)
 
 
+def test_numbers_beyond_all_others_stay_within_the_bend() -> None:
+    code = NumberCode.of("a", np.array([1.0, 2.0, 3.0]))
+    assert code is not None
+    found = code.of_numbers(np.array([1e200, -1e308]))
+    np.testing.assert_allclose(found[:, 0], [3.0, -3.0])
+    wide = NumberCode.of("a", np.array([-1.7e308, 0.0, 1.7e308]))
+    assert wide is not None
+    assert np.isfinite(wide.of_numbers(np.array([-1.7e308, 1.7e308]))).all()
+
+
 def test_a_missing_number_is_the_median_and_says_so() -> None:
     code = NumberCode.of("a", np.array([1.0, np.nan, 3.0, 5.0]))
     assert code is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.data.tables.codes import BEND, PERIODS, CategoryCode, DateCode, NumberCode
+from xpmlp.data.tables.codes import BEND, FAR, PERIODS, CategoryCode, DateCode, NumberCode
 from xpmlp.data.tables.encoding import Encoding
 from xpmlp.interchange.onnx_graph import Graph
 
@@ -28,7 +28,9 @@ def add_columns(graph: Graph, encoding: Encoding, kind: int) -> str:
 def _number(graph: Graph, code: NumberCode | DateCode, own: str) -> list[str]:
     """Add (x − median) / spread, bent, the piecewise linear code, and what is missing."""
     x, absent = _known(graph, code, own)
-    z = _with(graph, "Div", _with(graph, "Sub", x, code.median), code.spread)
+    raw = _with(graph, "Div", _with(graph, "Sub", x, code.median), code.spread)
+    far = [graph.constant(f"{own}.{end:g}", end, np.float64) for end in (-FAR, FAR)]
+    z = graph.node("Clip", [raw, *far], f"{own}.z")
     bent = _with(graph, "Div", z, BEND)
     square = _with(graph, "Add", graph.node("Mul", [bent, bent], f"{own}.square"), 1.0)
     root = graph.node("Sqrt", [square], f"{own}.root")

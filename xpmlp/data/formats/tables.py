@@ -103,6 +103,7 @@ def read_table(path: Path) -> Table:
 
             size = min(max(path.stat().st_size, 2**20), _LOOKED_AT)
             found = arrow_csv.read_csv(file, **_options(path, block_size=size))
+        found.validate(full=True)  # offsets and texts are what the file says, not more
     return checked_table(found, str(path))
 
 
@@ -127,6 +128,7 @@ def read_batches(path: Path, kinds: dict[str, str]) -> Iterator[Table]:
             types = {name: pa.string() for name, kind in kinds.items() if kind != "number"}
             batches = arrow_csv.open_csv(file, **_options(path, types=types))
         for batch in batches:
+            batch.validate(full=True)
             if batch.num_rows:
                 table = checked_table(pa.Table.from_batches([batch]), str(path))
                 yield Table(table.columns, table.place, first)

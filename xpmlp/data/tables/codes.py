@@ -29,6 +29,8 @@ from xpmlp.rules import (
 _INTERVALS = 16
 # Beyond about so many spreads a standardised number is bent to stay there.
 BEND = 3.0
+# So many spreads are as far out as any more; the largest spread that is told.
+FAR, _LARGEST = 1e9, 1e308
 # Categories that have a feature of their own: at most so many, each of at least so many rows.
 _MOST_CATEGORIES, _FEWEST_ROWS = 64, 5
 _DAY, _WEEK, _YEAR = 86_400.0, 604_800.0, 365.2425 * 86_400.0
@@ -87,7 +89,8 @@ class NumberCode:
         # Values that occur, so that few different ones have an interval each.
         marks = np.quantile(known, np.linspace(0, 1, _INTERVALS + 1), method="inverted_cdf")
         low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
-        spread = high - low or (known.max() - known.min()) / 2
+        with np.errstate(over="ignore"):  # a spread beyond any float is the largest of them
+            spread = min(high - low or known.max() / 2 - known.min() / 2, _LARGEST)
         quantiles = np.unique(marks)
         inner = tuple(quantiles.tolist()) if len(quantiles) > 2 else ()
         missing = len(known) < len(x)
@@ -107,11 +110,12 @@ class NumberCode:
         """Return its features of numbers (N,)."""
         absent = np.isnan(x)
         x = np.where(absent, self.median, x)
-        z = (x - self.median) / self.spread
-        parts = [(z / np.sqrt(1 + (z / BEND) ** 2))[:, None]]
-        if self.quantiles:
-            low, high = np.array(self.quantiles[:-1]), np.array(self.quantiles[1:])
-            parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
+        with np.errstate(over="ignore"):  # what is beyond any float is far out
+            z = np.clip((x - self.median) / self.spread, -FAR, FAR)
+            parts = [(z / np.sqrt(1 + (z / BEND) ** 2))[:, None]]
+            if self.quantiles:
+                low, high = np.array(self.quantiles[:-1]), np.array(self.quantiles[1:])
+                parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
         if self.missing:
             parts.append(absent[:, None].astype(np.float64))
         return np.concatenate(parts, axis=1)
