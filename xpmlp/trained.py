@@ -80,10 +80,7 @@ class Trained:
 
         Raises `DataError` for examples that do not fit, or were scaled for another network.
         """
-        if not hasattr(examples, "hold_out"):
-            kind = type(examples).__name__
-            raise UsageError(f"a {kind} is no examples: give some, such as data.test")
-        moved = self.preparation.applied(examples).to_device(self.backend)
+        moved = self._prepared(examples)
         return evaluate_averaged(self.mlp, self._on_device, moved, backend=self.backend)
 
     def scores(self, examples: Any) -> dict[str, Any]:
@@ -92,15 +89,18 @@ class Trained:
         Of classes accuracy, balanced accuracy, F1, the area under the ROC curve and those of each
         class; of values RMSE, MAE and R², in their own unit. Raises what `evaluate` raises.
         """
+        moved, targets = self._prepared(examples), self.preparation.targets
+        if targets is None:
+            raise UsageError("the network does not say what its outputs mean: use evaluate")
+        found = outputs_of(self.mlp, self._on_device, moved, backend=self.backend, targets=targets)
+        return scores(found, targets)
+
+    def _prepared(self, examples: Any) -> Any:
+        """Return examples on the device, ready for the network; `UsageError` for other things."""
         if not hasattr(examples, "hold_out"):
             kind = type(examples).__name__
             raise UsageError(f"a {kind} is no examples: give some, such as data.test")
-        backend, targets = self.backend, self.preparation.targets
-        if targets is None:
-            raise UsageError("the network does not say what its outputs mean: use evaluate")
-        moved = self.preparation.applied(examples).to_device(backend)
-        found = outputs_of(self.mlp, self._on_device, moved, backend=backend, targets=targets)
-        return scores(found, targets)
+        return self.preparation.applied(examples).to_device(self.backend)
 
     def save(self, path: str | Path) -> None:
         """Write a file by its ending: .safetensors, which `load` reads back, or .onnx.
@@ -199,11 +199,9 @@ def fit_ensemble(
     >>> trained.params["layer1.weight"].shape
     (3, 64, 10)
     """
-    backend = backend or select_backend(device, dtype)
-    data = as_dataset(data)
-    training = StackTraining(models, data, plan or Plan(), backend=backend)
-    training.run()
-    good = [one for one in training.models if one.status != "diverged"] or training.models[:1]
+    backend, data = backend or select_backend(device, dtype), as_dataset(data)
+    trained = StackTraining(models, data, plan or Plan(), backend=backend).run()
+    good = [one for one in trained if one.status != "diverged"] or trained[:1]
     with backend.computing():
         params = stacked([one.result for one in good], xp=backend.xp)
     longest = max(good, key=lambda one: len(one.history))
@@ -231,11 +229,9 @@ def fit_stack(
     >>> [one.status for one in fit_stack(models, xpmlp.load_data("digits"), xpmlp.Plan(epochs=2))]
     ['completed', 'completed']
     """
-    backend = backend or select_backend(device, dtype)
-    data = as_dataset(data)
-    training = StackTraining(models, data, plan or Plan(), backend=backend)
-    training.run()
-    return [_trained(only, only.result, data, backend) for only in training.models]
+    backend, data = backend or select_backend(device, dtype), as_dataset(data)
+    trained = StackTraining(models, data, plan or Plan(), backend=backend).run()
+    return [_trained(only, only.result, data, backend) for only in trained]
 
 
 def _trained(

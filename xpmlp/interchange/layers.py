@@ -20,7 +20,7 @@ class Layer(NamedTuple):
     activation: str | None
 
 
-def members_of(params: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+def networks_of(params: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """Return the parameters of each network of a stack, or of the only one."""
     arrays = {name: np.asarray(array) for name, array in params.items()}
     if arrays["layer1.weight"].ndim == 2:

@@ -13,7 +13,7 @@ from xpmlp.data.normalization import Normalization
 from xpmlp.data.preparation import Preparation
 from xpmlp.errors import UsageError
 from xpmlp.files import write_whole
-from xpmlp.interchange.layers import Layer, layers_of, members_of
+from xpmlp.interchange.layers import Layer, layers_of, networks_of
 from xpmlp.interchange.onnx_columns import add_columns
 from xpmlp.interchange.onnx_graph import Graph
 from xpmlp.mathematics.activations import ACTIVATIONS
@@ -43,7 +43,7 @@ def save_onnx(
     except ModuleNotFoundError as error:
         raise UsageError('ONNX needs the package onnx: pip install "xpmlp[onnx]"') from error
     preparation = preparation or Preparation()
-    networks = [layers_of(mlp, own, preparation.normalization) for own in members_of(params)]
+    networks = [layers_of(mlp, own, preparation.normalization) for own in networks_of(params)]
     graph = Graph(networks[0][0].weight.dtype)
     kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
     if preparation.encoding is None:

@@ -20,7 +20,7 @@ import numpy as np
 from xpmlp.data.preparation import Preparation
 from xpmlp.errors import CheckpointError, DataError, UsageError
 from xpmlp.files import parse_json, read_whole, write_whole
-from xpmlp.interchange.layers import layers_of, members_of
+from xpmlp.interchange.layers import layers_of, networks_of
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
@@ -42,7 +42,7 @@ def save_safetensors(
     written.
     """
     preparation = preparation or Preparation()
-    tensors, members = {}, members_of(params)
+    tensors, members = {}, networks_of(params)
     for member, own in enumerate(members):
         prefix = f"member{member}." if len(members) > 1 else ""
         for number, layer in enumerate(layers_of(mlp, own, preparation.normalization)):
