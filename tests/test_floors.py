@@ -23,10 +23,12 @@ FLOORS: list[dict[str, str]] = [
         "ranks.distributed ranks.start exchange select",
     },
     {
-        "data": "checks part normalization targets batches held_out examples shared streaming "
-        "stored tables.table tables.codes tables.encoding tables.rows preparation dataset "
+        "data": "checks part normalization targets batches held_out examples shared spans "
+        "streaming stored tables.table tables.codes tables.encoding tables.rows tables.streamed "
+        "preparation dataset "
         "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "
         "formats.npz formats.hdf5 formats.image_folder formats.tables "
+        "formats.large_tables formats.table_parts "
         "formats.features formats.registry load",
     },
     {

@@ -225,7 +225,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> N
 
 def test_combinations_without_meaning(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", xdata=X, ydata=Y)
-    with pytest.raises(UsageError, match="only an HDF5 file can be streamed"):
+    with pytest.raises(UsageError, match="only HDF5 files and tables can be streamed"):
         read_data(tmp_path / "set.npz", stream=True)
     with pytest.raises(UsageError, match="digits has a test set of its own"):
         read_data("digits", test_source=tmp_path / "set.npz")

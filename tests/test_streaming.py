@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def stream(tmp_path: Path) -> StreamedExamples:
 
 def small_batches(stream: StreamedExamples, backend: Backend, seed: int = 3) -> StreamedBatches:
     """Batches of 20 from buffers of 200 rows, so that an epoch is 5 buffers and a short one."""
-    return StreamedBatches(stream, 20, seed=seed, backend=backend, buffer_bytes=200 * 12)
+    small = replace(stream, buffer_bytes=200 * 12)
+    return StreamedBatches(small, 20, seed=seed, backend=backend)
 
 
 def features_of(batches: StreamedBatches, steps: range, backend: Backend) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 # Rows worked on at a time: so many, and of wide rows no more than fit so many bytes.
 _ROWS, _BYTES = 2048, 16 * 2**20
@@ -25,3 +26,17 @@ def pieces(count: int, row_bytes: int) -> Iterator[slice]:
     size = rows_at_a_time(row_bytes)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def fits_in_memory(size: int) -> bool:
+    """Tell whether so many bytes fill at most half of the memory that is free."""
+    return size <= _free_memory() / 2
+
+
+def _free_memory() -> int:
+    """Return the bytes that can be had without swapping, caches given back."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
+    except (OSError, ValueError, StopIteration):  # not Linux
+        return 4 * 2**30

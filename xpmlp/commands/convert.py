@@ -13,7 +13,7 @@ from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
 from xpmlp.data import Examples, StreamedExamples
 from xpmlp.data.formats.hdf5 import write_hdf5
-from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.streamed import TableRows
 from xpmlp.errors import UsageError
 from xpmlp.files import make_folder
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     dataset = read_source(arguments)
-    if isinstance(dataset.train, TableExamples):
+    if isinstance(dataset.train, TableRows):
         raise UsageError(
             f"{arguments.data} is a table, which is trained on as it is: it needs no conversion"
         )

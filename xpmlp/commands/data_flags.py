@@ -10,7 +10,7 @@ from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import layer_sizes
-from xpmlp.data import Dataset, StreamedExamples, prepare, read_data
+from xpmlp.data import Dataset, prepare, read_data
 from xpmlp.data.normalization import NORMALIZATIONS
 from xpmlp.data.part import Keys
 from xpmlp.data.targets import TASKS, Targets
@@ -82,8 +82,8 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
     group.choice(
         "--stream",
         ("auto", "yes", "no"),
-        "leave the rows of an HDF5 file on disk and read them in pieces; auto: if they would "
-        "fill more than half of the free memory",
+        "leave the rows of an HDF5 file or a table on disk and read them in pieces; auto: if they "
+        "would fill more than half of the free memory",
         default and "auto",
     )
 
@@ -139,9 +139,8 @@ def read_source(
         test_source=arguments.test_data,
         classes=arguments.classes,
         task=targets or arguments.task,
-        stream={"auto": None, "yes": True, "no": False}[arguments.stream],
         deferred=deferred,
-        **keys,
+        **keys | {"stream": {"auto": None, "yes": True, "no": False}[arguments.stream]},
     )
 
 
@@ -166,7 +165,7 @@ def prepare_data(arguments: argparse.Namespace, backend: Backend) -> Dataset:
             "ranks if the rows do not fit"
         )
     dataset = read_source(arguments, deferred=shared)
-    if not shared and arguments.stream == "auto" and isinstance(dataset.train, StreamedExamples):
+    if not shared and arguments.stream == "auto" and dataset.streamed:
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
     split = sizes_of(arguments) | {"seed": arguments.seed, "ranks": backend.ranks}
     data = scaled(arguments, dataset, **split)

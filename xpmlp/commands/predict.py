@@ -85,7 +85,8 @@ def rows_of(arguments: argparse.Namespace, trained: Trained) -> tuple[int | None
                 f"{path}: the network was trained on a table: give one that ends in "
                 f"{', '.join(TABLES)}"
             )
-        return None, read_batches(path, {code.name: code.kind for code in encoding.codes})
+        texts = [code.name for code in encoding.codes if code.kind != "number"]
+        return None, read_batches(path, texts)
     if path.is_dir():
         files = images_in(path)
         shape = trained.preparation.image_shape

@@ -26,7 +26,7 @@ from xpmlp.commands.grids import add_grid_flags, grid_model, grid_of, seeds_of
 from xpmlp.commands.hyperparameters import add_plan_flags, milestones
 from xpmlp.commands.machine import measured_on
 from xpmlp.commands.sweep_results import best_outcome, report_of, write_results
-from xpmlp.data import Dataset, StreamedExamples, split
+from xpmlp.data import Dataset, split
 from xpmlp.data.batches import check_batch_size
 from xpmlp.errors import DataError, DivergedError, InterruptedSweepError, UsageError
 from xpmlp.files import as_json, make_folder, write_whole
@@ -85,7 +85,7 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
     backend = backend_of(arguments)
     points, varied = grid_of(arguments)
     dataset = read_source(arguments)
-    if isinstance(dataset.train, StreamedExamples):
+    if dataset.streamed:
         raise DataError("a sweep trains on data in memory: leave out --stream")
     sizes = {"train_size": arguments.train_size, "test_size": arguments.test_size}
     dataset = split(dataset, val_size=0, seed=arguments.seed, **sizes)

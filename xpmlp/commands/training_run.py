@@ -14,7 +14,7 @@ from xpmlp.commands.command_line import message, print_lines, print_result
 from xpmlp.commands.hyperparameters import model_of, schedule_of
 from xpmlp.commands.run_report import report_lines
 from xpmlp.commands.run_settings import check_same_run, settings_of
-from xpmlp.data import Dataset, StreamedExamples
+from xpmlp.data import Dataset
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
 from xpmlp.inspection.predictions import evaluate_averaged, outputs_of
@@ -162,13 +162,13 @@ class TrainingRun:
 
     def config(self) -> dict[str, Any]:
         """Return everything needed to run it again, and what was made of it."""
-        data, streamed = self.data, isinstance(self.data.train, StreamedExamples)
+        data = self.data
         return settings_of(self.arguments) | {
             "lr": self.model.rate,
             "loss": self.model.mlp.loss,
             "task": data.targets and data.targets.task,
             # What was decided is part of the run: a stream has another order and another split.
-            "stream": "yes" if streamed else "no",
+            "stream": "yes" if data.streamed else "no",
             "val_size": len(data.validation or ()),
             "steps": self.steps,
             "sizes": self.model.mlp.sizes,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isqrt, prod
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -21,10 +20,11 @@ from xpmlp.data.shared import SharedExamples
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.tables.encoding import Encoding
 from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.streamed import StreamedTable
 from xpmlp.data.tables.table import Table, is_frame, table_of
 from xpmlp.data.targets import Targets, targets_of_arrays, targets_of_columns
 from xpmlp.errors import DataError, UsageError
-from xpmlp.parts import pieces
+from xpmlp.parts import fits_in_memory, pieces
 
 # Rows of fewer values are no pictures, even where they would make a square.
 _SMALLEST_SIDE = 8
@@ -73,6 +73,11 @@ class Dataset:
         return self.outputs if classified else 0
 
     @property
+    def streamed(self) -> bool:
+        """Whether the training examples stay in their file."""
+        return isinstance(self.train, StreamedExamples | StreamedTable)
+
+    @property
     def preparation(self) -> Preparation:
         """What other rows need before a network that was trained on these can take them."""
         scaling = self.normalization or getattr(self.train, "of_raw", None)
@@ -116,7 +121,7 @@ def make_dataset(
     if isinstance(train.x, Table):
         return _dataset_of_tables(name, parts, task)
     if train.in_file and stream is None and not deferred:
-        stream = sum(map(_bytes_in_memory, parts)) > _free_memory() / 2
+        stream = not fits_in_memory(sum(map(_bytes_in_memory, parts)))
     in_place = train.in_file and bool(stream or deferred)
     for part in parts:
         check_feature_kind(part.x.dtype, part.x.shape, part.x_place)
@@ -216,7 +221,13 @@ def _dataset_of_tables(name: str, parts: list[Part], task: str | Targets | None)
     train, targets = parts[0], task
     if not isinstance(targets, Targets):
         targets = targets_of_columns(train.y, train.names, train.y_place, targets)
-    examples = [TableExamples(part.x, targets.encoded(part.y, part.y_place)) for part in parts]
+    examples: list[Any] = []
+    for part in parts:
+        y = targets.encoded(part.y, part.y_place)
+        if part.in_file:
+            examples.append(StreamedTable(part.x, y, targets, ((0, len(y)),)))
+        else:
+            examples.append(TableExamples(part.x, y))
     return Dataset(name, examples[0], examples[1] if len(parts) > 1 else None, targets)
 
 
@@ -251,15 +262,6 @@ def _bytes_in_memory(part: Part) -> int:
     """Return what the examples take in memory: bytes as they are, wider types as float64."""
     rows, *row = part.x.shape
     return int(rows * (prod(row) * (1 if part.x.dtype.itemsize == 1 else 8) + 8))
-
-
-def _free_memory() -> int:
-    """Return the bytes that can be had without swapping, caches given back."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if "MemAvailable" in line)
-    except (OSError, ValueError, StopIteration):  # not Linux
-        return 4 * 2**30
 
 
 def _check_same_features(train: Part, test: Part) -> None:

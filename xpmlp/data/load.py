@@ -8,7 +8,7 @@ from typing import Any
 
 from xpmlp.data.dataset import Dataset, make_dataset
 from xpmlp.data.formats.registry import NAMED, format_of
-from xpmlp.data.formats.tables import part_of_table
+from xpmlp.data.formats.table_parts import part_of_table
 from xpmlp.data.part import Keys, Part, Reader, keys_of
 from xpmlp.data.prepare import prepare
 from xpmlp.data.targets import Targets
@@ -51,7 +51,6 @@ def read_data(
     test_source: Any = None,
     classes: int | None = None,
     task: str | Targets | None = None,
-    stream: bool | None = None,
     deferred: bool = False,
     **keys: Any,
 ) -> Dataset:
@@ -62,11 +61,12 @@ def read_data(
     a data frame of pandas, polars or pyarrow. `test_source` is a separate set of test examples, of
     the format of `source`. `classes` says how many there are where not all occur; `task` is
     "classification", "multilabel" or "regression", by default what the targets tell, or the
-    targets of another data set, whose classes these must be. `stream` leaves the rows of an HDF5
-    file where they are; None decides by size; `deferred` leaves them until it is known who needs
-    which. `keys`: `x_key` and `y_key` name the arrays in HDF5 and npz; `target` is the column of
-    a table that is to be predicted, or several; `drop` are columns to leave out, `categorical`
-    numbers that stand for categories; `image_size` is what image files are brought to.
+    targets of another data set, whose classes these must be. `deferred` leaves the rows of an HDF5
+    file there until it is known who needs which. `keys`: `x_key` and `y_key` name the arrays in
+    HDF5 and npz; `target` is the column of a table that is to be predicted, or several; `drop` are
+    columns to leave out, `categorical` numbers that stand for categories; `image_size` is what
+    image files are brought to; `stream` leaves the rows of an HDF5 file or a table on disk, None
+    decides by their size.
     Raises `DataError` for a source that is missing, damaged, of no known format, or holds
     anything but examples, `UsageError` for keywords that do not belong to it.
 
@@ -75,6 +75,8 @@ def read_data(
     ((1437, 64), dtype('uint8'), 10)
     """
     found = keys_of(keys)
+    if deferred and found.stream is None:
+        found = found._replace(stream=False)
     if not isinstance(source, str | PathLike):
         frames = [source] if test_source is None else [source, test_source]
         parts = [part_of_table(frame, found) for frame in frames]
@@ -82,8 +84,8 @@ def read_data(
     path, name = Path(source), str(source)
     test_path = None if test_source is None else Path(test_source)
     whole_set = name in NAMED or path.is_dir()
-    if stream and (whole_set or not format_of(path).streams):
-        raise UsageError(f"{source}: only an HDF5 file can be streamed: convert it to one first")
+    if found.stream and (whole_set or not format_of(path).streams):
+        raise UsageError(f"{source}: only HDF5 files and tables can be streamed: convert it to one")
     if test_path is not None and whole_set:
         raise UsageError(f"{source} has a test set of its own: leave out the other, {test_path}")
     if name in NAMED and classes is not None:
@@ -92,6 +94,7 @@ def read_data(
         return make_dataset(name, NAMED[name]())
     parts = _read(path, test_path, found)
     stem = path.name if path.is_dir() else path.stem
+    stream = found.stream
     return make_dataset(stem, parts, classes=classes, task=task, stream=stream, deferred=deferred)
 
 

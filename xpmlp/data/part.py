@@ -12,11 +12,12 @@ from xpmlp.rules import shown, whole
 
 
 class Keys(NamedTuple):
-    """Under which names a file holds its features and targets.
+    """How a file is read, and under which names it holds its features and targets.
 
     `x_key` and `y_key`: of arrays, in HDF5 and npz. `target`: the columns of a table that are to be
     predicted; `drop`: those that are left out; `categorical`: numbers that stand for categories.
     `image_size`: height and width that image files are brought to, or one number for both.
+    `stream`: whether rows stay in their file; None: where memory is too small for them.
     """
 
     x_key: str = "xdata"
@@ -25,6 +26,7 @@ class Keys(NamedTuple):
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     image_size: tuple[int, ...] = ()
+    stream: bool | None = None
 
 
 def keys_of(names: dict[str, Any]) -> Keys:

@@ -12,7 +12,7 @@ from xpmlp.backends.exchange import on_host
 from xpmlp.data.checks import checked_features
 from xpmlp.data.normalization import Normalization
 from xpmlp.data.tables.encoding import Encoding
-from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.tables.table import table_of
 from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError
@@ -54,7 +54,7 @@ class Preparation:
 
     def applied(self, examples: Any) -> Any:
         """Return examples as they were read, prepared: ready for a device and the network."""
-        if isinstance(examples, TableExamples):
+        if isinstance(examples, TableRows):
             if self.encoding is None:
                 raise DataError("the network was trained on arrays, and these are rows of a table")
             examples = examples.encoded(self.encoding)

@@ -17,7 +17,7 @@ from xpmlp.data.shared import SharedExamples, rank_share
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.tables.encoding import fit_encoding
-from xpmlp.data.tables.rows import TableExamples
+from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError, UsageError
 from xpmlp.rules import check, one_of
@@ -87,8 +87,8 @@ def prepare(
         dataset = replace(dataset, train=stored(dataset.train))
     parts = split(dataset, seed=seed, **sizes)
     encoding = None
-    if isinstance(parts.train, TableExamples):
-        encoding = fit_encoding(parts.train.table)
+    if isinstance(parts.train, TableRows):
+        encoding = fit_encoding(parts.train.sample)
         parts = parts.mapped(lambda some: some.encoded(encoding))
         normalize, bias_column = "none", False
     if ranks.count > 1:

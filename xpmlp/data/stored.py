@@ -12,6 +12,7 @@ from xpmlp.data.checks import checked_features
 from xpmlp.data.examples import Examples
 from xpmlp.data.held_out import held_out_rows
 from xpmlp.data.shared import SharedExamples, share_of
+from xpmlp.data.spans import rows_of
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.targets import Targets
 from xpmlp.parts import pieces, rows_at_a_time
@@ -21,7 +22,7 @@ def stored(examples: Any) -> Any:
     """Return examples in a file as rows that will be read into memory; others as they are."""
     if not isinstance(examples, StreamedExamples):
         return examples
-    numbers = np.concatenate([np.arange(start, stop) for start, stop in examples.spans])
+    numbers = rows_of(examples.spans)
     places = examples.x_place, examples.y_place
     return StoredExamples(examples.x, examples.y, *places, numbers, examples.targets)
 

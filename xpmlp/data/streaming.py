@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -23,6 +21,7 @@ from xpmlp.data.checks import checked_features
 from xpmlp.data.examples import Batch, Examples
 from xpmlp.data.held_out import check_held_out
 from xpmlp.data.normalization import Normalization, Rows
+from xpmlp.data.spans import Spans, between, cut, joined, rows_of
 from xpmlp.data.targets import Targets
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.step import Piece
@@ -37,15 +36,13 @@ _BLOCKS_PER_BUFFER = 32
 # Rows that are held out together for validation.
 _HELD_OUT_ROWS = 256
 
-Spans = tuple[tuple[int, int], ...]
-
 
 @dataclass(frozen=True)
 class StreamedExamples:
     """Features x and labels y in an open file, whatever can be sliced by rows.
 
     `spans` are the rows (start, stop) that belong to these examples, in order; `targets` what the
-    labels mean.
+    labels mean; `buffer_bytes` those of the rows that are shuffled among each other.
     """
 
     x: Any
@@ -56,6 +53,7 @@ class StreamedExamples:
     targets: Targets
     normalization: Normalization | None = None
     backend: Backend | None = None
+    buffer_bytes: int = _BUFFER_BYTES
 
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
@@ -91,12 +89,12 @@ class StreamedExamples:
         """Return the first so many of them, or all for None."""
         if count is None or count >= len(self):
             return self
-        return replace(self, spans=_between(self.spans, 0, count))
+        return replace(self, spans=between(self.spans, 0, count))
 
     def hold_out(self, size: int, seed: int) -> tuple[Self, Examples]:
         """Split (training, validation): short runs of rows drawn by seed are read into memory."""
         check_held_out(size, len(self))
-        blocks = _cut(self.spans, _HELD_OUT_ROWS)
+        blocks = cut(self.spans, _HELD_OUT_ROWS)
         order = random_stream(seed, "validation").permutation(len(blocks))
         held, left, kept = [], size, []
         for start, stop in (blocks[i] for i in order):
@@ -107,7 +105,7 @@ class StreamedExamples:
             if start + taken < stop:
                 kept.append((start + taken, stop))
         validation = replace(self, spans=tuple(sorted(held))).read(0, size)
-        return replace(self, spans=_joined(sorted(kept))), validation
+        return replace(self, spans=joined(sorted(kept))), validation
 
     def to_device(self, backend: Backend) -> Self:
         """Leave the rows where they are: they are moved as they are read."""
@@ -118,9 +116,9 @@ class StreamedExamples:
         count, done = max(0, min(stop, len(self)) - start), 0
         width, labels = (int(np.prod(array.shape[1:])) for array in (self.x, self.y))
         x, y = np.empty((count, width), self.x.dtype), self.targets.empty(count)
-        spans = _between(self.spans, start, stop)
+        spans = between(self.spans, start, stop)
         # One-hot rows may be much wider than the features.
-        for first, last in _cut(spans, rows_at_a_time(8 * (width + labels))):
+        for first, last in cut(spans, rows_at_a_time(8 * (width + labels))):
             rows = slice(done, done + last - first)
             x[rows] = checked_features(np.asarray(self.x[first:last]), self.x_place, first)
             y[rows] = self.targets.encoded(np.asarray(self.y[first:last]), self.y_place, first)
@@ -182,15 +180,14 @@ class StreamedBatches:
         *,
         seed: int,
         backend: Backend,
-        buffer_bytes: int = _BUFFER_BYTES,
     ) -> None:
         check_batch_size(batch_size, len(examples))
         self._examples = examples
         self._size, self._seed, self._backend = batch_size, seed, backend
         row_bytes = max(1, examples.x.dtype.itemsize * int(np.prod(examples.x.shape[1:])))
         # Whole batches in a buffer: none is put together from two.
-        self._buffer = batch_size * max(1, buffer_bytes // row_bytes // batch_size)
-        self._blocks = _cut(examples.spans, max(1, self._buffer // _BLOCKS_PER_BUFFER))
+        self._buffer = batch_size * max(1, examples.buffer_bytes // row_bytes // batch_size)
+        self._blocks = cut(examples.spans, max(1, self._buffer // _BLOCKS_PER_BUFFER))
         self._ahead = _ReadAhead(self._load)
         self._key: tuple[int, int] | None = None
         self._current: Examples | None = None
@@ -219,8 +216,7 @@ class StreamedBatches:
         parts = []
         for buffer in range(-(-len(self._examples) // self._buffer)):
             spans, shuffled = self._plan(epoch, buffer)
-            rows = np.concatenate([np.arange(start, stop) for start, stop in spans])
-            parts.append(rows[shuffled])
+            parts.append(rows_of(spans)[shuffled])
         return np.concatenate(parts)
 
     def _plan(self, epoch: int, buffer: int) -> tuple[Spans, np.ndarray]:
@@ -231,7 +227,7 @@ class StreamedBatches:
         stop = min(start + self._buffer, len(self._examples))
         rng = random_stream(self._seed, "batches", epoch, buffer)
         # In the file's order, which is the quickest to read; they are shuffled anyway.
-        return tuple(sorted(_between(shuffled, start, stop))), rng.permutation(stop - start)
+        return tuple(sorted(between(shuffled, start, stop))), rng.permutation(stop - start)
 
     def _load(self, key: tuple[int, int]) -> Examples:
         spans, shuffled = self._plan(*key)
@@ -263,36 +259,3 @@ class _ReadAhead(Generic[Key]):
                 reader = shared_pool(1, "xpmlp-reader")
                 self._pending = {following: reader.submit(self._load, following)}
             return found
-
-
-def _cut(spans: Spans, size: int) -> Spans:
-    """Cut spans into pieces of at most `size` rows."""
-    return tuple(
-        (start, min(start + size, last))
-        for first, last in spans
-        for start in range(first, last, size)
-    )
-
-
-def _between(spans: Spans, start: int, stop: int) -> Spans:
-    """Return the parts of spans that hold their rows number `start` to `stop`."""
-    ends = list(accumulate(last - first for first, last in spans))
-    found = []
-    for i in range(bisect_right(ends, start), len(spans)):
-        first, last = spans[i]
-        before = ends[i] - (last - first)
-        if before >= stop:
-            break
-        found.append((first + max(start - before, 0), first + min(stop - before, last - first)))
-    return tuple(found)
-
-
-def _joined(spans: list[tuple[int, int]]) -> Spans:
-    """Join sorted spans that touch."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in spans:
-        if joined and joined[-1][1] == start:
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((start, stop))
-    return tuple(joined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Self
@@ -190,10 +190,7 @@ def targets_of_arrays(
             found.update(np.unique(some).tolist())
         count = count_classes(np.array(sorted(found)), place, classes)
         return Targets(task, tuple(range(count)))
-    seen: Iterable[str] = set()
-    for rows in pieces(len(y), 64):
-        seen = {*seen, *as_names(np.asarray(y[rows]).reshape(-1)).tolist()}
-    return _of_classes(seen, place)
+    return _of_classes(y, place)
 
 
 def targets_of_columns(y: np.ndarray, names: tuple[str, ...], place: str, task: str | None) -> Any:
@@ -212,7 +209,7 @@ def targets_of_columns(y: np.ndarray, names: tuple[str, ...], place: str, task: 
     if task == "classification" and len(names) > 1:
         raise DataError(f"{place}: several targets, and not all of them are numbers: choose one")
     if task == "classification":
-        return _of_classes(as_names(y[:, 0]).tolist(), place)
+        return _of_classes(y, place)
     if not numbers:
         raise DataError(f"{place}: holds text, and a {task} has numbers")
     targets = Targets(task, names)
@@ -220,8 +217,12 @@ def targets_of_columns(y: np.ndarray, names: tuple[str, ...], place: str, task: 
     return targets
 
 
-def _of_classes(labels: Iterable[str | int], place: str) -> Targets:
-    names = sorted(set(labels))
+def _of_classes(labels: Any, place: str) -> Targets:
+    """Return the classes that occur in an array of names or numbers."""
+    seen: set[Any] = set()
+    for rows in pieces(len(labels), 64):
+        seen.update(as_names(np.asarray(labels[rows]).reshape(-1)).tolist())
+    names = sorted(seen)
     if len(names) < 2:
         raise DataError(
             f"{place}: every label is {names[0]}, and there is nothing to tell apart: check the "

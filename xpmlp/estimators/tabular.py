@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.data.dataset import Dataset
-from xpmlp.data.formats.tables import part_of_table
+from xpmlp.data.formats.table_parts import part_of_table
 from xpmlp.data.part import Keys
 from xpmlp.data.prepare import prepare
 from xpmlp.data.tables.rows import TableExamples

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from xpmlp.data.formats.digits import read_digits
 from xpmlp.data.formats.idx_folder import read_idx_folder, read_idx_pair
 from xpmlp.data.formats.published import FASHION_MNIST, MNIST
+from xpmlp.data.formats.tables import TABLES
 from xpmlp.data.part import Keys, Part, Reader
 
 
@@ -32,7 +33,7 @@ def _read_npz(path: Path, keys: Keys) -> list[Part]:
 
 
 def _read_table(path: Path, keys: Keys) -> list[Part]:
-    from xpmlp.data.formats.tables import read_table_parts
+    from xpmlp.data.formats.table_parts import read_table_parts
 
     return read_table_parts(path, keys)
 
@@ -47,7 +48,7 @@ NAMED: dict[str, Callable[[], list[Part]]] = {
 FORMATS: dict[str, Format] = {
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".he5"), Format(_read_hdf5, streams=True)),
     ".npz": Format(_read_npz),
-    **dict.fromkeys((".csv", ".tsv", ".parquet", ".arrow", ".feather"), Format(_read_table)),
+    **dict.fromkeys(TABLES, Format(_read_table, streams=True)),
 }
 
 

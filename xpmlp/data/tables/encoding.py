@@ -16,13 +16,10 @@ from xpmlp.data.tables.codes import (
     code_as_record,
     code_of_record,
 )
-from xpmlp.data.tables.table import ISO, Table, date_format, kind_of
+from xpmlp.data.tables.table import ISO, Table, date_format
 from xpmlp.errors import DataError
 from xpmlp.parts import pieces
 from xpmlp.rules import RECORD, TEXT, checked, several
-
-# Rows that codes are learnt from, evenly spaced.
-_LEARNT_FROM = 500_000
 
 
 @dataclass(frozen=True)
@@ -120,9 +117,6 @@ def fit_encoding(table: Table) -> Encoding:
 
     Raises `DataError` where no column says anything.
     """
-    step = -(-len(table) // _LEARNT_FROM)
-    if step > 1:
-        table = table.take(np.arange(0, len(table), step))
     codes: list[Code] = []
     left_out = []
     for name in table.names:
@@ -138,9 +132,7 @@ def fit_encoding(table: Table) -> Encoding:
 
 def _code_of(table: Table, name: str) -> Code | str:
     """Return the code of a column, or why it has none."""
-    column = table.column(name)
-    kind = kind_of(column)
-    written = ISO
+    kind, written = table.kind(name), ISO
     if kind == "text":
         written = date_format(table, name) or ""
         kind = "date" if written else "category"

@@ -12,6 +12,9 @@ from xpmlp.data.held_out import held_out_rows
 from xpmlp.data.tables.encoding import Encoding
 from xpmlp.data.tables.table import Table
 
+# Rows that codes are learnt from, evenly spaced, at most.
+LEARNT_FROM = 500_000
+
 
 @dataclass(frozen=True)
 class TableExamples:
@@ -43,6 +46,12 @@ class TableExamples:
     def some(self, rows: np.ndarray) -> Self:
         """Return those of some row numbers."""
         return replace(self, table=self.table.take(rows), y=self.y[rows])
+
+    @property
+    def sample(self) -> Table:
+        """The rows that codes are learnt from."""
+        step = -(-len(self) // LEARNT_FROM)
+        return self.table if step <= 1 else self.table.take(np.arange(0, len(self), step))
 
     def encoded(self, encoding: Encoding) -> Examples:
         """Return them as features of numbers, in memory."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
+from xpmlp.data.spans import Spans
 from xpmlp.errors import DataError, UsageError
 
 # How dates are written in texts, where all of a column are written in one of these ways: as Arrow
@@ -46,11 +47,15 @@ def errors_of(place: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` is a pyarrow table; `place` is what errors call it; `first_row` its first row's."""
+    """`columns` is a pyarrow table; `place` is what errors call it; `first_row` its first row's.
+
+    `categories` are the columns that are read as such, whatever they hold.
+    """
 
     columns: Any
     place: str
     first_row: int = 0
+    categories: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return int(self.columns.num_rows)
@@ -64,16 +69,34 @@ class Table:
         """Return neighbouring rows."""
         start, stop, _ = rows.indices(len(self))
         found = self.columns.slice(start, max(0, stop - start))
-        return type(self)(found, self.place, self.first_row + start)
+        return replace(self, columns=found, first_row=self.first_row + start)
 
     def take(self, rows: np.ndarray) -> Self:
         """Return some rows by their numbers."""
         with errors_of(self.place):
-            return type(self)(self.columns.take(arrow().array(rows)), self.place)
+            return replace(self, columns=self.columns.take(arrow().array(rows)), first_row=0)
+
+    def of_spans(self, spans: Spans) -> Self:
+        """Return the rows of some spans, put together in memory."""
+        slices = [self.columns.slice(start, stop - start) for start, stop in spans]
+        with errors_of(self.place):
+            found = arrow().concat_tables(slices or [self.columns.slice(0, 0)]).combine_chunks()
+        return replace(self, columns=found, first_row=0)
 
     def without(self, names: Iterable[str]) -> Self:
         """Return it without some columns."""
-        return type(self)(self.columns.drop_columns(list(names)), self.place, self.first_row)
+        return replace(self, columns=self.columns.drop_columns(list(names)))
+
+    def kind(self, name: str) -> str:
+        """Return how a column is read: "number", "category", "date", "text" or "empty"."""
+        types, column = arrow().types, self.column(name)
+        if types.is_null(column.type) or column.null_count == len(column):
+            return "empty"
+        if types.is_dictionary(column.type) or name in self.categories:
+            return "category"
+        if types.is_date(column.type) or types.is_timestamp(column.type):
+            return "date"
+        return "text" if is_text(column.type) else "number"
 
     def column(self, name: str) -> Any:
         """Return a column; raises `DataError` where there is none of that name."""
@@ -192,18 +215,6 @@ def is_text(kind: Any) -> bool:
     types = arrow().types
     found = types.is_string(kind) or types.is_large_string(kind)
     return bool(found or (hasattr(types, "is_string_view") and types.is_string_view(kind)))
-
-
-def kind_of(column: Any) -> str:
-    """Return how a column is read: "number", "category", "date", "text" or "empty"."""
-    types, kind = arrow().types, column.type
-    if types.is_null(kind) or column.null_count == len(column):
-        return "empty"
-    if types.is_dictionary(kind):
-        return "category"
-    if types.is_date(kind) or types.is_timestamp(kind):
-        return "date"
-    return "text" if is_text(kind) else "number"
 
 
 def date_format(table: Table, name: str) -> str | None:
