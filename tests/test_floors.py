@@ -32,8 +32,8 @@ FLOORS: list[dict[str, str]] = [
         "formats.features formats.registry load",
     },
     {
-        "training": "history stopping plan stacking state settled evaluation stepper recording "
-        "divergence group loop tabular",
+        "training": "history stopping plan stacking hidden state settled evaluation stepper "
+        "recording divergence group loop tabular",
     },
     {
         "progress": "",

@@ -24,7 +24,7 @@ def test_activation_is_finite_at_extremes(make_backend: MakeBackend, name: str) 
     backend = make_backend("float32")
     z = backend.to_device(np.array([-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4]))
     a = ACTIVATIONS[name].function(z, xp=backend.xp)
-    slope = ACTIVATIONS[name].derivative(a, xp=backend.xp)
+    slope = ACTIVATIONS[name].slope(z, xp=backend.xp)
     for array in (a, slope):
         assert array.dtype == backend.dtype
         assert np.isfinite(backend.to_host(array)).all()
@@ -34,12 +34,34 @@ def test_activation_is_finite_at_extremes(make_backend: MakeBackend, name: str) 
 def test_derivative_equals_central_difference(backend: Backend, name: str) -> None:
     f = ACTIVATIONS[name]
     z, h = np.linspace(-3, 3, 20), 1e-6
-    above, below, at = (
-        f.function(backend.to_device(points), xp=backend.xp) for points in (z + h, z - h, z)
+    above, below = (
+        f.function(backend.to_device(points), xp=backend.xp) for points in (z + h, z - h)
     )
     numeric = (backend.to_host(above) - backend.to_host(below)) / (2 * h)
-    slope = backend.to_host(f.derivative(at, xp=backend.xp))
+    slope = backend.to_host(f.slope(backend.to_device(z), xp=backend.xp))
     np.testing.assert_allclose(slope, numeric, rtol=1e-7, atol=1e-9)
+
+
+# By hand: z σ(z); z σ(√(8/π) (z + 0.044715 z³)); z tanh(ln(1 + e^z)).
+GATED = {
+    "silu": [-1 / (1 + math.e), 0.0, 2 / (1 + math.exp(-2))],
+    "gelu": [-1 / (1 + math.exp(1.0447150 * math.sqrt(8 / math.pi))), 0.0, 1.9545977],
+    "mish": [-math.tanh(math.log(1 + 1 / math.e)), 0.0, 2 * math.tanh(math.log(1 + math.e**2))],
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_gated_activations_at_known_points(backend: Backend, name: str) -> None:
+    z = backend.to_device(np.array([-1.0, 0.0, 2.0]))
+    a = backend.to_host(ACTIVATIONS[name].function(z, xp=backend.xp))
+    np.testing.assert_allclose(a, GATED[name], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_steepest_slope_is_the_largest(backend: Backend, name: str) -> None:
+    f = ACTIVATIONS[name]
+    slopes = backend.to_host(f.slope(backend.to_device(np.linspace(-9, 9, 9001)), xp=backend.xp))
+    assert slopes.max() == pytest.approx(f.steepest, rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "left", "right"), [("relu", 0, 1), ("leaky_relu", 0.01, 1)])

@@ -11,6 +11,7 @@ from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.products import Sums
 from xpmlp.mathematics.step import Piece, piece_gradient
+from xpmlp.training.stacking import StackedMLP
 
 DEPTHS = [(5, 3), (5, 4, 3), (5, 4, 6, 3), (5, 4, 3, 4, 3)]
 
@@ -146,7 +147,10 @@ def test_sizes_without_meaning_are_refused(sizes: tuple[int, ...]) -> None:
         (MLP((4, 5, 3), "tanh"), "4-5-3, tanh"),
         (MLP((4, 5, 6, 3), ("relu", "relu")), "4-5-6-3, relu"),
         (MLP((4, 5, 6, 3), ("relu", "tanh")), "4-5-6-3, relu, tanh"),
-        (MLP((4, 5, 3), "tanh", model_activations=("relu", "tanh", "relu")), "4-5-3, relu, tanh"),
+        (
+            StackedMLP((4, 5, 3), "tanh", model_activations=("relu", "tanh", "relu")),
+            "4-5-3, relu, tanh",
+        ),
     ],
 )
 def test_a_network_says_what_it_is(mlp: MLP, said: str) -> None:

@@ -17,6 +17,7 @@ from xpmlp.training.divergence import divergence_sentence, first_bad_layer
 from xpmlp.training.history import LogRow, history_arrays, row_of, rows_of_arrays
 from xpmlp.training.plan import usual_learning_rate
 from xpmlp.training.stacking import (
+    StackedMLP,
     check_stackable,
     model_of,
     per_model_values,
@@ -78,7 +79,29 @@ def test_what_makes_no_stack(make: Any, said: str) -> None:
 
 def test_a_stack_of_one_activation_names_it_once() -> None:
     assert stacked_mlp([NET, NET]) == NET
-    assert stacked_mlp([NET, MLP((3, 4, 2), "relu")]).model_activations == ("tanh", "relu")
+    mixed = stacked_mlp([NET, MLP((3, 4, 2), "relu")])
+    assert isinstance(mixed, StackedMLP)
+    assert mixed.model_activations == ("tanh", "relu")
+
+
+def test_a_stack_of_several_activations_is_its_members(backend: Backend) -> None:
+    """f′ is of the output in some of them, and of the input in others."""
+    names = ("sigmoid", "gelu", "gelu", "relu", "mish")
+    members = [params(seed) for seed in range(len(names))]
+    mlps = [MLP((3, 4, 2), name) for name in names]
+    rng = np.random.default_rng(5)
+    x, doutputs = backend.to_device(rng.normal(size=(6, 3))), rng.normal(size=(6, 2))
+    together = backend.all_to_device({k: np.stack([m[k] for m in members]) for k in members[0]})
+    outputs, backprop = stacked_mlp(mlps).forward(together, x, xp=backend.xp)
+    above = backend.to_device(np.stack([doutputs] * len(names)))
+    gradients = backprop(above)
+    for place, (mlp, member) in enumerate(zip(mlps, members, strict=True)):
+        alone, back = mlp.forward(backend.all_to_device(member), x, xp=backend.xp)
+        found = backend.to_host(outputs)[place]
+        np.testing.assert_allclose(found, backend.to_host(alone), rtol=1e-12)
+        for name, array in back(backend.to_device(doutputs)).items():
+            found = backend.to_host(gradients[name])[place]
+            np.testing.assert_allclose(found, backend.to_host(array), rtol=1e-10, atol=1e-14)
 
 
 def test_values_of_models_have_the_type_of_their_weights() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
+
+import xpmlp
 from xpmlp.training.stopping import Patience
 
 
@@ -37,3 +40,37 @@ def test_with_a_tolerance_it_must_be_so_much_greater() -> None:
 def test_a_tolerance_of_nothing_takes_an_equal_score() -> None:
     assert Patience(limit=2, tolerance=0.0).after([0.5, 0.5, 0.5]).waiting == 0
     assert Patience(limit=2).after([0.5, 0.5, 0.5]).waiting == 2
+
+
+def test_a_rule_of_ones_own_ends_a_model() -> None:
+    asked: list[list[int]] = []
+
+    def after_three(history: list[xpmlp.LogRow]) -> bool:
+        asked.append([row.step for row in history])
+        return len(history) == 3
+
+    data, mlp = xpmlp.load_data("digits"), xpmlp.MLP((64, 10))
+    plan = xpmlp.Plan(epochs=9, stop=after_three)
+    trained = xpmlp.fit(xpmlp.Model(mlp), data, plan)
+    assert (trained.status, len(trained.history)) == ("early_stopped", 3)
+    assert asked == [[21], [21, 42], [21, 42, 63]]
+    # Each model of a stack by itself: that of the larger rate is done first.
+    low = xpmlp.Plan(epochs=9, stop=lambda history: (history[-1].val_loss or 0) < 0.3)
+    models = [xpmlp.Model(mlp, learning_rate=rate) for rate in (0.5, 0.01)]
+    first, second = xpmlp.fit_stack(models, data, low)
+    assert first.status == "early_stopped"
+    assert second.status == "completed"
+    assert len(first.history) < len(second.history) == 9
+    with pytest.raises(xpmlp.UsageError, match="stop is 3: give a function"):
+        xpmlp.Plan(stop=3)  # type: ignore[arg-type]
+
+
+def test_what_a_training_has_come_to() -> None:
+    data = xpmlp.load_data("digits")
+    model = xpmlp.Model(xpmlp.MLP((64, 10)), learning_rate=0.3)
+    training = xpmlp.Training(model, data, xpmlp.Plan(epochs=3))
+    for row in training:
+        loss, accuracy = xpmlp.Trained.of(training, best=False).evaluate(data.validation)
+        assert [loss, accuracy] == pytest.approx([row.val_loss, row.val_accuracy])
+        best = min(one.val_loss or 0 for one in training.state.history)
+        assert xpmlp.Trained.of(training).evaluate(data.validation)[0] == pytest.approx(best)

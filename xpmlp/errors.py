@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class XpmlpError(Exception):
     """Something a user can mend; the message is one sentence: what, where, what to do.
@@ -40,3 +42,9 @@ class CheckpointError(XpmlpError):
 
 class InterruptedSweepError(XpmlpError):
     """A sweep was told to stop; what was at work is saved."""
+
+
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Raise `UsageError` for a name that is not known."""
+    if name not in known:
+        raise UsageError(f"{kind} {name!r} is not known: choose from {', '.join(known)}")

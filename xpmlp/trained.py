@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -48,6 +48,28 @@ class Trained:
     backend: Backend = field(repr=False, compare=False)
     history: list[LogRow] = field(default_factory=list, repr=False)
     status: str = "completed"
+
+    @classmethod
+    def of(cls, training: Training, *, best: bool = True) -> Self:
+        """Return what a training has come to: its best weights, or those of its last step.
+
+        >>> import xpmlp
+        >>> data = xpmlp.load_data("digits")
+        >>> training = xpmlp.Training(xpmlp.Model(xpmlp.MLP((64, 10))), data, xpmlp.Plan(epochs=3))
+        >>> f1 = [xpmlp.Trained.of(training).scores(data.validation)["f1"] for row in training]
+        >>> len(f1)
+        3
+        """
+        state, backend = training.state, training.backend
+        params = state.result if best else state.params
+        return cls._of_model(state.only, params, training.data, backend)
+
+    @classmethod
+    def _of_model(
+        cls, model: ModelState, params: dict[str, Array], data: Dataset, backend: Backend
+    ) -> Self:
+        host = {name: backend.to_host(array) for name, array in params.items()}
+        return cls(model.mlp, host, data.preparation, backend, model.history, model.status)
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the class of each row of raw features (N,), or its values (N, outputs).
@@ -174,7 +196,7 @@ def fit(
         training = Training(model, data, plan, backend=backend, state=state, on_step=bar.step)
         for row in training:
             bar.row(row)
-    return _trained(training.state.only, training.state.result, data, backend)
+    return Trained.of(training)
 
 
 def fit_ensemble(
@@ -206,7 +228,7 @@ def fit_ensemble(
         params = stacked([one.result for one in good], xp=backend.xp)
     longest = max(good, key=lambda one: len(one.history))
     mlp = stacked_mlp([one.mlp for one in good])
-    return replace(_trained(longest, params, data, backend), mlp=mlp)
+    return replace(Trained._of_model(longest, params, data, backend), mlp=mlp)
 
 
 def fit_stack(
@@ -231,14 +253,7 @@ def fit_stack(
     """
     backend, data = backend or select_backend(device, dtype), as_dataset(data)
     trained = StackTraining(models, data, plan or Plan(), backend=backend).run()
-    return [_trained(only, only.result, data, backend) for only in trained]
-
-
-def _trained(
-    only: ModelState, params: dict[str, Array], data: Dataset, backend: Backend
-) -> Trained:
-    host = {name: backend.to_host(array) for name, array in params.items()}
-    return Trained(only.mlp, host, data.preparation, backend, only.history, only.status)
+    return [Trained._of_model(only, only.result, data, backend) for only in trained]
 
 
 def _holds_checkpoint(path: Path) -> bool:

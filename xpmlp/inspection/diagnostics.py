@@ -10,6 +10,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.dataset import check_shared_out
 from xpmlp.mathematics.products import Sums
 from xpmlp.mathematics.step import Inputs, Step, Variables, gradient
+from xpmlp.training.hidden import hidden_layers
 from xpmlp.training.plan import Model
 from xpmlp.training.state import copied_variables
 
@@ -64,10 +65,10 @@ def diagnose(
     inputs = Inputs(model.rate if learning_rate is None else learning_rate)
 
     def flat_counts(rows: slice) -> Sums:
-        hidden = mlp.hidden_outputs(params, batch.read(rows).x, xp=xp)
+        hidden = hidden_layers(mlp, params, batch.read(rows).x, xp=xp)
         flat = (
-            f.derivative(a, xp=xp) < _FLAT * f.steepest
-            for f, a in zip(mlp.activations, hidden, strict=True)
+            xp.abs(f.slope(z, xp=xp)) < _FLAT * f.steepest
+            for f, (z, _) in zip(mlp.activations, hidden, strict=True)
         )
         counts = {f"{k}": xp.count_nonzero(some, axis=-2) for k, some in enumerate(flat, start=1)}
         return Sums(counts, xp=xp)

@@ -18,6 +18,7 @@ from xpmlp.mathematics.products import Sums
 from xpmlp.mathematics.step import gradient
 from xpmlp.randomness import random_stream
 from xpmlp.training.evaluation import check_fit
+from xpmlp.training.hidden import hidden_layers
 
 # Distances of the fourth-order difference, in units of the step, and their factors:
 # f′(θ) = (8 [f(θ+h) − f(θ−h)] − [f(θ+2h) − f(θ−2h)]) / 12h + O(h⁴).
@@ -228,9 +229,9 @@ class _Check:
         xp = self._backend.xp
 
         def sides(some: Params) -> list[Array]:
-            outputs = self._mlp.hidden_outputs(some, self._x, xp=xp)
+            hidden = hidden_layers(self._mlp, some, self._x, xp=xp)
             kinked = [f.kinked for f in self._mlp.activations]
-            return [a > 0 for a, kink in zip(outputs, kinked, strict=True) if kink]
+            return [a > 0 for (_, a), kink in zip(hidden, kinked, strict=True) if kink]
 
         crossed = np.zeros(entries, dtype=bool)
         with self._backend.computing():

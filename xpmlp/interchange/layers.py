@@ -10,6 +10,7 @@ import numpy as np
 from xpmlp.data.normalization import Normalization
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.stacking import StackedMLP
 
 
 class Layer(NamedTuple):
@@ -36,7 +37,7 @@ def layers_of(
 
     Raises `UsageError` for a stack.
     """
-    if mlp.model_activations or np.asarray(params["layer1.weight"]).ndim != 2:
+    if isinstance(mlp, StackedMLP) or np.asarray(params["layer1.weight"]).ndim != 2:
         raise UsageError("a stack of models is no single network: take one out with model_of")
     layers = []
     names = [*mlp.activation_names, None]

@@ -122,10 +122,12 @@ def _activated(graph: Graph, z: str, activation: str, own: str) -> str:
     operators = ACTIVATIONS[activation].onnx
     if not operators:
         raise UsageError(f"the activation {activation} is not known to ONNX: choose another")
+    a = z
     for place, (operator, setting) in enumerate(operators):
         name = f"{own}.a{place}"
-        if isinstance(setting, float):
-            z = graph.node(operator, [z, graph.constant(f"{name}.factor", setting)], name)
+        if isinstance(setting, dict):
+            a = graph.node(operator, [a], name, **setting)
         else:
-            z = graph.node(operator, [z], name, **setting)
-    return z
+            other = z if setting == "z" else graph.constant(f"{name}.number", setting)
+            a = graph.node(operator, [a, other], name)
+    return a

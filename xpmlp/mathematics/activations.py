@@ -1,14 +1,11 @@
-"""Activation functions f and their derivatives, written in terms of the output a = f(z).
+"""Activation functions f and their derivatives: of the output a = f(z) where it tells the slope.
 
-Each f here determines z's slope by its value alone, so nothing but the output has to be
-kept for the backward pass.
+Then nothing but the output has to be kept for the backward pass; else z is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace
@@ -17,14 +14,17 @@ from xpmlp.arrays import Array, Namespace
 # derivative is largest there.
 _LECUN_SCALE, _LECUN_SLOPE = 1.7159, 2.0 / 3.0
 _LEAK = 0.01
+# The normal distribution function is near σ(z (A + B z²)): A = 2 √(2/π), B = 0.044715 A.
+_GELU_A, _GELU_B = 1.5957691216057308, 0.07135481627260025
 
 
 class Activation(NamedTuple):
     """f and f′ with what is known of them.
 
-    `function(z, xp=xp)` → a, `derivative(a, xp=xp)` → f′(z) from that output, `steepest`
-    the largest slope, `kinked` whether f′ jumps at z = 0. `onnx` are the operators that make f
-    there, each with its factor or its attributes; none where ONNX does not know f.
+    `function(z, xp=xp)` → a, `derivative(a, xp=xp)` → f′(z) from that output, or, `of_input`, from
+    z itself; `steepest` the largest slope, `kinked` whether f′ jumps at z = 0. `onnx` are the
+    operators that make f there one after the other, each with what it adds or multiplies by, a
+    number or "z", or its attributes; none where ONNX does not know f.
     """
 
     function: Callable[..., Array]
@@ -32,6 +32,11 @@ class Activation(NamedTuple):
     steepest: float = 1.0
     kinked: bool = False
     onnx: tuple[tuple[str, Any], ...] = ()
+    of_input: bool = False
+
+    def slope(self, z: Array, *, xp: Namespace) -> Array:
+        """Return f′(z) from z."""
+        return self.derivative(z if self.of_input else self.function(z, xp=xp), xp=xp)
 
 
 def sigmoid(z: Array, *, xp: Namespace) -> Array:
@@ -108,6 +113,48 @@ def identity_derivative(a: Array, *, xp: Namespace) -> Array:
     return xp.ones_like(a)
 
 
+def silu_gate(z: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """g(z) = σ(z) and g′(z) (Elfwing et al. 2018)."""
+    g = sigmoid(z, xp=xp)
+    return g, sigmoid_derivative(g, xp=xp)
+
+
+def gelu_gate(z: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """g(z) = σ(z (A + B z²)) and g′(z) (Hendrycks and Gimpel 2016)."""
+    square = z * z
+    g = sigmoid(z * (_GELU_A + _GELU_B * square), xp=xp)
+    return g, sigmoid_derivative(g, xp=xp) * (_GELU_A + 3.0 * _GELU_B * square)
+
+
+def mish_gate(z: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """g(z) = tanh(ln(1 + e^z)) and g′(z) (Misra 2019)."""
+    g = xp.tanh(xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z))))
+    return g, tanh_derivative(g, xp=xp) * sigmoid(z, xp=xp)
+
+
+def gated(
+    gate: Callable[..., tuple[Array, Array]], steepest: float, *onnx: tuple[str, Any]
+) -> Activation:
+    """f(z) = z g(z) and f′(z) = g(z) + z g′(z) of `gate(z, xp=xp)` → (g, g′)."""
+
+    def function(z: Array, *, xp: Namespace) -> Array:
+        return z * gate(z, xp=xp)[0]
+
+    def derivative(z: Array, *, xp: Namespace) -> Array:
+        g, slope = gate(z, xp=xp)
+        return g + z * slope
+
+    function.__name__, derivative.__name__ = gate.__name__, f"{gate.__name__}_derivative"
+    return Activation(function, derivative, steepest, onnx=(*onnx, ("Mul", "z")), of_input=True)
+
+
+_GELU_ONNX: tuple[tuple[str, Any], ...] = (
+    ("Mul", "z"),
+    ("Mul", _GELU_B),
+    ("Add", _GELU_A),
+    ("Mul", "z"),
+    ("Sigmoid", {}),
+)
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(sigmoid, sigmoid_derivative, steepest=0.25, onnx=(("Sigmoid", {}),)),
     "tanh": Activation(tanh, tanh_derivative, onnx=(("Tanh", {}),)),
@@ -122,28 +169,7 @@ ACTIVATIONS: dict[str, Activation] = {
         leaky_relu, leaky_relu_derivative, kinked=True, onnx=(("LeakyRelu", {"alpha": _LEAK}),)
     ),
     "identity": Activation(identity, identity_derivative, onnx=(("Identity", {}),)),
+    "silu": gated(silu_gate, 1.099839, ("Sigmoid", {})),
+    "gelu": gated(gelu_gate, 1.128993, *_GELU_ONNX),
+    "mish": gated(mish_gate, 1.088498, ("Softplus", {}), ("Tanh", {})),
 }
-
-
-@cache
-def stacked_activation(names: tuple[str, ...]) -> Activation:
-    """f of a stack whose model k has the activation names[k]; models alike should be neighbours.
-
-    Each run of neighbours with the same activation is a slice of the leading axis.
-    """
-    slices, start = [], 0
-    for name, run in groupby(names):
-        stop = start + len(list(run))
-        slices.append((ACTIVATIONS[name], slice(start, stop)))
-        start = stop
-    if len(slices) == 1:
-        return slices[0][0]
-
-    def function(z: Array, *, xp: Namespace) -> Array:
-        return xp.concat([f.function(z[part, ...], xp=xp) for f, part in slices], axis=0)
-
-    def derivative(a: Array, *, xp: Namespace) -> Array:
-        return xp.concat([f.derivative(a[part, ...], xp=xp) for f, part in slices], axis=0)
-
-    kinked = any(f.kinked for f, _ in slices)
-    return Activation(function, derivative, max(f.steepest for f, _ in slices), kinked)

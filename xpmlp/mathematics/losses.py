@@ -116,9 +116,8 @@ def _binary_cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Ar
 
 def _mean_squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
     """(z_k − y_k)² / K, and 2 (z − y) / K: the mean over the outputs."""
-    difference = outputs - y
-    terms = difference * difference
-    terms *= 1.0 / outputs.shape[-1]
+    terms, difference = _squared_error(outputs, y, xp=xp)
+    terms *= 2.0 / outputs.shape[-1]
     difference *= 2.0 / outputs.shape[-1]
     return terms, difference
 

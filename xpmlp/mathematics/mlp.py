@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 
 from xpmlp.arrays import Array, Namespace, Params, elementwise
-from xpmlp.errors import UsageError
-from xpmlp.mathematics.activations import ACTIVATIONS, Activation, stacked_activation
+from xpmlp.errors import UsageError, check_known
+from xpmlp.mathematics.activations import ACTIVATIONS, Activation
 from xpmlp.mathematics.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
 from xpmlp.mathematics.losses import LOSSES, Loss
-from xpmlp.mathematics.products import Gradient, transposed_product
+from xpmlp.mathematics.products import Gradient
 
 # From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
 Backprop = Callable[..., dict[str, Gradient]]
@@ -32,8 +32,7 @@ class MLP:
     makes them logits of a softmax, "binary_cross_entropy" each the logit of a yes or no,
     "poisson_deviance" logarithms of counts; "mean_squared_error" leaves them linear.
     Layer l has the parameters "layer{l}.weight" (fan_in, fan_out) and "layer{l}.bias"
-    (fan_out,), counted from 1. Leading axes of the parameters are independent models;
-    `model_activations` names the f of each model of a stack, where they differ.
+    (fan_out,), counted from 1. Leading axes of the parameters are independent models.
     Raises `UsageError` for anything else.
 
     >>> MLP((784, 400, 10), "relu").parameter_count
@@ -43,13 +42,12 @@ class MLP:
     sizes: tuple[int, ...]
     activation: str | tuple[str, ...] = "sigmoid"
     loss: str = "cross_entropy"
-    model_activations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
         if len(self.sizes) < 2 or min(self.sizes) < 1 or max(self.sizes) >= 2**31:
             raise UsageError(f"layer sizes {self.sizes} need an input, an output, no zeros, < 2^31")
-        for name in (*self.activation_names, *self.model_activations):
+        for name in self.activation_names:
             check_known("activation", name, ACTIVATIONS)
         check_known("loss", self.loss, LOSSES)
         given, hidden = len(self.activation_names), self.layers - 1
@@ -58,8 +56,6 @@ class MLP:
 
     def __str__(self) -> str:
         names = self.activation_names
-        if self.model_activations:
-            names = tuple(dict.fromkeys(self.model_activations))
         shown = ", ".join(names if len(set(names)) > 1 else names[:1]) or "linear"
         return f"{'-'.join(map(str, self.sizes))}, {shown}"
 
@@ -78,8 +74,6 @@ class MLP:
     @cached_property
     def activations(self) -> tuple[Activation, ...]:
         """f and f′ of each hidden layer."""
-        if self.model_activations:
-            return (stacked_activation(self.model_activations),) * (self.layers - 1)
         return tuple(ACTIVATIONS[name] for name in self.activation_names)
 
     @property
@@ -128,21 +122,22 @@ class MLP:
             ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
 
         with h the layer's input, from the last layer to the first; `multiply(h, δ)` makes hᵀ δ,
-        by default as an array. The activations live in that closure and nowhere else.
+        by default as an array. What is kept of each layer lives in that closure alone.
         """
-        # Per layer what the backward pass needs: its input h; of a hidden one a = f(z) and m.
-        h, inputs, hidden, factors = x, [x], [], []
+        # Per layer what the backward pass needs: its input h; of a hidden one a or z, and m.
+        h, inputs, kept, factors = x, [x], [], []
         for layer, f in enumerate(self.activations, start=1):
-            a = elementwise(f.function, _weighted_sum(params, layer, h, xp), xp=xp)
+            z = weighted_sum(params, layer, h, xp)
+            a = elementwise(f.function, z, xp=xp)
             m = masks(layer, a) if masks is not None else None
             h = a if m is None else a * m
             inputs.append(h)
-            hidden.append(a)
+            kept.append(z if f.of_input else a)
             factors.append(m)
         outputs = _output_layer(params, self.layers, h, xp)
 
         def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
-            multiply = multiply or partial(transposed_product, xp=xp)
+            multiply = multiply or (lambda h, delta: xp.matmul(h.mT, delta))
             gradients: dict[str, Gradient] = {}
             delta = doutputs
             # Σ_n δ_n = 1ᵀ δ: a product reads δ twice as fast as a sum over rows does.
@@ -156,18 +151,10 @@ class MLP:
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
-                delta *= elementwise(self.activations[below].derivative, hidden[below], xp=xp)
+                delta *= elementwise(self.activations[below].derivative, kept[below], xp=xp)
             return gradients
 
         return outputs, backprop
-
-    def hidden_outputs(self, params: Params, x: Array, *, xp: Namespace) -> list[Array]:
-        """Return the output a = f(z) (..., N, units) of every hidden layer."""
-        hidden: list[Array] = []
-        for layer, f in enumerate(self.activations, start=1):
-            h = hidden[-1] if hidden else x
-            hidden.append(f.function(_weighted_sum(params, layer, h, xp), xp=xp))
-        return hidden
 
     def predict(self, params: Params, x: Array, *, xp: Namespace) -> Array:
         """Return what the outputs (..., N, outputs) stand for: probabilities, counts, values."""
@@ -175,7 +162,7 @@ class MLP:
         return self.loss_function.link.function(outputs, xp=xp)
 
 
-def _weighted_sum(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
+def weighted_sum(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     """z = h W + b."""
     z = xp.matmul(h, params[f"layer{layer}.weight"])
     z += params[f"layer{layer}.bias"][..., None, :]
@@ -192,9 +179,3 @@ def _output_layer(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
     z = xp.matmul(w.mT, h.mT)
     z += b[..., None]
     return z.mT
-
-
-def check_known(kind: str, name: str, table: Mapping[str, object]) -> None:
-    """Raise `UsageError` for a name that a table does not have."""
-    if name not in table:
-        raise UsageError(f"{kind} {name!r} is not known: choose from {', '.join(table)}")

@@ -37,15 +37,10 @@ class Decayed(NamedTuple):
 Gradient: TypeAlias = Array | Product | Decayed
 
 
-def transposed_product(left: Array, right: Array, *, xp: Namespace) -> Array:
-    """Return leftᵀ right."""
-    return xp.matmul(left.mT, right)
-
-
 def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
     """Return a gradient as an array; one that was not added up is used up."""
     if isinstance(gradient, Product):
-        return transposed_product(gradient.left, gradient.right, xp=xp)
+        return xp.matmul(gradient.left.mT, gradient.right)
     if isinstance(gradient, Decayed):
         g, w = multiplied(gradient.gradient, xp=xp), gradient.weight
         g += per_model(gradient.strength, like=w, xp=xp) * w

@@ -6,6 +6,7 @@ from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Draw
 from xpmlp.mathematics.mlp import MLP
+from xpmlp.training.hidden import hidden_layers
 
 
 def first_bad_layer(mlp: MLP, params: Params, drawn: Draw, backend: Backend) -> str:
@@ -20,7 +21,7 @@ def first_bad_layer(mlp: MLP, params: Params, drawn: Draw, backend: Backend) -> 
     with backend.computing():
         if not finite(x):
             return "the features"
-        hidden = mlp.hidden_outputs(params, x, xp=xp)
+        hidden = [a for _, a in hidden_layers(mlp, params, x, xp=xp)]
         outputs, _ = mlp.forward(params, x, xp=xp)
         for layer, values in enumerate([*hidden, outputs], start=1):
             for kind in ("weight", "bias"):

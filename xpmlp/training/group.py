@@ -206,6 +206,9 @@ class Group:
             return evaluate_unchecked(mlp, params, examples, backend)
 
     def _is_stale(self, model: ModelState) -> bool:
+        stop = self._plan.stop
+        if stop is not None and model.history and stop(model.history):
+            return True
         if self._plan.patience is None:
             return False
         losses = [row.val_loss for row in model.history if row.val_loss is not None]

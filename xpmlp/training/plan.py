@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
 
 from xpmlp.data.batches import Order, steps_per_epoch
-from xpmlp.errors import UsageError
+from xpmlp.errors import UsageError, check_known
 from xpmlp.mathematics.initializers import INITIALIZERS
-from xpmlp.mathematics.mlp import MLP, check_known
+from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import SGD, Optimizer
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Constant, Schedule
 from xpmlp.rules import ABOVE_0, FROM_0, SHARE, check, whole
+from xpmlp.training.history import LogRow
 
 # Epochs of a plan that does not say how long.
 _EPOCHS = 20
@@ -84,7 +86,8 @@ class Plan:
     `batch_size`: examples per step, None for the full batch. `schedule`: the factor of the
     learning rate. `dropout`: the share of hidden units left out of a step, from 0 to below 1.
     `log_every`: steps between two log points, None for an epoch. `patience`: stop a model when so
-    many validations in a row were not better than its best before them, None for never.
+    many validations in a row were not better than its best before them, None for never. `stop`: a
+    rule of your own, stop(history) → whether a model with these log points ends there.
     `train_exact`: evaluate the whole training set at a log point, in place of the mean over the
     steps since the one before; `log_test`: evaluate the test set there, too. `save_every`: save
     after so many steps, and at every log point.
@@ -104,6 +107,7 @@ class Plan:
     dropout: float = 0.0
     log_every: int | None = None
     patience: int | None = None
+    stop: Callable[[list[LogRow]], bool] | None = None
     train_exact: bool = False
     log_test: bool = False
     save_every: int | None = None
@@ -118,9 +122,9 @@ class Plan:
                 check(name, getattr(self, name), whole(1))
         check("dropout", self.dropout, SHARE)
         check("seed", self.seed, whole(0))
-        for name in ("schedule", "order"):
+        for name in ("schedule", "stop", "order"):
             value: object = getattr(self, name)
-            if not callable(value) and not (name == "order" and value is None):
+            if not callable(value) and (name == "schedule" or value is not None):
                 raise UsageError(f"{name} is {value!r}: give a function, such as Cosine(steps)")
 
     def steps_for(self, examples: int) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
+from itertools import groupby
 
 from xpmlp.arrays import Array, Namespace, Params, plain
 from xpmlp.errors import UsageError
+from xpmlp.mathematics.activations import ACTIVATIONS, Activation
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import Optimizer
 
@@ -45,6 +48,51 @@ def selected(stack: Params, models: Array, *, xp: Namespace) -> Params:
     }
 
 
+@dataclass(frozen=True)
+class StackedMLP(MLP):
+    """The network of a stack whose models differ in activation.
+
+    `model_activations` names the f of each model.
+    """
+
+    model_activations: tuple[str, ...] = ()
+
+    @cached_property
+    def activations(self) -> tuple[Activation, ...]:
+        """f and f′ of each hidden layer, of all models."""
+        return (stacked_activation(self.model_activations),) * (self.layers - 1)
+
+    def __str__(self) -> str:
+        names = dict.fromkeys(self.model_activations)
+        return f"{'-'.join(map(str, self.sizes))}, {', '.join(names)}"
+
+
+@cache
+def stacked_activation(names: tuple[str, ...]) -> Activation:
+    """f of a stack whose model k has the activation names[k]; models alike should be neighbours.
+
+    Each run of neighbours with the same activation is a slice of the leading axis.
+    """
+    slices, start = [], 0
+    for name, run in groupby(names):
+        stop = start + len(list(run))
+        slices.append((ACTIVATIONS[name], slice(start, stop)))
+        start = stop
+    of_input = any(f.of_input for f, _ in slices)
+
+    def function(z: Array, *, xp: Namespace) -> Array:
+        return xp.concat([f.function(z[part, ...], xp=xp) for f, part in slices], axis=0)
+
+    def derivative(kept: Array, *, xp: Namespace) -> Array:
+        parts = [(f, kept[part, ...]) for f, part in slices]
+        slopes = (f.slope(z, xp=xp) if of_input else f.derivative(z, xp=xp) for f, z in parts)
+        return xp.concat(list(slopes), axis=0)
+
+    kinked = any(f.kinked for f, _ in slices)
+    steepest = max(f.steepest for f, _ in slices)
+    return Activation(function, derivative, steepest, kinked, of_input=of_input)
+
+
 def stacked_mlp(mlps: Sequence[MLP]) -> MLP:
     """Return the network of a stack of models with these, which may differ in activation.
 
@@ -57,7 +105,9 @@ def stacked_mlp(mlps: Sequence[MLP]) -> MLP:
         if not isinstance(mlp.activation, str):
             raise UsageError(f"{mlp} makes no stack: give all its hidden layers one activation")
         names.append(mlp.activation)
-    return replace(mlps[0], model_activations=tuple(names) if len(set(names)) > 1 else ())
+    if len(set(names)) == 1:
+        return mlps[0]
+    return StackedMLP(mlps[0].sizes, mlps[0].activation, mlps[0].loss, tuple(names))
 
 
 def per_model_values(values: Sequence[float], *, like: Array, xp: Namespace) -> float | Array:
