@@ -37,10 +37,10 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "progress": "",
-        "inspection": "gradcheck diagnostics predictions scores importance ensemble summary "
-        "softmax_by_hand",
+        "inspection": "gradcheck diagnostics learning_rates predictions scores importance ensemble "
+        "summary softmax_by_hand",
         "interchange": "layers onnx_graph onnx_columns onnx_file safetensors_file",
-        "plots": "figures comparisons images features curves speed",
+        "plots": "figures comparisons images features curves learning_rates speed",
     },
     {
         "runs": "containers stored_state checkpoint lock folder members stop_signals sweep",
@@ -51,7 +51,8 @@ FLOORS: list[dict[str, str]] = [
         "classifier regressor tabular",
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
-        "sweep ensemble convert export check_gradients main",
+        "sweep ensemble convert export check_gradients "
+        "find_learning_rate main",
     },
 ]
 HEIGHTS = {name: height for height, rooms in enumerate(FLOORS) for name in rooms}

@@ -71,6 +71,10 @@ from xpmlp.inspection.gradcheck import (
     GradientRow as GradientRow,
     check_gradients as check_gradients,
 )
+from xpmlp.inspection.learning_rates import (
+    LearningRates as LearningRates,
+    find_learning_rate as find_learning_rate,
+)
 from xpmlp.inspection.predictions import Predictions as Predictions, predict as predict
 from xpmlp.inspection.summary import summarize as summarize
 from xpmlp.mathematics.activations import ACTIVATIONS as ACTIVATIONS, Activation as Activation

@@ -66,8 +66,7 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     """Add the update rule, its learning rate and schedule, and dropout."""
-    group = Flags(parser.add_argument_group("optimiser"))
-    group.choice("--optimizer", OPTIMIZERS, "update rule", "sgd")
+    group = add_rule_flags(parser)
     group.value(
         "--lr",
         positive(float),
@@ -75,11 +74,6 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
         "that for momentum and nesterov; 0.001 for rmsprop, adam and adamw)",
         metavar="RATE",
     )
-    group.value("--momentum", share, "of momentum and nesterov (default: 0.9)", metavar="GAMMA")
-    group.value("--rho", share, "decay of rmsprop's mean square (default: 0.9)")
-    group.value("--beta1", share, "of adam and adamw (default: 0.9)")
-    group.value("--beta2", share, "of adam and adamw (default: 0.999)")
-    group.value("--weight-decay", not_negative, "of adamw (default: 0.01)", metavar="LAMBDA")
     group.value(
         "--lr-milestones",
         milestones,
@@ -95,9 +89,22 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.value("--lr-decay", positive(float), "of exponential (default: 0.95)", metavar="F")
     group.count("--warmup-steps", "raise the learning rate linearly over the first N steps")
+
+
+def add_rule_flags(parser: argparse.ArgumentParser) -> Flags:
+    """Add the update rule and dropout, and return their group; no learning rate is given."""
+    group = Flags(parser.add_argument_group("optimiser"))
+    parser.set_defaults(lr=None)
+    group.choice("--optimizer", OPTIMIZERS, "update rule", "sgd")
+    group.value("--momentum", share, "of momentum and nesterov (default: 0.9)", metavar="GAMMA")
+    group.value("--rho", share, "decay of rmsprop's mean square (default: 0.9)")
+    group.value("--beta1", share, "of adam and adamw (default: 0.9)")
+    group.value("--beta2", share, "of adam and adamw (default: 0.999)")
+    group.value("--weight-decay", not_negative, "of adamw (default: 0.01)", metavar="LAMBDA")
     group.value(
         "--dropout", share, "of hidden units left out of each step, 0 to below 1", 0.0, "SHARE"
     )
+    return group
 
 
 def network_of(arguments: argparse.Namespace, data: Dataset) -> MLP:

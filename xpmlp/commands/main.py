@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "predict the classes or values of new rows",
     "plot": "draw the curves of a run, or of several in one picture",
     "sweep": "train every combination of some settings, and rank them",
+    "find-learning-rate": "try learning rates side by side, and show which suits",
     "ensemble": "train networks of several seeds, and average them",
     "convert": "turn a data set into HDF5 files",
     "export": "write a trained network as ONNX, or its weights as safetensors",

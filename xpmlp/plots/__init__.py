@@ -20,6 +20,7 @@ from xpmlp.plots.images import (
     save_first_layer as save_first_layer,
     save_mistakes as save_mistakes,
 )
+from xpmlp.plots.learning_rates import save_learning_rates as save_learning_rates
 from xpmlp.plots.speed import (
     save_peers as save_peers,
     save_speed as save_speed,
