@@ -200,7 +200,8 @@ class Laboratory:
         )
         ended = training.run()
         message(
-            f"{', '.join(settings)}: {self.mlp(common)}, a stack of {len(settings)}, "
+            f"{', '.join(settings)}: {xpmlp.stacked_mlp([model.mlp for model in models])}, a "
+            f"stack of {len(settings)}, "
             f"{time.perf_counter() - start:.1f} s"
         )
         return {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from courses.conclusions import best_configuration
 from courses.laboratory import Laboratory, Setting, Trained
 
 from xpmlp.data import Examples, read_data
@@ -60,7 +61,8 @@ def experiment(lab: Laboratory, train: Examples, test: OpenTest) -> None:
         for rate in RATES
     }
     trained = lab.train_all(settings, split)
-    report_configurations(lab, trained, len(split.train))
+    assert split.validation is not None
+    report_configurations(lab, trained, len(split.train), len(split.validation))
 
     chosen = max(trained, key=lambda name: trained[name].rows[-1].val_accuracy or 0.0)
     everything = lab.split("unit", train=train)
@@ -69,7 +71,9 @@ def experiment(lab: Laboratory, train: Examples, test: OpenTest) -> None:
     report_final(lab, chosen, final, len(train), loss, accuracy)
 
 
-def report_configurations(lab: Laboratory, trained: dict[str, Trained], examples: int) -> None:
+def report_configurations(
+    lab: Laboratory, trained: dict[str, Trained], examples: int, held_out: int
+) -> None:
     """Show the six configurations."""
     report, first = lab.report, next(iter(trained.values()))
     setting = first.setting
@@ -110,6 +114,18 @@ def report_configurations(lab: Laboratory, trained: dict[str, Trained], examples
     )
     report.table(rows)
     report.text("Accuracies are those at the last epoch, if nothing else is said.")
+    compared: list[dict[str, float | str]] = [
+        {
+            "activation": t.setting.activation,
+            "rate": t.setting.learning_rate,
+            "training": t.rows[-1].train_accuracy or 0.0,
+            "validation": t.rows[-1].val_accuracy or 0.0,
+        }
+        for t in trained.values()
+    ]
+    report.question(
+        "tanh or ReLU, which learning rate, and why?", *best_configuration(compared, held_out)
+    )
 
 
 def report_final(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.timing import forward_seconds
+from courses.conclusions import after_the_best_epoch, rates_by_batch, wide_batches
 from courses.laboratory import Laboratory, Setting, Trained
 
 import xpmlp
@@ -62,19 +63,17 @@ def throughput(lab: Laboratory) -> None:
     best = max(rows, key=lambda row: float(row["examples_per_second"]))
     gain = best["examples_per_second"] / rows[0]["examples_per_second"]
     loss = best["examples_per_second"] / rows[-1]["examples_per_second"]
+    alone, shared = (1e6 * row["seconds"] / count for row in (rows[0], best))
+    itemsize = next(iter(params.values())).dtype.itemsize
+    outputs = itemsize * count * sum(mlp.sizes[1:]) / 1e6
     report.question(
         "What does one observe?",
-        f"One image at a time costs {1e6 * rows[0]['seconds'] / count:.0f} µs, most of it for "
-        "calling a dozen functions, and every weight is fetched from memory for a single "
-        "multiplication. A mini-batch shares both between its images: at "
-        f"{best['batch_size']:,} images the pass is {gain:.0f} times as fast. "
-        + (
-            f"Larger ones are slower again, by {loss:.1f} times at {count:,}: their "
-            "intermediate results no longer fit into the cache, and every elementwise function "
-            "waits for memory."
-            if loss > 1.15
-            else "Beyond that nothing is gained or lost: the arithmetic itself is the limit."
-        ),
+        f"One image at a time costs {alone:.0f} µs, and one of {best['batch_size']:,} together "
+        f"{shared:.2g} µs: the pass is {gain:.0f} times as fast. The arithmetic is the same; what "
+        "a single image pays for beside it is calling a dozen functions, and that each weight, "
+        f"though all of them ({itemsize * mlp.parameter_count / 1e3:,.0f} kB) stay in the cache, "
+        "is fetched for one multiplication alone. A mini-batch shares both between its images. "
+        f"{wide_batches(loss, count, outputs)}",
     )
 
 
@@ -169,14 +168,15 @@ def study(lab: Laboratory, split: Dataset) -> None:
         f"{chosen['shallow'].batch_size} at the rate {chosen['shallow'].learning_rate:g}, reached "
         f"in epoch {best['shallow'].best.epoch:.0f} (test error {errors['shallow']:.2%}); the deep "
         f"one with {chosen['deep'].batch_size} at {chosen['deep'].learning_rate:g} in epoch "
-        f"{best['deep'].best.epoch:.0f} ({errors['deep']:.2%}). Rate and batch size belong "
-        "together: a larger batch takes fewer steps an epoch, and needs a larger rate to get as "
-        "far. Once the validation loss rises again, more epochs only make the network surer of its "
-        "mistakes.",
+        f"{best['deep'].best.epoch:.0f} ({errors['deep']:.2%}). {rates_by_batch(best_rates(rows))}",
+        "Of epochs: "
+        + "; ".join(
+            f"the {name} network, {after_the_best_epoch(*epochs_of(t))}" for name, t in best.items()
+        )
+        + ".",
         "Depth pays on this task."
         if errors["deep"] < errors["shallow"]
-        else "Depth does not pay on this task: the images are simple, and sigmoid layers lose "
-        "something each.",
+        else "Depth does not pay on this task.",
         (
             f"{len(slow)} of the {len(rows) // 2} settings left the deep network near chance "
             f"within {epochs} epochs: four sigmoid layers pass on at most (1/4)⁴ of a gradient, so "
@@ -186,3 +186,17 @@ def study(lab: Laboratory, split: Dataset) -> None:
             "on at most (1/4)⁴ of a gradient."
         ),
     )
+
+
+def best_rates(rows: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """Return the rate of the lowest validation loss, by network and batch size."""
+    found: dict[str, dict[int, float]] = {}
+    for row in sorted(rows, key=lambda row: float(row["validation loss"]), reverse=True):
+        found.setdefault(row["network"], {})[row["batch size"]] = row["learning rate"]
+    return {name: dict(sorted(found[name].items())) for name in sorted(found, reverse=True)}
+
+
+def epochs_of(trained: Trained) -> tuple[float, float, float, float]:
+    """Return the best and the last epoch, and their validation losses."""
+    best, last = trained.best, trained.rows[-1]
+    return best.epoch, last.epoch, best.val_loss or 0.0, last.val_loss or 0.0
