@@ -23,7 +23,7 @@ FLOORS: list[dict[str, str]] = [
         "ranks.distributed ranks.start exchange select",
     },
     {
-        "data": "checks part normalization targets batches held_out examples shared spans "
+        "data": "checks held_out part normalization targets batches examples shared spans "
         "streaming stored tables.table tables.codes tables.encoding tables.rows tables.streamed "
         "preparation dataset "
         "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "

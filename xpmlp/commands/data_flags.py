@@ -57,11 +57,14 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
             default and f"{letter}data",
             "KEY",
         )
-    columns = ("--target", "--drop", "--categorical")
+    columns = ("--target", "--drop", "--categorical", "--group", "--time")
     meanings = (
         "column of a table that is to be predicted, or several",
         "columns of a table to leave out",
         "columns of a table whose numbers stand for categories",
+        "column of a table: rows with the same value of it are held out together, and it is no "
+        "feature",
+        "column of a table: the latest rows are the test set, those before them the validation set",
     )
     for flag, meaning in zip(columns, meanings, strict=True):
         group.value(flag, column_names, meaning, metavar="COLUMN[,COLUMN,...]")

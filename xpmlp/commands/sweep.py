@@ -84,6 +84,8 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
     require_matplotlib()
     backend = backend_of(arguments)
     points, varied = grid_of(arguments)
+    if arguments.folds and (arguments.group or arguments.time):
+        raise UsageError("--folds are drawn by chance: leave out --group and --time, or --folds")
     dataset = read_source(arguments)
     if dataset.streamed:
         raise DataError("a sweep trains on data in memory: leave out --stream")

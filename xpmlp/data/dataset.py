@@ -225,9 +225,9 @@ def _dataset_of_tables(name: str, parts: list[Part], task: str | Targets | None)
     for part in parts:
         y = targets.encoded(part.y, part.y_place)
         if part.in_file:
-            examples.append(StreamedTable(part.x, y, targets, ((0, len(y)),)))
+            examples.append(StreamedTable(part.x, y, targets, ((0, len(y)),), part.apart))
         else:
-            examples.append(TableExamples(part.x, y))
+            examples.append(TableExamples(part.x, y, part.apart))
     return Dataset(name, examples[0], examples[1] if len(parts) > 1 else None, targets)
 
 

@@ -1,6 +1,8 @@
-"""Which examples are held out: drawn by a seed, of every class the same share."""
+"""Which examples are held out: drawn by a seed, of every class the same share, or as asked."""
 
 from __future__ import annotations
+
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -8,19 +10,59 @@ from xpmlp.errors import DataError
 from xpmlp.randomness import random_stream
 
 
+class Apart(NamedTuple):
+    """What keeps parts apart: `groups`, numbers (N,) of which none is in two parts, or `times`."""
+
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+    def some(self, rows: np.ndarray | slice) -> Self:
+        """Return those of some rows."""
+        return self._replace(**{k: v[rows] for k, v in self._asdict().items() if v is not None})
+
+
+BY_CHANCE = Apart()
+
+
 def held_out_rows(
-    count: int, size: int, seed: int, classes: np.ndarray | None = None
+    count: int,
+    size: int,
+    seed: int,
+    classes: np.ndarray | None = None,
+    apart: Apart = BY_CHANCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw which of so many examples are kept and which held out, each in rising order.
 
-    With `classes`, the class id of each, their shares are the same in both parts.
+    With `classes`, the class id of each, their shares are the same in both parts. `apart`: whole
+    groups are held out, about so many examples of them, or the latest examples. Raises `DataError`
+    for a size that leaves nothing, or groups that do not make two parts.
     """
     check_held_out(size, count)
+    if apart.groups is not None:
+        held = _whole_groups(apart.groups, size, seed)
+        return np.flatnonzero(~held), np.flatnonzero(held)
+    if apart.times is not None:
+        order = np.argsort(apart.times, kind="stable")
+        return np.sort(order[: count - size]), np.sort(order[count - size :])
     order = random_stream(seed, "validation").permutation(count)
     if classes is not None:
         order = order[np.argsort(_place_in_class(classes[order]), kind="stable")]
     # Both parts keep the order of their file; batches are shuffled anyway.
     return np.sort(order[: count - size]), np.sort(order[count - size :])
+
+
+def _whole_groups(groups: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Tell of each example whether it is held out: groups in random order, until it is enough."""
+    names, numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise DataError("every row is of one group, and groups stay whole: leave out the group")
+    order = random_stream(seed, "validation").permutation(len(names))
+    # Up to the group that comes nearest to the size, one at least and not all.
+    nearest = int(np.argmin(np.abs(np.cumsum(counts[order])[:-1] - size)))
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[order[: nearest + 1]] = size > 0
+    found: np.ndarray = chosen[numbers]
+    return found
 
 
 def _place_in_class(classes: np.ndarray) -> np.ndarray:

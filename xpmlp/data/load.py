@@ -64,9 +64,9 @@ def read_data(
     targets of another data set, whose classes these must be. `deferred` leaves the rows of an HDF5
     file there until it is known who needs which. `keys`: `x_key` and `y_key` name the arrays in
     HDF5 and npz; `target` is the column of a table that is to be predicted, or several; `drop` are
-    columns to leave out, `categorical` numbers that stand for categories; `image_size` is what
-    image files are brought to; `stream` leaves the rows of an HDF5 file or a table on disk, None
-    decides by their size.
+    columns to leave out, `categorical` numbers that stand for categories; `group` or `time` is the
+    column that keeps the parts of a split apart; `image_size` is what image files are brought to;
+    `stream` leaves the rows of an HDF5 file or a table on disk, None decides by their size.
     Raises `DataError` for a source that is missing, damaged, of no known format, or holds
     anything but examples, `UsageError` for keywords that do not belong to it.
 

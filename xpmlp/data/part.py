@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from xpmlp.data.held_out import BY_CHANCE, Apart
 from xpmlp.errors import UsageError
 from xpmlp.rules import shown, whole
 
@@ -16,6 +17,8 @@ class Keys(NamedTuple):
 
     `x_key` and `y_key`: of arrays, in HDF5 and npz. `target`: the columns of a table that are to be
     predicted; `drop`: those that are left out; `categorical`: numbers that stand for categories.
+    `group` or `time`: the column that keeps the parts of a split apart: none of its values is in
+    two of them, or the latest rows are held out.
     `image_size`: height and width that image files are brought to, or one number for both.
     `stream`: whether rows stay in their file; None: where memory is too small for them.
     """
@@ -25,6 +28,8 @@ class Keys(NamedTuple):
     target: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    time: tuple[str, ...] = ()
     image_size: tuple[int, ...] = ()
     stream: bool | None = None
 
@@ -34,7 +39,7 @@ def keys_of(names: dict[str, Any]) -> Keys:
     for name in names:
         if name not in Keys._fields:
             raise UsageError(f"{name} is no way to read: choose from {', '.join(Keys._fields)}")
-    columns = ("target", "drop", "categorical")
+    columns = ("target", "drop", "categorical", "group", "time")
     listed = {
         name: (value,) if isinstance(value, str) else tuple(value or ())
         for name, value in names.items()
@@ -53,7 +58,7 @@ class Part:
 
     They are in memory, or rows of an open file (`in_file`) that are read when they are sliced.
     `maximum` is the largest value that a feature can have, None where only its type may tell.
-    `names` are those of the targets, where they have any.
+    `names` are those of the targets, where they have any; `apart` says which rows stay together.
     """
 
     x: Any
@@ -63,6 +68,7 @@ class Part:
     maximum: float | None = None
     in_file: bool = False
     names: tuple[str, ...] = ()
+    apart: Apart = BY_CHANCE
 
 
 # The one interface of formats: from a path to the training part and, if there is one, a test part.

@@ -10,8 +10,9 @@ import numpy as np
 
 from xpmlp.data.formats.large_tables import bytes_in_memory, stored_table
 from xpmlp.data.formats.tables import read_table
+from xpmlp.data.held_out import BY_CHANCE, Apart
 from xpmlp.data.part import Keys, Part
-from xpmlp.data.tables.table import Table, arrow, is_text, table_of
+from xpmlp.data.tables.table import ISO, Table, arrow, date_format, is_text, table_of
 from xpmlp.errors import DataError, UsageError
 from xpmlp.parts import fits_in_memory
 
@@ -34,7 +35,7 @@ def part_of_table(frame: Any, keys: Keys) -> Part:
     Raises `UsageError` without a target, `DataError` for columns that are not there.
     """
     table = table_of(frame)
-    named = keys.target + keys.drop + keys.categorical
+    named = keys.target + keys.drop + keys.categorical + keys.group + keys.time
     for name in named:
         table.column(name)
     if not keys.target:
@@ -43,7 +44,8 @@ def part_of_table(frame: Any, keys: Keys) -> Part:
             f"{table.place} is a table: say which column is to be predicted (target=), one of "
             f"{known}"
         )
-    left = [name for name in table.names if name not in keys.target + keys.drop]
+    unused = keys.target + keys.drop + keys.group
+    left = [name for name in table.names if name not in unused]
     if not left:
         raise DataError(f"{table.place}: there are no columns beside the target")
     place = f"{table.place}, {', '.join(keys.target)}"
@@ -53,7 +55,28 @@ def part_of_table(frame: Any, keys: Keys) -> Part:
     y = np.stack(columns, axis=1)
     features = table.without(set(table.names) - set(left))
     features = replace(features, categories=table.categories | set(keys.categorical))
-    return Part(features, y, table.place, place, names=keys.target)
+    apart = _apart(table, keys)
+    return Part(features, y, table.place, place, names=keys.target, apart=apart)
+
+
+def _apart(table: Table, keys: Keys) -> Apart:
+    """Return which rows of a table stay together when it is split."""
+    columns = keys.group + keys.time
+    if len(columns) > 1:
+        raise UsageError(f"{', '.join(columns)}: name one column, of groups or of times")
+    if keys.group:
+        groups = table.texts(columns[0]).dictionary_encode().indices.fill_null(-1)
+        return Apart(groups=groups.to_numpy(zero_copy_only=False))
+    if not keys.time:
+        return BY_CHANCE
+    written = date_format(table, columns[0]) if is_text(table.column(columns[0]).type) else ISO
+    if written is None:
+        raise DataError(f"{table.place}, {columns[0]}: its texts are no dates: name another column")
+    times = table.dates(columns[0], written)
+    if np.isnan(times).any():
+        row = int(np.argmax(np.isnan(times)))
+        raise DataError(f"{table.place}, {columns[0]}: row {row} has no time: leave it out")
+    return Apart(times=times)
 
 
 def _targets(table: Table, name: str) -> np.ndarray:

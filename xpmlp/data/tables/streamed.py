@@ -8,7 +8,7 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from xpmlp.data.examples import Examples
-from xpmlp.data.held_out import held_out_rows
+from xpmlp.data.held_out import BY_CHANCE, Apart, held_out_rows
 from xpmlp.data.spans import Spans, between, cut, rows_of, spans_of
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.tables.encoding import Encoding
@@ -26,13 +26,15 @@ _SAMPLED_ROWS = 1024
 class StreamedTable:
     """The rows `spans` of a table in a file, to be split before they are encoded.
 
-    `y` are the targets of all its rows, in memory; `targets` what they mean.
+    `y` are the targets of all its rows, in memory; `targets` what they mean,
+    and `apart` says which stay together.
     """
 
     table: Table
     y: np.ndarray
     targets: Targets
     spans: Spans
+    apart: Apart = BY_CHANCE
 
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
@@ -56,8 +58,10 @@ class StreamedTable:
         """Split (training, rest) as examples in memory are split; the rest is read into memory."""
         numbers = rows_of(self.spans)
         ids = self.y[numbers] if self.targets.task == "classification" else None
-        kept, held = (numbers[rows] for rows in held_out_rows(len(self), size, seed, ids))
-        rest = TableExamples(self.table.of_spans(spans_of(held)), self.y[held])
+        parts = held_out_rows(len(self), size, seed, ids, self.apart.some(numbers))
+        kept, held = (numbers[rows] for rows in parts)
+        rows = self.table.of_spans(spans_of(held))
+        rest = TableExamples(rows, self.y[held], self.apart.some(held))
         return replace(self, spans=spans_of(kept)), rest
 
     def encoded(self, encoding: Encoding) -> StreamedExamples:
