@@ -101,7 +101,7 @@ def test_a_rare_class_has_figures_of_its_own(folder: Path) -> None:
         assert (folder / "state" / f"{name}.png").exists()
     assert not (folder / "state" / "weights.png").exists()
     shown = run_script("evaluate.py", "--run", "state", "--set", "validation", cwd=folder).stdout
-    assert re.search(r"class +examples +precision +recall +f1 +roc_auc", shown)
+    assert re.search(r"class +examples +precision +recall +F1 +area under ROC", shown)
 
 
 def test_a_regression_is_told_in_its_unit(folder: Path) -> None:

@@ -19,6 +19,7 @@ from xpmlp.commands.command_line import (
 )
 from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
+from xpmlp.commands.run_report import WORDS
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
 from xpmlp.data import Dataset, Preparation, split
 from xpmlp.data.examples import Examples
@@ -70,13 +71,12 @@ def main(arguments: argparse.Namespace) -> int:
     prepared = own.applied(source)
     examples = prepared.to_device(backend)
     loss, accuracy = evaluate_averaged(mlp, params, examples, backend=backend)
-    result: dict[str, Any] = {"checkpoint": str(path), "network": str(mlp)}
-    result |= {"step": checkpoint.numbers["step"]}
-    result |= {"examples": len(examples), "loss": loss, "accuracy": accuracy}
+    result: dict[str, Any] = {"examples": len(examples), "loss": loss, "accuracy": accuracy}
     targets = own.targets or dataset.targets
     assert targets is not None, "what is read says what is to be predicted"
     found = outputs_of(mlp, params, examples, backend=backend, targets=targets)
     result |= {k: v for k, v in scores(found, targets).items() if k != "accuracy"}
+    result |= {"network": str(mlp), "step": checkpoint.numbers["step"], "checkpoint": str(path)}
     out: Path = arguments.out or path.parent
     pictures = Pictures(out, dataset, source, backend, arguments.worst)
     if targets.task == "classification":
@@ -201,10 +201,10 @@ def show(result: dict[str, Any], names: tuple[Any, ...], as_json: bool) -> None:
         return
     matrix = result.pop("confusion", None)
     tables = [result.pop(name) for name in ("classes", "labels", "values") if name in result]
-    print_result({k: v for k, v in result.items() if v is not None}, as_json)
+    print_result({WORDS.get(k, k): v for k, v in result.items() if v is not None}, as_json)
     for table in tables:
         print()
-        print_table(table)
+        print_table([{WORDS.get(k, k): v for k, v in row.items()} for row in table])
     if matrix is None or len(matrix) > 30:
         return
     shown = [str(name)[:12] for name in names]

@@ -10,7 +10,17 @@ from xpmlp.runs.folder import CHECKPOINT, files_of
 
 # A class with a smaller part of its even share of the examples than this has its own lines.
 _RARE = 0.2
-_SCORES = {"rmse": "RMSE", "mae": "MAE", "r2": "R²", "exact_match": "all labels right", "f1": "F1"}
+# What is said of the test set, and what a figure is called.
+_SAID = ("rmse", "mae", "r2", "exact_match", "f1")
+WORDS = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "exact_match": "all labels right",
+    "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "area under ROC",
+}
 
 
 def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tuple[str, str]]:
@@ -33,18 +43,17 @@ def _of_test(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of the test set, of a rare class its own too."""
     figures = {"test accuracy": summary["test_accuracy"], "test loss": summary["test_loss"]}
     scores = summary["test_scores"] or {}
-    figures |= {f"test {shown}": scores[k] for k, shown in _SCORES.items() if k in scores}
+    figures |= {f"test {WORDS[name]}": scores[name] for name in _SAID if name in scores}
     classes = scores.get("classes") or []
     total = sum(one["examples"] for one in classes)
     limit = _RARE * total / max(1, len(classes))
     rare = [one for one in classes if 0 < one["examples"] < limit]
-    if "accuracy" in scores or not rare:
+    if classes:  # each of the rare ones has its own
         figures.pop("test F1", None)
     lines = [(name, f"{value:,.4f}") for name, value in figures.items() if value is not None]
     if rare:
-        lines.append(("balanced accuracy", f"{scores['balanced_accuracy']:.4f}"))
-        if scores["roc_auc"] is not None:
-            lines.append(("area under ROC", f"{scores['roc_auc']:.4f}"))
+        balanced = {WORDS[name]: scores[name] for name in ("balanced_accuracy", "roc_auc")}
+        lines += [(name, f"{value:.4f}") for name, value in balanced.items() if value is not None]
         for one in rare[:3]:
             share = f"{one['examples'] / total:.1%} of the rows"
             found = f"precision {one['precision']:.3f}, recall {one['recall']:.3f}"
