@@ -105,7 +105,7 @@ def test_runs_of_one_configuration_are_one_group(tmp_path: Path) -> None:
     result = run_script("plot.py", *runs, "--x", "epoch", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
-    assert found["groups"] == {"lr 0.5": 2, "lr 0.1": 2}
+    assert found["groups"] == {"learning rate 0.5": 2, "learning rate 0.1": 2}
     assert (tmp_path / "out" / "overlay.png").read_bytes().startswith(PNG)
 
 

@@ -194,7 +194,11 @@ WRONG = {
     "flag of another optimiser": (["--momentum", "0.9"], 2, "choose --optimizer momentum or nes"),
     "two schedules": (["--lr-milestones", "2", "--lr-schedule", "cosine"], 2, "exclude each other"),
     "too many activations": (["--activation", "tanh,relu"], 2, "2 activations for 1 hidden layers"),
-    "unknown activation": (["--activation", "gelu"], 2, "'gelu' is not known: choose from sigmoid"),
+    "unknown activation": (
+        ["--activation", "swish9"],
+        2,
+        "'swish9' is not known: choose from sigmoid",
+    ),
     "dropout of all": (["--dropout", "1"], 2, "1 is not a number from 0 to below 1"),
     "unknown flag": (["--learning-rate", "1"], 2, "unrecognized arguments"),
     "layer of zero": (["--hidden", "20,0"], 2, "not a list of layer sizes like 400,400"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import layer_sizes, loss_of, names_of
+from xpmlp.commands.run_settings import WORDS, in_words
 from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
@@ -66,14 +67,7 @@ class Point:
         """Return what tells it from the others."""
         if not varied:
             return "all models"
-        return ", ".join(f"{name} {shown(self.values[name])}" for name in varied)
-
-
-def shown(value: Any) -> str:
-    """Return a value of an axis as a reader sees it."""
-    if isinstance(value, tuple):
-        return "-".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return ", ".join(f"{WORDS.get(k, k)} {in_words(self.values[k])}" for k in varied)
 
 
 def grid_of(arguments: argparse.Namespace) -> tuple[list[Point], list[str]]:

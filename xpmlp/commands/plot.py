@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from xpmlp.commands.command_line import new_parser, print_result
 from xpmlp.commands.flags import Flags
+from xpmlp.commands.run_settings import WORDS, in_words
 from xpmlp.errors import DataError
 from xpmlp.plots import save_curves, save_overlay
 from xpmlp.runs.folder import CURVES, read_config, read_metrics
@@ -48,11 +48,15 @@ def main(arguments: argparse.Namespace) -> int:
     if len(histories) == 1:
         ((folder, rows),) = histories.items()
         out = arguments.out or folder / CURVES
-        save_curves(rows, out, title=str(folder.name))
+        config = read_config(folder)
+        exact = config.get("log_train") == "exact" or config.get("batch_size") == "full"
+        averaged = not exact or config.get("log_train") == "running"
+        save_curves(rows, out, title=str(folder.name), averaged=averaged)
         result: dict[str, Any] = {"picture": str(out)}
     else:
         out, groups = arguments.out or Path("out", "overlay.png"), grouped(histories)
-        save_overlay(groups, out, arguments.x, arguments.of)
+        sets = {str(read_config(folder).get("data")) for folder in histories}
+        save_overlay(groups, out, arguments.x, arguments.of, title=", ".join(sorted(sets)))
         sizes = {label: len(runs) for label, runs in groups.items()}
         result = {"picture": str(out), "groups": sizes}
     for folder, rows in histories.items():
@@ -67,7 +71,7 @@ def grouped(histories: dict[Path, list[LogRow]]) -> dict[str, list[list[LogRow]]
     """Put runs of one configuration together, under the settings in which the groups differ."""
     configs = {
         folder: {
-            name: json.dumps(value)
+            name: in_words(value)
             for name, value in read_config(folder).items()
             if name not in _NOT_COMPARED
         }
@@ -81,6 +85,9 @@ def grouped(histories: dict[Path, list[LogRow]]) -> dict[str, list[list[LogRow]]
     shown = [name for name in differing if name not in ("sizes", "normalization", "xpmlp")]
     groups: dict[str, list[list[LogRow]]] = defaultdict(list)
     for folder, rows in histories.items():
-        settings = [f"{name} {configs[folder].get(name, '?')}" for name in shown]
-        groups[", ".join(settings).replace('"', "") or "all runs"].append(rows)
+        settings = [
+            f"{WORDS.get(name, name.replace('_', ' '))} {configs[folder].get(name, '?')}"
+            for name in shown
+        ]
+        groups[", ".join(settings) or "all runs"].append(rows)
     return groups

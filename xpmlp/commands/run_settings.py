@@ -23,6 +23,17 @@ _MADE = {"normalization", "xpmlp"}
 _HERE = {"out", "resume", "overwrite", "quiet", "json", "debug", "distributed"}
 
 
+# Flags that are shorter than what they mean.
+WORDS = {"lr": "learning rate", "init": "initial weights", "l1": "L1", "l2": "L2"}
+
+
+def in_words(value: Any) -> str:
+    """Return a setting as legends and tables show it."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that belong into config.json."""
     return {name: value for name, value in vars(arguments).items() if name not in _HERE}

@@ -9,7 +9,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from xpmlp.commands.command_line import save_json
-from xpmlp.commands.grids import Point, shown
+from xpmlp.commands.grids import Point
+from xpmlp.commands.run_settings import in_words
 from xpmlp.plots import save_heat_map, save_overlay
 from xpmlp.runs.sweep import Outcome, lowest_loss
 from xpmlp.training.history import LogRow
@@ -37,7 +38,7 @@ def report_of(
         losses = [row.val_loss for row in best if row.val_loss is not None]
         accuracies = [row.val_accuracy for row in best if row.val_accuracy is not None]
         rows.append(
-            {name: shown(point.values[name]) for name in varied}
+            {name: in_words(point.values[name]) for name in varied}
             | {
                 "models": len(found),
                 "diverged": sum(outcome.status == "diverged" for outcome in found),
@@ -57,7 +58,7 @@ def report_of(
     chosen = best_outcome(outcomes)
     if chosen is not None and chosen.best is not None:
         point = points[chosen.number // arguments.seeds]
-        report["best"] = {name: shown(value) for name, value in point.values.items()} | {
+        report["best"] = {name: in_words(value) for name, value in point.values.items()} | {
             "seed": arguments.seed + chosen.number % arguments.seeds,
             "val_loss": chosen.best.val_loss,
             "val_accuracy": chosen.best.val_accuracy,
@@ -84,14 +85,15 @@ def write_results(
             axes = points[outcome.number // len(seeds)].values.values()
             cells = [getattr(outcome.best, name, "") for name in measured]
             seed = seeds[outcome.number % len(seeds)]
-            writer.writerow([*map(shown, axes), seed, outcome.fold, outcome.status, *cells])
+            writer.writerow([*map(in_words, axes), seed, outcome.fold, outcome.status, *cells])
     groups: dict[str, list[list[LogRow]]] = {
         point.label(varied): [o.rows for o in of_point(outcomes, place, len(seeds)) if o.rows]
         for place, point in enumerate(points)
     }
-    save_overlay(groups, out / "curves.png", x="epoch", zoomed=True)
+    title = str(report.get("data", ""))
+    save_overlay(groups, out / "curves.png", x="epoch", title=title, zoomed=True)
     if len(varied) == 2:
-        rows, columns = (list(dict.fromkeys(shown(p.values[n]) for p in points)) for n in varied)
+        rows, columns = (list(dict.fromkeys(in_words(p.values[n]) for p in points)) for n in varied)
         table = {
             (row[varied[0]], row[varied[1]]): row["val accuracy"]
             for row in report["configurations"]

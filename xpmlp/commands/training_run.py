@@ -147,7 +147,8 @@ class TrainingRun:
             leave = [partial(folder.write_summary, summary)]
             if self.first_rank and members.history:
                 title = f"{self.data.name}: {self.model.mlp}"
-                leave.append(partial(save_curves, members.history, arguments.out / CURVES, title))
+                draw = partial(save_curves, averaged=not self.plan.train_exact)
+                leave.append(partial(draw, members.history, arguments.out / CURVES, title))
             for each in leave:
                 try:
                     each()

@@ -52,7 +52,7 @@ def save_heat_map(
     axes.set_ylabel(names[0])
     axes.set_xlabel(names[1])
     axes.set_title(title, size=11)
-    figure.colorbar(image, ax=axes)
+    figure.colorbar(image, ax=axes, label=title)
     save(figure, path)
 
 

@@ -21,11 +21,14 @@ _FAR = 1e200
 _X_LABELS = {"step": "step (parameter updates)", "epoch": "epoch", "seconds": "seconds of training"}
 
 
-def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
+def save_curves(
+    rows: Sequence[LogRow], path: Path, title: str = "", *, averaged: bool = True
+) -> None:
     """Draw loss and accuracy against steps for every set that was logged.
 
-    The best step and the steps at which a schedule changed the learning rate are marked,
-    the latter where they are few.
+    `averaged`: training values are means over the steps since the point before, and the legend says
+    so; else of the whole training set. The best step and the steps at which a schedule changed the
+    learning rate are marked, the latter where they are few.
     """
     figure = new_figure(10, 4.2)
     steps = [row.step for row in rows]
@@ -36,7 +39,9 @@ def save_curves(rows: Sequence[LogRow], path: Path, title: str = "") -> None:
         for prefix, (label, color) in _SETS.items():
             values = [_value(row, f"{prefix}_{quantity}") for row in rows]
             if any(value is not None for value in values):
-                axes.plot(steps, values, label=label, color=color, marker=marker)
+                mean = averaged and prefix == "train"
+                shown = f"{label}, mean since the point before" if mean else label
+                axes.plot(steps, values, label=shown, color=color, marker=marker)
         if best is not None:
             axes.axvline(best.step, color="0.4", linestyle=":", label=f"best step {best.step:,}")
         for number, (step, rate) in enumerate(changes):
@@ -56,13 +61,14 @@ def save_overlay(
     x: str = "step",
     of: str = "val",
     *,
+    title: str = "",
     logarithmic: bool = False,
     zoomed: bool = False,
 ) -> None:
     """Draw several runs in one picture, one colour per group.
 
     `logarithmic` spreads a long x axis; `zoomed` cuts off the first epochs' values, which would
-    press where the runs end against the edge.
+    press where the runs end against the edge; `title` stands above.
 
     A group with several runs is one configuration with several seeds: its mean is a line, and
     mean ± standard deviation a band, where the runs have log points in common.
@@ -79,7 +85,8 @@ def save_overlay(
             values = np.array([[table[step][1] for step in common] for table in tables])
             at = np.array([[table[step][0] for step in common] for table in tables]).mean(axis=0)
             mean = values.mean(axis=0)
-            several = f"{label} ({len(tables)} runs)" if len(tables) > 1 else label
+            several = f"{label}: mean of {len(tables)} runs ± deviation"
+            several = several if len(tables) > 1 else label
             axes.plot(at, mean, color=color, label=several, marker="o" if len(common) < 2 else None)
             if len(tables) > 1:
                 deviation = values.std(axis=0, ddof=1)
@@ -91,6 +98,8 @@ def save_overlay(
         _finish(axes, x, f"{_SETS[of][0]} {quantity}")
         if zoomed and limits:
             axes.set_ylim(*limits)
+    if title:
+        figure.suptitle(title)
     save(figure, path)
 
 
@@ -129,6 +138,10 @@ def _panels(figure: Figure) -> list[tuple[Axes, str]]:
 
 def _finish(axes: Axes, x: str, label: str) -> None:
     axes.set_xlabel(_X_LABELS[x])
+    if x == "epoch":
+        from matplotlib.ticker import MaxNLocator
+
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(label)
     axes.grid(alpha=0.3)
     if axes.has_data():
