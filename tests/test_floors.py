@@ -25,7 +25,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "data": "checks held_out part normalization targets batches examples shared spans "
         "streaming stored tables.table tables.codes tables.encoding tables.rows tables.streamed "
-        "preparation dataset "
+        "preparation dataset folds "
         "prepare formats.idx formats.idx_folder formats.digits formats.published formats.npy "
         "formats.npz formats.hdf5 formats.image_folder formats.tables "
         "formats.large_tables formats.table_parts "
@@ -33,7 +33,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "training": "history stopping plan stacking hidden state settled evaluation stepper "
-        "recording divergence group loop tabular",
+        "recording divergence group shares loop tabular",
     },
     {
         "progress": "",

@@ -100,8 +100,34 @@ def test_a_rare_class_has_figures_of_its_own(folder: Path) -> None:
     for name in ("confusion", "importance"):
         assert (folder / "state" / f"{name}.png").exists()
     assert not (folder / "state" / "weights.png").exists()
-    shown = run_script("evaluate.py", "--run", "state", "--set", "validation", cwd=folder).stdout
+    shown = run_script("evaluate.py", "--run", "state", "--set", "train", cwd=folder).stdout
     assert re.search(r"class +examples +precision +recall +F1 +area under ROC", shown)
+
+
+def test_members_are_validated_on_folds_of_their_own(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "state" / "config.json").read_text())
+    assert (config["folds"], config["val_size"], config["test_size"]) == (2, 0, 180)
+    assert (config["intervals"], config["weight_decay"]) in ((16, 0.1), (4, 1.0))
+    rows = (folder / "state" / "metrics.csv").read_text().splitlines()
+    # 720 examples in two folds: 360 to train on, in two batches of 256 and fewer.
+    assert rows[1].startswith("2,1.0,")
+    done = run_script("evaluate.py", "--run", "state", "--set", "validation", cwd=folder)
+    assert done.returncode == 3
+    assert "each member of the run was validated on a fold of its own" in done.stderr
+    # A validation set, or settings of one's own, where they are asked for.
+    flags = ("--data", folder / "customers.csv", "--target", "state", *SHORT, "--epochs", "2")
+    said("train.py", *flags, "--val-size", "90", "--out", "a", cwd=tmp_path)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["folds"], config["val_size"], config["intervals"]) == (None, 90, 16)
+    said("train.py", *flags, "--intervals", "3", "--out", "b", cwd=tmp_path)
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert (config["folds"], config["intervals"], config["weight_decay"]) == (2, 3, 0.1)
+    age = next(code for code in config["encoding"]["codes"] if code["name"] == "age")
+    assert len(age["quantiles"]) == 4
+    wrong = ("--epochs", "2", "--members", "2", "--folds", "2", "--out", "c", "--json")
+    done = run_script("train.py", *wrong, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "give --members above 1, and --val-size 0" in done.stderr
 
 
 def test_a_regression_is_told_in_its_unit(folder: Path) -> None:

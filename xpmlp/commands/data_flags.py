@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Callable
 from typing import Any
 
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import layer_sizes
-from xpmlp.data import Dataset, prepare, read_data
+from xpmlp.data import Dataset, prepare, read_data, split
 from xpmlp.data.normalization import NORMALIZATIONS
 from xpmlp.data.part import Keys
+from xpmlp.data.tables.codes import INTERVALS
+from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.targets import TASKS, Targets
 from xpmlp.errors import UsageError
 
@@ -111,6 +114,15 @@ def add_split_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_code_flag(group: Flags) -> None:
+    """Add how finely the numbers of a table are coded."""
+    group.count(
+        "--intervals",
+        "between quantiles that a number of a table is coded by, at most (default: 16, or 4 where "
+        "that suits the table better)",
+    )
+
+
 def add_weight_flag(group: Flags) -> None:
     """Add --class-weight."""
     group.choice(
@@ -147,19 +159,27 @@ def read_source(
     )
 
 
-def scaled(arguments: argparse.Namespace, dataset: Dataset, **split: Any) -> Dataset:
-    """Return a data set scaled as the flags say, with nothing held out unless `split` says so."""
+def scaled(arguments: argparse.Namespace, dataset: Dataset, **sizes: Any) -> Dataset:
+    """Return a data set scaled as the flags say, with nothing held out unless `sizes` say so."""
     return prepare(
         dataset,
         normalize=arguments.normalize,
         bias_column=arguments.bias_trick,
         class_weight=getattr(arguments, "class_weight", None),
-        **{"val_size": 0, "test_size": 0} | split,
+        intervals=getattr(arguments, "intervals", None) or INTERVALS,
+        **{"val_size": 0, "test_size": 0} | sizes,
     )
 
 
-def prepare_data(arguments: argparse.Namespace, backend: Backend) -> Dataset:
-    """Read, split, scale and move the data; of several ranks each has its share."""
+def prepare_data(
+    arguments: argparse.Namespace,
+    backend: Backend,
+    usual: Callable[[Dataset], dict[str, Any]] | None = None,
+) -> Dataset:
+    """Read, split, scale and move the data; of several ranks each has its share.
+
+    `usual` returns flags that suit the rows of a table, once its test set is held out.
+    """
     shared = backend.ranks.count > 1
     if shared and arguments.stream == "yes":
         raise UsageError(
@@ -170,12 +190,16 @@ def prepare_data(arguments: argparse.Namespace, backend: Backend) -> Dataset:
     dataset = read_source(arguments, deferred=shared)
     if not shared and arguments.stream == "auto" and dataset.streamed:
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
-    split = sizes_of(arguments) | {"seed": arguments.seed, "ranks": backend.ranks}
-    data = scaled(arguments, dataset, **split)
+    sizes, has_test = sizes_of(arguments), dataset.test is not None
+    if usual is not None and isinstance(dataset.train, TableRows):
+        dataset = split(dataset, seed=arguments.seed, **sizes | {"val_size": 0})
+        vars(arguments).update(usual(dataset))
+        sizes = {"val_size": arguments.val_size, "test_size": 0}
+    data = scaled(arguments, dataset, **sizes, seed=arguments.seed, ranks=backend.ranks)
     if data.encoding is not None and not getattr(arguments, "quiet", False):
         message(f"{data.encoding.summary()}\n{described(data)}")
     # What was decided is part of a run.
-    arguments.test_size = 0 if data.test is None or dataset.test else len(data.test)
+    arguments.test_size = 0 if data.test is None or has_test else len(data.test)
     return data.to_device(backend)
 
 

@@ -96,7 +96,7 @@ _SETTINGS = {
     **dict.fromkeys(("target", "drop", "categorical", "group", "time"), optional(several(TEXT))),
     "image_size": optional(several(whole(1))),
     **dict.fromkeys(("train_size", "val_size", "test_size", "seed"), optional(whole(0))),
-    "classes": optional(whole(1)),
+    **dict.fromkeys(("classes", "folds"), optional(whole(1))),
     "task": optional(one_of(*TASKS)),
     "stream": optional(one_of("auto", "yes", "no")),
 }
@@ -117,6 +117,11 @@ def chosen(
         sizes["test_size"] = 0
     dataset = split(dataset, seed=asked.seed or 0, **sizes)
     source = getattr(dataset, arguments.of)
+    if source is None and arguments.of == "validation" and asked.folds:
+        raise DataError(
+            "each member of the run was validated on a fold of its own, and there is no validation "
+            "set: choose --set test, or train again with --val-size"
+        )
     if source is None:
         sets = ("test", "validation", "train")
         there = [name for name in sets if getattr(dataset, name) is not None]

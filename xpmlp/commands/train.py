@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Container
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import xpmlp
+from xpmlp.backends import Backend
 from xpmlp.backends.ranks.start import start_ranks
-from xpmlp.commands.command_line import add_device_flags, backend_of, new_parser
+from xpmlp.commands.command_line import add_device_flags, backend_of, message, new_parser
 from xpmlp.commands.data_flags import (
+    add_code_flag,
     add_data_flags,
     add_split_flags,
     add_weight_flag,
@@ -24,7 +28,7 @@ from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
-from xpmlp.training.tabular import Tabular
+from xpmlp.training.tabular import Tabular, suited
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,11 +40,17 @@ def build_parser() -> argparse.ArgumentParser:
     add_optimizer_flags(parser)
     training = Flags(parser.add_argument_group("training"))
     add_weight_flag(training)
+    add_code_flag(training)
     add_plan_flags(training)
     training.count(
         "--members",
         "networks of seeds that follow each other, trained together, whose predictions are "
-        "averaged (default: 1)",
+        "averaged (default: 1, of tables 6)",
+    )
+    training.count(
+        "--folds",
+        "deal the training examples into N parts: each member trains on all but one, which "
+        "validates it, in place of a validation set (default of tables: as many as members)",
     )
     length = Flags(training.group.add_mutually_exclusive_group())
     length.count("--epochs", "passes over the training set", 20)
@@ -114,21 +124,38 @@ def main(arguments: argparse.Namespace) -> int:
     if first and not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
     arguments.quiet = arguments.quiet or not first
-    data = prepare_data(arguments, backend)
-    if data.encoding is not None and not arguments.resume:
-        # What is not said is what suits a table.
-        vars(arguments).update(usual_of_tables(data, given, alone=backend.ranks.count == 1))
+    # What is not said is what suits a table.
+    usual = partial(usual_of_tables, arguments, given, backend=backend)
+    data = prepare_data(arguments, backend, None if arguments.resume else usual)
     return TrainingRun(arguments, backend, data).execute()
 
 
-def usual_of_tables(data: Dataset, given: Container[str], *, alone: bool) -> dict[str, Any]:
-    """Return the flags of networks that suit tables, but for those that were given.
+def usual_of_tables(
+    arguments: argparse.Namespace, given: Collection[str], raw: Dataset, *, backend: Backend
+) -> dict[str, Any]:
+    """Return the flags of networks that suit the rows of a table, but for those that were given.
 
-    What belongs to one optimiser goes with it; several ranks train a single network.
+    What belongs to one optimiser goes with it; several ranks train a single network. Members are
+    validated on folds of their own, unless a validation set is asked for, or rows belong together.
     """
-    found = Tabular().flags(data)
+    usual = Tabular()
+    if backend.ranks.count > 1:
+        usual = replace(usual, members=1)
+    elif "members" in given:
+        usual = replace(usual, members=arguments.members)
+    shared = {"val_size", "group", "time"} & set(given) or raw.validation is not None
+    folds = None if shared else usual.folds(raw)
+    if folds and not {"optimizer", "weight_decay", "intervals", "folds"} & set(given):
+        usual = suited(raw, usual, seed=arguments.seed, backend=backend)
+        if not arguments.quiet:
+            message(
+                f"of two settings tried: codes of {usual.intervals} intervals, weight decay "
+                f"{usual.weight_decay:g}"
+            )
+    validated = folds or raw.validation is not None or arguments.val_size != 0
+    found = usual.flags(raw) | {"folds": folds, "patience": usual.patience if validated else None}
+    if folds:
+        found["val_size"] = 0
     if "optimizer" in given:
         found = {k: v for k, v in found.items() if k not in ("lr", "weight_decay")}
-    if not alone:
-        found["members"] = 1
     return {name: value for name, value in found.items() if name not in given}

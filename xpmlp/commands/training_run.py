@@ -48,6 +48,11 @@ class TrainingRun:
             raise UsageError(
                 "--members trains several at once: leave out --distributed and --diagnostics"
             )
+        if arguments.folds and (count < 2 or data.validation is not None):
+            raise UsageError(
+                "--folds validates each of several members on a part of its own: give --members "
+                "above 1, and --val-size 0"
+            )
         full = arguments.batch_size == "full"
         plan = xpmlp.Plan(
             epochs=None if arguments.steps else arguments.epochs,
@@ -59,6 +64,7 @@ class TrainingRun:
             train_exact={"auto": full, "running": False, "exact": True}[arguments.log_train],
             log_test=arguments.log_test,
             save_every=arguments.checkpoint_every,
+            folds=arguments.folds,
             seed=arguments.seed,
         )
         self.steps = plan.steps_for(len(data.train))

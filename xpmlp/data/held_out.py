@@ -51,6 +51,22 @@ def held_out_rows(
     return np.sort(order[: count - size]), np.sort(order[count - size :])
 
 
+def fold_rows(
+    count: int, folds: int, seed: int, classes: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Deal so many examples into folds by chance, and return the rows of each in rising order.
+
+    With `classes`, the class id of each, their shares are about the same in all folds. Raises
+    `DataError` for fewer than two folds, or than one example in each.
+    """
+    if not 2 <= folds <= count:
+        raise DataError(f"{folds} folds of {count} examples: choose 2 to {count}")
+    order = random_stream(seed, "folds").permutation(count)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    return [np.sort(order[fold::folds]) for fold in range(folds)]
+
+
 def _whole_groups(groups: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Tell of each example whether it is held out: groups in random order, until it is enough."""
     names, numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)

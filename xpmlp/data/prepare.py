@@ -16,6 +16,7 @@ from xpmlp.data.preparation import Preparation
 from xpmlp.data.shared import SharedExamples, rank_share
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
+from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.data.tables.encoding import fit_encoding
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.targets import Targets
@@ -58,6 +59,7 @@ def prepare(
     normalize: str = "standard",
     bias_column: bool = False,
     class_weight: str | None = None,
+    intervals: int = INTERVALS,
     seed: int = 0,
     ranks: Ranks = ALONE,
     **sizes: int | None,
@@ -66,9 +68,9 @@ def prepare(
 
     `normalize`: "none", "unit", "standard" or "feature" (see `fit_normalization`), `bias_column`
     appends a feature that is always 1; the columns of a table are encoded in place of that (see
-    `Encoding`), and the values of a regression scaled to mean 0 and deviation 1. `class_weight`
-    "balanced" lets every training example of a class with n of N examples and K classes count
-    N / (K n) times.
+    `Encoding`), numbers by at most so many `intervals` between quantiles, and the values of a
+    regression scaled to mean 0 and deviation 1. `class_weight` "balanced" lets every training
+    example of a class with n of N examples and K classes count N / (K n) times.
     `sizes`: the first `train_size` training examples are used (None: all); `test_size` of them are
     held out as a test set where there is none (None: a fifth; 0: none), then `val_size` for
     validation (None: a tenth; 0: none), by default at most 10,000, and of a file that is streamed
@@ -88,7 +90,7 @@ def prepare(
     parts = split(dataset, seed=seed, **sizes)
     encoding = None
     if isinstance(parts.train, TableRows):
-        encoding = fit_encoding(parts.train.sample)
+        encoding = fit_encoding(parts.train.sample, intervals)
         parts = parts.mapped(lambda some: some.encoded(encoding))
         normalize, bias_column = "none", False
     if ranks.count > 1:

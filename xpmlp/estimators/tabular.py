@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from xpmlp.backends import select_backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.data.formats.table_parts import part_of_table
 from xpmlp.data.part import Keys
@@ -16,9 +18,9 @@ from xpmlp.data.tables.rows import TableExamples
 from xpmlp.data.tables.table import Table, is_frame, table_of
 from xpmlp.data.targets import targets_of_columns
 from xpmlp.errors import DataError
-from xpmlp.rules import check, number
+from xpmlp.rules import check, number, optional
 from xpmlp.trained import Trained, fit_ensemble
-from xpmlp.training.tabular import Tabular
+from xpmlp.training.tabular import Tabular, suited
 
 # Where the targets stand among the columns of a table.
 _TARGET = "the target {}"
@@ -35,18 +37,20 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         *,
         members: int = 6,
         learning_rate_init: float = 0.003,
-        weight_decay: float = 0.1,
+        weight_decay: float | None = None,
+        intervals: int | None = None,
         dropout: float = 0.1,
         batch_size: int = 256,
         max_iter: int = 100,
         n_iter_no_change: int = 16,
-        validation_fraction: float = 0.15,
+        validation_fraction: float | None = None,
         categorical: Any = (),
         random_state: int = 0,
         device: str = "cpu",
     ) -> None:
         self.hidden_layer_sizes, self.members = hidden_layer_sizes, members
-        self.learning_rate_init, self.weight_decay = learning_rate_init, weight_decay
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay, self.intervals = weight_decay, intervals
         self.dropout, self.batch_size, self.max_iter = dropout, batch_size, max_iter
         self.n_iter_no_change = n_iter_no_change
         self.validation_fraction, self.categorical = validation_fraction, categorical
@@ -59,7 +63,7 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         parameters that mean nothing.
         """
         fraction = self.validation_fraction
-        check("validation_fraction", fraction, number(0, 0.9, "a number from 0 to 0.9"))
+        check("validation_fraction", fraction, optional(number(0, 0.9, "a number from 0 to 0.9")))
         table, targets = _table(X), np.asarray(y)
         if len(targets) != len(table):
             raise DataError(f"X has {len(table)} rows and y has {len(targets)}: they do not fit")
@@ -71,21 +75,27 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         )
         meant = targets_of_columns(part.y, part.names, "y", self._task)
         raw = Dataset("X", TableExamples(part.x, meant.encoded(part.y, "y")), targets=meant)
-        size = int(fraction * len(table))
-        data = prepare(raw, seed=self.random_state, test_size=0, val_size=size)
         usual = Tabular(
             hidden=tuple(self.hidden_layer_sizes),
             members=self.members,
             learning_rate=self.learning_rate_init,
-            weight_decay=self.weight_decay,
             dropout=self.dropout,
             batch_size=self.batch_size,
             epochs=self.max_iter,
             patience=self.n_iter_no_change,
         )
-        models = usual.models(data, self.random_state)
-        plan = usual.plan(data, self.random_state)
-        self.trained_: Trained = fit_ensemble(models, data, plan, device=self.device)
+        backend, seed = select_backend(self.device), self.random_state
+        asked: dict[str, Any] = {"weight_decay": self.weight_decay, "intervals": self.intervals}
+        given = {name: value for name, value in asked.items() if value is not None}
+        if not given and fraction is None and usual.folds(raw):
+            usual = suited(raw, usual, seed=seed, backend=backend)
+        usual = replace(usual, **given)
+        size = int((fraction or 0) * len(table))
+        data = prepare(raw, intervals=usual.intervals, seed=seed, test_size=0, val_size=size)
+        plan = usual.plan(data, seed)
+        if fraction == 0:
+            plan = replace(plan, folds=None, patience=None)
+        self.trained_: Trained = fit_ensemble(usual.models(data, seed), data, plan, backend=backend)
         self.n_features_in_ = len(table.names)
         if is_frame(X):
             self.feature_names_in_ = np.array(table.names, dtype=object)
@@ -115,13 +125,17 @@ class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
     """Predicts classes from the rows of a table: numbers, categories, dates, missing values.
 
     Several networks of ReLU units on coded columns (see `xpmlp.data.tables`), trained as one stack
-    with AdamW; each keeps its best weights by the loss of a part that is held out, and their
-    probabilities are averaged. docs/tables.md compares it with others, without any setting.
+    with AdamW; each leaves out another fold of the rows, keeps its best weights by the loss of that
+    fold, and their probabilities are averaged. docs/tables.md compares it with others, without any
+    setting.
 
     `hidden_layer_sizes`: units of the hidden layers. `members`: networks. `learning_rate_init`,
     `weight_decay`: of AdamW. `dropout`: share of hidden units left out. `batch_size`: examples per
     step. `max_iter`: epochs at most. `n_iter_no_change`: epochs without a better validation loss
-    that end a member. `validation_fraction`: the part held out, of every class the same share.
+    that end a member. `validation_fraction`: one part that is held out for all members in place of
+    folds, of every class the same share. `intervals`: between quantiles that a number is coded by,
+    at most. Where neither this nor `weight_decay` is given, two pairs of them (16, 0.1 and 4, 1.0)
+    are tried in three folds of at most 10,000 rows, and the one with the lower loss is taken.
     `categorical`: columns of numbers that stand for categories. `random_state`: seed of the
     networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N".
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from xpmlp.backends import Backend, select_backend
 from xpmlp.data.dataset import Dataset
-from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.mathematics.step import Variables
-from xpmlp.parts import even_parts
-from xpmlp.training.evaluation import check_fit
 from xpmlp.training.group import Group, OnStep
 from xpmlp.training.history import LogRow
-from xpmlp.training.plan import Model, Plan, check_asked
+from xpmlp.training.plan import Model, Plan
+from xpmlp.training.shares import prepared, shares_of
 from xpmlp.training.stacking import check_stackable, stacked_mlp
 from xpmlp.training.state import (
     ENDED,
@@ -42,11 +39,11 @@ class _Loop:
         data: Dataset,
         plan: Plan,
         backend: Backend,
-        groups: list[TrainingState],
+        groups: list[tuple[TrainingState, Dataset]],
         on_step: OnStep | None,
     ) -> None:
         self._plan, self._backend, self._on_step = plan, backend, on_step
-        self.groups = [Group(state, data, plan, backend) for state in groups]
+        self.groups = [Group(state, own, plan, backend) for state, own in groups]
         self.steps = plan.steps_for(len(data.train))
         per_epoch = self.groups[0].batches.steps_per_epoch if groups else 1
         self._log_every = plan.log_every or per_epoch
@@ -82,6 +79,8 @@ class _Loop:
     def _round(self, at_work: list[Group]) -> tuple[bool, int]:
         """Train to the next event; return whether it is a log point, and its step."""
         run_apart = self._backend.run_apart
+        for group in at_work:
+            group.turns = len(at_work) / self._backend.shares(len(at_work))
         until = self._next_event(at_work[0].state.step)
         run_apart([partial(self._advance, group, until) for group in at_work])
         if self._stopping:
@@ -160,7 +159,9 @@ class Training:
     ) -> None:
         self.model, self.plan = model, plan
         self.backend = backend = backend or select_backend()
-        self.data = _prepared(data, model, plan, backend)
+        if plan.folds is not None:
+            raise UsageError(f"{plan.folds} folds are for the models of a stack: leave them out")
+        self.data = prepared(data, model, plan, backend)
         state = initial_state(model, backend) if state is None else state
         if state.is_stack:
             raise UsageError("Training is of one model: a stack is trained by StackTraining")
@@ -168,7 +169,7 @@ class Training:
         state.only.model = model
         self._save = None if save is None else partial(save, state)
         self.state = state
-        self._loop = _Loop(self.data, plan, backend, [state], on_step)
+        self._loop = _Loop(self.data, plan, backend, [(state, self.data)], on_step)
         self.steps = self._loop.steps
         self._check_ranks()
 
@@ -228,26 +229,22 @@ class StackTraining:
         check_stackable([model.optimizer for model in models])
         stacked_mlp([model.mlp for model in models])
         self.backend = backend = backend or select_backend()
-        self.plan, self.data = plan, _prepared(data, models[0], plan, backend)
-        # Neighbours of the same activation are worked on together.
-        order = sorted(range(len(models)), key=lambda k: str(models[k].mlp.activation))
+        self.plan, self.data = plan, prepared(data, models[0], plan, backend)
+        shares = shares_of(models, self.data, plan, backend)
         if states is None:
             groups = [
-                initial_stack([models[k] for k in order[part]], backend)
-                for part in even_parts(len(models), backend.shares(len(models)))
+                (initial_stack([models[k] for k in some], backend), own) for some, own in shares
             ]
-            of_groups = [model for group in groups for model in group.models]
+            of_groups = [model for group, _ in groups for model in group.models]
+            order = [k for some, _ in shares for k in some]
             members = dict(zip(order, of_groups, strict=True))
             self.models = [members[k] for k in range(len(models))]
         else:
             check_states_of(states, models, backend)
             self.models = [state.only for state in states]
-            at_work = [states[k] for k in order if states[k].status not in ENDED]
-            groups = [
-                restacked(at_work[part], backend)
-                for part in even_parts(len(at_work), max(1, backend.shares(len(at_work))))
-                if at_work
-            ]
+            at_work = [k for k, state in enumerate(states) if state.status not in ENDED]
+            shares = shares_of(models, self.data, plan, backend, at_work)
+            groups = [(restacked([states[k] for k in some], backend), own) for some, own in shares]
         self._loop = _Loop(self.data, plan, backend, groups, on_step)
         self._save = None if save is None else lambda: save(self.states())
 
@@ -284,17 +281,3 @@ class StackTraining:
         with self.backend.computing():
             variables = variables_of(stack.variables, place, xp=self.backend.xp)
         return TrainingState(variables, [model], stack.step, stack.seconds)
-
-
-def _prepared(data: Any, model: Model, plan: Plan, backend: Backend) -> Dataset:
-    """Return data on the device, once they have been found to fit a model and a plan."""
-    check_asked(model, plan)
-    dataset = as_dataset(data).to_device(backend)
-    if not plan.log_test:
-        dataset = replace(dataset, test=None)
-    for part in (dataset.train, dataset.validation, dataset.test):
-        if part is not None:
-            check_fit(model.mlp, part, backend)
-    if plan.patience is not None and dataset.validation is None:
-        raise UsageError(f"a patience of {plan.patience} needs a validation set to wait for")
-    return dataset

@@ -91,7 +91,9 @@ class Plan:
     `train_exact`: evaluate the whole training set at a log point, in place of the mean over the
     steps since the one before; `log_test`: evaluate the test set there, too. `save_every`: save
     after so many steps, and at every log point.
-    `seed`: of the batches and the dropout masks. `order(epoch)`: another order of the examples in
+    `folds`: deal the training examples into so many parts; model k of a stack trains on all but one
+    of them in turn, and is validated on that one. `seed`: of the batches, the dropout masks and the
+    folds. `order(epoch)`: another order of the examples in
     an epoch, a permutation on the host; the full batch has none.
     Raises `UsageError` for what no training can be asked.
 
@@ -113,11 +115,20 @@ class Plan:
     save_every: int | None = None
     seed: int = 0
     order: Order | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
             raise UsageError(f"{self.epochs} epochs and {self.steps} steps: give one of them")
-        for name in ("epochs", "steps", "batch_size", "log_every", "patience", "save_every"):
+        for name in (
+            "epochs",
+            "steps",
+            "batch_size",
+            "log_every",
+            "patience",
+            "save_every",
+            "folds",
+        ):
             if getattr(self, name) is not None:
                 check(name, getattr(self, name), whole(1))
         check("dropout", self.dropout, SHARE)
@@ -131,6 +142,8 @@ class Plan:
         """Return the number of steps in all, for so many training examples."""
         if self.steps is not None:
             return self.steps
+        if self.folds is not None:  # the largest part is left out
+            examples -= -(-examples // self.folds)
         return (self.epochs or _EPOCHS) * steps_per_epoch(examples, self.batch_size)
 
 

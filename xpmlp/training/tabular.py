@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from xpmlp.backends import Backend
 from xpmlp.data.dataset import Dataset
+from xpmlp.data.held_out import held_out_rows
+from xpmlp.data.prepare import prepare
+from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import AdamW
+from xpmlp.training.loop import StackTraining
 from xpmlp.training.plan import Model, Plan
+
+# With fewer examples than so many there are no folds.
+_FEWEST = 24
+# Settings are tried on so many rows at most, in so many folds.
+_TRIED_ON, _TRIED_IN = 10_000, 3
 
 
 @dataclass(frozen=True)
@@ -17,7 +29,9 @@ class Tabular:
 
     `hidden`: units of the hidden layers, of ReLU. `members`: networks, whose predictions are
     averaged. `learning_rate` and `weight_decay` of AdamW, `dropout` of hidden units, examples per
-    step, most `epochs`, and `patience` with the validation part.
+    step, most `epochs`, and `patience` with the validation loss. `intervals`: between quantiles
+    that a number is coded by, at most. Without a validation set each member leaves out another
+    fold of the training examples, which validates it.
     """
 
     hidden: tuple[int, ...] = (192, 192)
@@ -28,6 +42,7 @@ class Tabular:
     batch_size: int = 256
     epochs: int = 100
     patience: int = 16
+    intervals: int = INTERVALS
 
     activation = "relu"
     initializer = "he"
@@ -45,13 +60,23 @@ class Tabular:
 
     def plan(self, data: Dataset, seed: int = 0) -> Plan:
         """Return how they are trained."""
+        folds, count = self.folds(data), len(data.train)
+        if folds is not None:
+            count -= -(-count // folds)
+        validated = folds is not None or data.validation is not None
         return Plan(
             epochs=self.epochs,
-            batch_size=min(self.batch_size, len(data.train)),
+            batch_size=min(self.batch_size, count),
             dropout=self.dropout if self.hidden else 0.0,
-            patience=None if data.validation is None else self.patience,
+            patience=self.patience if validated else None,
+            folds=folds,
             seed=seed,
         )
+
+    def folds(self, data: Dataset) -> int | None:
+        """Return how many folds there are, None where the members share a validation set."""
+        alone = self.members < 2 or len(data.train) < _FEWEST
+        return None if alone or data.validation is not None or data.streamed else self.members
 
     def flags(self, data: Dataset) -> dict[str, Any]:
         """Return the same as settings of a run."""
@@ -68,4 +93,35 @@ class Tabular:
             "epochs": self.epochs,
             "patience": plan.patience,
             "members": self.members,
+            "folds": plan.folds,
+            "intervals": self.intervals,
         }
+
+
+def candidates(usual: Tabular) -> list[Tabular]:
+    """Return settings of which one or the other suits a table: a rich code, and a plain one."""
+    return [usual, replace(usual, intervals=4, weight_decay=1.0)]
+
+
+def suited(raw: Dataset, usual: Tabular, *, seed: int, backend: Backend) -> Tabular:
+    """Return the candidate whose members err least on rows that they have not been trained on.
+
+    `raw` is a table whose columns are not encoded yet: of its training rows 10,000 at most are
+    dealt into three folds, and each is predicted by a network that was trained on the others.
+    """
+    examples = raw.train
+    if len(examples) > _TRIED_ON:
+        _, rows = held_out_rows(len(examples), _TRIED_ON, seed)
+        examples = examples.some(rows)
+    few = replace(raw, train=examples, validation=None, test=None)
+    tried = candidates(replace(usual, members=_TRIED_IN))
+    losses = [_loss_of(one, few, seed=seed, backend=backend) for one in tried]
+    return replace(tried[int(np.argmin(losses))], members=usual.members)
+
+
+def _loss_of(candidate: Tabular, few: Dataset, *, seed: int, backend: Backend) -> float:
+    data = prepare(few, intervals=candidate.intervals, seed=seed, val_size=0, test_size=0)
+    models, plan = candidate.models(data, seed), candidate.plan(data, seed)
+    trained = StackTraining(models, data, plan, backend=backend).run()
+    losses = [[row.val_loss or 0.0 for row in one.history] or [np.inf] for one in trained]
+    return float(np.mean([min(some) for some in losses]))

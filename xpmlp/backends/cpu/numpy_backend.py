@@ -135,12 +135,14 @@ class NumpyBackend(Backend):
         return min(self.threads, models)
 
     def run_apart(self, works: Sequence[Callable[[Backend], Result]]) -> list[Result]:
-        """Return what works return, each on a thread of its own."""
+        """Return what works return, dealt out to the threads."""
         if len(works) < 2:
             return super().run_apart(works)
         alone = copy(self)
         alone.threads = 1
-        return self._on_threads([partial(work, alone) for work in works])
+        bundles = [works[part] for part in even_parts(len(works), min(self.threads, len(works)))]
+        found = self._on_threads([partial(_one_by_one, some, alone) for some in bundles])
+        return [result for results in found for result in results]
 
     def _on_threads(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
         """Return what works return, each on a thread with a BLAS of one thread."""
@@ -152,6 +154,10 @@ class NumpyBackend(Backend):
             finally:
                 _finished(others)
             return [first, *(other.result() for other in others)]
+
+
+def _one_by_one(works: Sequence[Callable[[Backend], Result]], backend: Backend) -> list[Result]:
+    return [work(backend) for work in works]
 
 
 def _finished(futures: Sequence[Future[Any]]) -> None:

@@ -25,8 +25,8 @@ from xpmlp.rules import (
     several,
 )
 
-# Intervals between quantiles that a number is coded by, at most.
-_INTERVALS = 16
+# Intervals between quantiles that a number is coded by, at most, where nothing else is said.
+INTERVALS = 16
 # Beyond about so many spreads a standardised number is bent to stay there.
 BEND = 3.0
 # So many spreads are as far out as any more; the largest spread that is told.
@@ -81,13 +81,13 @@ class NumberCode:
     missing: bool
 
     @classmethod
-    def of(cls, name: str, x: np.ndarray) -> Self | None:
+    def of(cls, name: str, x: np.ndarray, intervals: int = INTERVALS) -> Self | None:
         """Learn it from a column's numbers, NaN for missing ones; None where they never change."""
         known = x[~np.isnan(x)]
         if not len(known) or known.min() == known.max():
             return None
         # Values that occur, so that few different ones have an interval each.
-        marks = np.quantile(known, np.linspace(0, 1, _INTERVALS + 1), method="inverted_cdf")
+        marks = np.quantile(known, np.linspace(0, 1, intervals + 1), method="inverted_cdf")
         low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
         with np.errstate(over="ignore"):  # a spread beyond any float is the largest of them
             spread = min(high - low or known.max() / 2 - known.min() / 2, _LARGEST)
@@ -196,9 +196,11 @@ class DateCode:
     periods: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, seconds: np.ndarray, written: str) -> Self | None:
+    def of(
+        cls, name: str, seconds: np.ndarray, written: str, intervals: int = INTERVALS
+    ) -> Self | None:
         """Learn it from seconds since 1970, NaN for missing ones; None where they never change."""
-        time = NumberCode.of(name, seconds)
+        time = NumberCode.of(name, seconds, intervals)
         if time is None:
             return None
         known = seconds[~np.isnan(seconds)]

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpmlp.data.tables.codes import (
+    INTERVALS,
     CategoryCode,
     Code,
     DateCode,
@@ -112,15 +113,16 @@ def _short(name: str) -> str:
     return name if len(name) <= 30 else f"{name[:27]}..."
 
 
-def fit_encoding(table: Table) -> Encoding:
+def fit_encoding(table: Table, intervals: int = INTERVALS) -> Encoding:
     """Learn from training rows how each of their columns is coded.
 
-    Raises `DataError` where no column says anything.
+    Numbers and dates are coded by at most so many `intervals` between quantiles. Raises
+    `DataError` where no column says anything.
     """
     codes: list[Code] = []
     left_out = []
     for name in table.names:
-        code = _code_of(table, name)
+        code = _code_of(table, name, intervals)
         if isinstance(code, str):
             left_out.append((name, code))
         else:
@@ -130,7 +132,7 @@ def fit_encoding(table: Table) -> Encoding:
     return Encoding(tuple(codes), tuple(left_out))
 
 
-def _code_of(table: Table, name: str) -> Code | str:
+def _code_of(table: Table, name: str, intervals: int) -> Code | str:
     """Return the code of a column, or why it has none."""
     kind, written = table.kind(name), ISO
     if kind == "text":
@@ -138,9 +140,9 @@ def _code_of(table: Table, name: str) -> Code | str:
         kind = "date" if written else "category"
     code: Code | None = None
     if kind == "number":
-        code = NumberCode.of(name, table.numbers(name))
+        code = NumberCode.of(name, table.numbers(name), intervals)
     elif kind == "date":
-        code = DateCode.of(name, table.dates(name, written), written)
+        code = DateCode.of(name, table.dates(name, written), written, intervals)
     elif kind == "category":
         texts = table.texts(name)
         code = CategoryCode.of(name, texts)

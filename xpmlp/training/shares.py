@@ -1,0 +1,56 @@
+"""Which models train together, and on which examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xpmlp.backends import Backend
+from xpmlp.data.dataset import Dataset
+from xpmlp.data.folds import folded
+from xpmlp.data.prepare import as_dataset
+from xpmlp.errors import UsageError
+from xpmlp.parts import even_parts
+from xpmlp.training.evaluation import check_fit
+from xpmlp.training.plan import Model, Plan, check_asked
+
+# Numbers of models, and what they train on.
+Share = tuple[list[int], Dataset]
+
+
+def shares_of(
+    models: Sequence[Model],
+    data: Dataset,
+    plan: Plan,
+    backend: Backend,
+    at_work: Iterable[int] | None = None,
+) -> list[Share]:
+    """Return groups of models that train as one stack, of those `at_work` or of all.
+
+    Neighbours of the same activation are in one group, and models of one fold alone.
+    """
+    wanted = range(len(models)) if at_work is None else at_work
+    order = sorted(wanted, key=lambda k: str(models[k].mlp.activation))
+    if plan.folds is None:
+        parts = even_parts(len(order), max(1, backend.shares(len(order))))
+        return [(order[part], data) for part in parts if order]
+    own = folded(data, plan.folds, plan.seed, backend)
+    groups = [[k for k in order if k % len(own) == fold] for fold in range(len(own))]
+    return [(some, part) for some, part in zip(groups, own, strict=True) if some]
+
+
+def prepared(data: Any, model: Model, plan: Plan, backend: Backend) -> Dataset:
+    """Return data on the device, once they have been found to fit a model and a plan."""
+    check_asked(model, plan)
+    dataset = as_dataset(data).to_device(backend)
+    if not plan.log_test:
+        dataset = replace(dataset, test=None)
+    for part in (dataset.train, dataset.validation, dataset.test):
+        if part is not None:
+            check_fit(model.mlp, part, backend)
+    if plan.folds is not None and (dataset.validation is not None or dataset.streamed):
+        raise UsageError("folds are of training examples in memory, without a validation set")
+    if plan.patience is not None and dataset.validation is None and plan.folds is None:
+        raise UsageError(f"a patience of {plan.patience} needs a validation set to wait for")
+    return dataset
