@@ -238,3 +238,33 @@ def test_a_record_is_read_back() -> None:
         Normalization.from_record(fit_normalization("feature", X, 255).as_record(), 3)
     with pytest.raises(DataError, match="normalization: bias_column is None"):
         Normalization.from_record({"shift": 0.0, "scale": 1.0}, 3)
+
+
+def test_a_shift_of_one_and_a_scale_of_two_are_applied(backend: Backend) -> None:
+    """1 and 0 are what may be left out, and each of one of them."""
+    x = backend.to_device(np.array([[3.0], [5.0]]))
+    for shift, scale, expected in ((1.0, 2.0, [1, 2]), (0.0, 2.0, [1.5, 2.5]), (1.0, 1.0, [2, 4])):
+        found = Normalization(shift, scale).apply(x, backend.dtype, xp=backend.xp)
+        np.testing.assert_array_equal(backend.to_host(found)[:, 0], expected)
+
+
+def test_equal_values_have_no_deviation_however_many_there_are() -> None:
+    rows = np.broadcast_to(np.float64(0.1), (5_000_000, 1))
+    with pytest.raises(DataError, match=r"every row has the same value 0\.1"):
+        fit_normalization("standard", rows, None)
+
+
+def test_a_rank_without_rows_has_the_largest_of_the_others() -> None:
+    class Others:
+        def largest(self, value: float) -> float:
+            return max(value, 0.5)
+
+    empty = np.zeros((0, 3))
+    found = fit_normalization("unit", empty, None, ranks=Others())  # type: ignore[arg-type]
+    assert found.scale == 0.5
+
+
+def test_sums_that_overflow_both_ways_are_refused() -> None:
+    rows = np.array([[1.7e308], [1.7e308], [-1.7e308], [-1.7e308]] * 2000)
+    with pytest.raises(DataError, match="too large for their deviation"):
+        fit_normalization("standard", rows, None)

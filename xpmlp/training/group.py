@@ -107,7 +107,7 @@ class Group:
         data = self._data
         figures: dict[str, tuple[Any, Any]] = {}
         sets = {"training": data.train if self._plan.train_exact else None}
-        sets |= {"validation": data.validation, "test": data.test if self._plan.log_test else None}
+        sets |= {"validation": data.validation, "test": data.test}
         for name, examples in sets.items():
             if examples is not None and len(examples):
                 figures[name] = self._evaluate(examples)
