@@ -71,7 +71,7 @@ def test_validation_is_held_out_by_seed() -> None:
 
 @pytest.mark.parametrize("size", [20, -1])
 def test_validation_that_leaves_nothing_is_refused(size: int) -> None:
-    with pytest.raises(DataError, match=f"validation set of {size} leaves no training example"):
+    with pytest.raises(DataError, match=f"{size} examples held out leaves no training example"):
         Examples(np.zeros((20, 2)), np.zeros(20)).hold_out(size, seed=0)
 
 

@@ -92,9 +92,9 @@ def _place_in_class(classes: np.ndarray) -> np.ndarray:
 
 
 def check_held_out(size: int, examples: int) -> None:
-    """Raise `DataError` unless a validation set of this size leaves something to train on."""
+    """Raise `DataError` unless to hold out so many leaves something to train on."""
     if not 0 <= size < examples:
         raise DataError(
-            f"a validation set of {size} leaves no training example of {examples}: choose less "
-            f"than {examples}"
+            f"{size} examples held out leaves no training example of {examples}: choose less than "
+            f"{examples} for the test and the validation set"
         )
