@@ -146,12 +146,10 @@ def usual_of_tables(
     shared = {"val_size", "group", "time"} & set(given) or raw.validation is not None
     folds = None if shared else usual.folds(raw)
     if folds and not {"optimizer", "weight_decay", "intervals", "folds"} & set(given):
+        say = (lambda _: None) if arguments.quiet else message
+        say("trying two settings on parts of the rows; --intervals N takes one without a trial")
         usual = suited(raw, usual, seed=arguments.seed, backend=backend)
-        if not arguments.quiet:
-            message(
-                f"of two settings tried: codes of {usual.intervals} intervals, weight decay "
-                f"{usual.weight_decay:g}"
-            )
+        say(f"taken: {usual.intervals} intervals per number, weight decay {usual.weight_decay:g}")
     validated = folds or raw.validation is not None or arguments.val_size != 0
     found = usual.flags(raw) | {"folds": folds, "patience": usual.patience if validated else None}
     if folds:
