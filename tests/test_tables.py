@@ -56,6 +56,21 @@ def test_a_missing_number_is_the_median_and_says_so() -> None:
     np.testing.assert_array_equal(found[:, -1], [1, 0])
 
 
+def test_slices_of_texts_are_those_of_the_whole() -> None:
+    """More rows than are encoded at a time, some of them empty."""
+    rng = np.random.default_rng(0)
+    texts = np.array(["", "a", "bb", "ccc"])[rng.integers(4, size=9000)]
+    numbers = np.array(["", " ", "1.5", "-22"])[rng.integers(4, size=9000)]
+    table = table_of({"texts": texts.tolist(), "numbers": numbers.tolist()})
+    expected = np.array([float(x) if x.strip() else np.nan for x in numbers])
+    for start in (0, 7, 2048, 8990):
+        part = table[start : start + 3000]
+        assert part.texts("texts").to_pylist() == [t or None for t in texts[start : start + 3000]]
+        np.testing.assert_array_equal(part.numbers("numbers"), expected[start : start + 3000])
+    code = fit_encoding(table).codes[0]
+    np.testing.assert_array_equal(code.encoded(table[4000:4100]), code.encoded(table)[4000:4100])
+
+
 def test_a_category_by_hand() -> None:
     code = CategoryCode.of("a", pa.array(["x"] * 6 + ["y"] * 5 + [None] * 5 + ["rare"]))
     assert code == CategoryCode("a", ("x", "y", None), others=True)

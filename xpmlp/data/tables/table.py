@@ -125,8 +125,7 @@ class Table:
             elif pa.types.is_boolean(column.type):
                 column = column.cast(pa.uint8())
             elif is_text(column.type):
-                column = pc.utf8_trim_whitespace(column)
-                column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+                column = _empty_as_missing(pc.utf8_trim_whitespace(column))
             values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         found: np.ndarray = np.asarray(values, dtype=np.float64)
         if np.isinf(found).any():
@@ -140,10 +139,7 @@ class Table:
         with errors_of(f"{self.place}, {name}"):
             if pa.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
-            import pyarrow.compute as pc
-
-            found = column.cast(pa.string())
-            found = pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
+            found = _empty_as_missing(column.cast(pa.string()))
             return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
     def dates(self, name: str, written: str) -> np.ndarray:
@@ -154,6 +150,16 @@ class Table:
             stamps = _stamps(self.texts(name), written)
             micros = stamps.cast(arrow().int64()).to_numpy(zero_copy_only=False)
         return np.asarray(micros, dtype=np.float64) / 1e6
+
+
+def _empty_as_missing(texts: Any) -> Any:
+    """Return texts with null in place of empty ones."""
+    import pyarrow.compute as pc
+
+    pa = arrow()
+    # By their numbers: until version 22 if_else of a slice of texts is not the slice's.
+    numbers = pa.array(np.arange(len(texts)))
+    return texts.take(pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.int64()), numbers))
 
 
 def _stamps(texts: Any, written: str) -> Any:
