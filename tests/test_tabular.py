@@ -70,7 +70,7 @@ def test_the_usual_plan() -> None:
 
 def test_the_setting_with_the_lower_loss_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Tabular, int]] = []
-    losses = {16: 0.3, 4: 0.2}
+    losses = {16: 0.3, 2: 0.2}
 
     def loss_of(candidate: Tabular, few: Dataset, **_: Any) -> float:
         asked.append((candidate, len(few.train)))
@@ -83,12 +83,15 @@ def test_the_setting_with_the_lower_loss_is_taken(monkeypatch: pytest.MonkeyPatc
     raw = split(read_data(customers(300), target="state"), val_size=0, test_size=60)
     backend, usual = xpmlp.select_backend("cpu"), Tabular(members=6, epochs=9)
     found = suited(raw, usual, seed=0, backend=backend)
-    assert found == replace(usual, intervals=4, weight_decay=1.0)
-    assert [one.members for one, _ in asked] == [3, 3]
+    assert found == replace(usual, intervals=2, weight_decay=1.0)
+    assert [one.members for one, _ in asked] == [6, 6]
     assert [count for _, count in asked] == [200, 200]
-    losses[4] = 0.4
+    losses[2] = 0.4
     assert suited(raw, usual, seed=0, backend=backend) == usual
     assert candidates(usual) == [usual, found]
+    monkeypatch.setattr(tabular, "_FEW", 199)
+    suited(raw, usual, seed=0, backend=backend)
+    assert asked[-1][0].members == 3
 
 
 def test_settings_are_judged_on_rows_that_were_left_out() -> None:

@@ -118,7 +118,7 @@ def add_code_flag(group: Flags) -> None:
     """Add how finely the numbers of a table are coded."""
     group.count(
         "--intervals",
-        "between quantiles that a number of a table is coded by, at most (default: 16, or 4 where "
+        "between quantiles that a number of a table is coded by, at most (default: 16, or 2 where "
         "that suits the table better)",
     )
 

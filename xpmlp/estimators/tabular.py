@@ -134,8 +134,8 @@ class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
     step. `max_iter`: epochs at most. `n_iter_no_change`: epochs without a better validation loss
     that end a member. `validation_fraction`: one part that is held out for all members in place of
     folds, of every class the same share. `intervals`: between quantiles that a number is coded by,
-    at most. Where neither this nor `weight_decay` is given, two pairs of them (16, 0.1 and 4, 1.0)
-    are tried in three folds of at most 10,000 rows, and the one with the lower loss is taken.
+    at most. Where neither this nor `weight_decay` is given, two pairs of them (16, 0.1 and 2, 1.0)
+    are tried in folds of at most 10,000 rows, and the one with the lower loss is taken.
     `categorical`: columns of numbers that stand for categories. `random_state`: seed of the
     networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N".
 

@@ -19,8 +19,8 @@ from xpmlp.training.plan import Model, Plan
 
 # With fewer examples than so many there are no folds.
 _FEWEST = 24
-# Settings are tried on so many rows at most, in so many folds.
-_TRIED_ON, _TRIED_IN = 10_000, 3
+# Settings are tried on so many rows at most, in three folds, or of few rows in six.
+_TRIED_ON, _FEW = 10_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,22 @@ class Tabular:
 
 def candidates(usual: Tabular) -> list[Tabular]:
     """Return settings of which one or the other suits a table: a rich code, and a plain one."""
-    return [usual, replace(usual, intervals=4, weight_decay=1.0)]
+    return [usual, replace(usual, intervals=2, weight_decay=1.0)]
 
 
 def suited(raw: Dataset, usual: Tabular, *, seed: int, backend: Backend) -> Tabular:
     """Return the candidate whose members err least on rows that they have not been trained on.
 
     `raw` is a table whose columns are not encoded yet: of its training rows 10,000 at most are
-    dealt into three folds, and each is predicted by a network that was trained on the others.
+    dealt into three folds, 2,000 at most into six, and each is predicted by a network that was
+    trained on the others.
     """
     examples = raw.train
     if len(examples) > _TRIED_ON:
         _, rows = held_out_rows(len(examples), _TRIED_ON, seed)
         examples = examples.some(rows)
     few = replace(raw, train=examples, validation=None, test=None)
-    tried = candidates(replace(usual, members=_TRIED_IN))
+    tried = candidates(replace(usual, members=3 if len(examples) > _FEW else 6))
     losses = [_loss_of(one, few, seed=seed, backend=backend) for one in tried]
     return replace(tried[int(np.argmin(losses))], members=usual.members)
 
