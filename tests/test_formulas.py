@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import MakeBackend
 
 from xpmlp.backends import Backend
-from xpmlp.mathematics.activations import ACTIVATIONS, sigmoid
+from xpmlp.mathematics.activations import ACTIVATIONS, gated, sigmoid
 from xpmlp.mathematics.losses import count_correct, softmax, softmax_cross_entropy
 
 
@@ -55,6 +56,24 @@ def test_gated_activations_at_known_points(backend: Backend, name: str) -> None:
     z = backend.to_device(np.array([-1.0, 0.0, 2.0]))
     a = backend.to_host(ACTIVATIONS[name].function(z, xp=backend.xp))
     np.testing.assert_allclose(a, GATED[name], rtol=1e-7)
+
+
+def test_a_gate_makes_an_activation(backend: Backend) -> None:
+    """f = z g and f′ = g + z g′, of the gate g = z² with g′ = 2z: z³ and 3 z²."""
+
+    def square_gate(z: Any, *, xp: Any) -> tuple[Any, Any]:
+        assert xp is backend.xp
+        return z * z, 2.0 * z
+
+    f = gated(square_gate, 7.5, ("Sqrt", {}))
+    z = backend.to_device(np.array([-1.0, 0.0, 3.0]))
+    np.testing.assert_array_equal(backend.to_host(f.function(z, xp=backend.xp)), [-1, 0, 27])
+    np.testing.assert_array_equal(backend.to_host(f.derivative(z, xp=backend.xp)), [3, 0, 27])
+    assert (f.of_input, f.kinked, f.steepest) == (True, False, 7.5)
+    assert f.onnx == (("Sqrt", {}), ("Mul", "z"))
+    # A backend that makes kernels of them calls them by these names.
+    assert f.function.__name__ == "square_gate"
+    assert f.derivative.__name__ == "square_gate_derivative"
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -132,7 +132,7 @@ def test_what_diverges_is_told_by_step_rate_and_place() -> None:
     """With the rates of the schedule; traced from the last log point, not from the start."""
 
     def schedule(step: int, _: int) -> float:
-        return 1e200 if step >= 7 else 1.0 + step / 100
+        return (1.0 + step) * 1e199 if step >= 7 else 1.0 + step / 100
 
     def run(**plan: Any) -> str:
         model = Model(LINEAR, SGD(), 0.01)
@@ -143,18 +143,19 @@ def test_what_diverges_is_told_by_step_rate_and_place() -> None:
         assert training.state.step == 5
         return str(found.value)
 
-    # The step of 1e200 is the eighth; the loss after it is infinite.
+    # The step of 8e197 is the eighth; the loss after it is infinite.
     said = run(steps=20, batch_size=None, log_every=5)
-    assert said.startswith("the training loss is inf at step 9 with learning rate 1e+198; it began")
+    assert said.startswith("the training loss is inf at step 9 with learning rate 9e+197; it began")
     assert "in the loss" in said
 
 
 def test_a_validation_loss_that_is_infinite_is_a_divergence() -> None:
     far = Examples(np.full((2, 3), 1e200), np.zeros((2, 2)))
     data = Dataset("far", values(), validation=far)
-    plan = Plan(steps=4, batch_size=None)
+    plan = Plan(steps=4, batch_size=None, schedule=halved)
     training = Training(Model(LINEAR, SGD(), 0.01), data, plan, backend=backend_of())
-    with pytest.raises(xpmlp.DivergedError, match=r"^the validation loss is inf at step 1 with"):
+    said = r"^the validation loss is inf at step 1 with learning rate 0\.01;"
+    with pytest.raises(xpmlp.DivergedError, match=said):
         training.run()
 
 
@@ -250,7 +251,8 @@ def test_groups_stop_together() -> None:
 
 
 def test_a_cause_outlives_an_exception() -> None:
-    models = [Model(LINEAR, learning_rate=rate) for rate in (0.01, 1e200)]
+    # One of ten stays in the stack, as the others are most of it.
+    models = [Model(LINEAR, learning_rate=rate) for rate in (*[0.01] * 9, 1e200)]
 
     def on_step(step: int) -> None:
         if step == 9:
@@ -260,8 +262,8 @@ def test_a_cause_outlives_an_exception() -> None:
     training = StackTraining(models, values(), plan, backend=backend_of(), on_step=on_step)
     with pytest.raises(KeyboardInterrupt):
         training.run()
-    assert training.models[1].status == "diverged"
-    assert "with learning rate 1e+200" in training.models[1].cause
+    assert training.models[9].status == "diverged"
+    assert "with learning rate 1e+200" in training.models[9].cause
 
 
 def test_states_that_are_put_together_stay_as_they_are() -> None:
