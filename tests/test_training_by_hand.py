@@ -372,6 +372,16 @@ WRONG: dict[str, tuple[Any, str]] = {
         "the state is of the optimiser SGD, and not of Adam: give the one that it is of, or begin "
         "anew",
     ),
+    "what its optimiser remembers": (
+        lambda: begin(
+            Model(NET, Adam()),
+            state=xpmlp.TrainingState(
+                Variables(of(NET), {}), initial_state(Model(NET, Adam()), backend_of()).models
+            ),
+        ),
+        "the state has no first_moment and no second_moment, which Adam remembers: it holds the "
+        "weights alone, and no training can go on from it",
+    ),
     "states of several steps": (
         lambda: StackTraining(
             [Model(NET)] * 2,
@@ -398,6 +408,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda: Model(NET, initializer="x"),
         "initialiser 'x' is not known: choose from uniform, normal, lecun, lecun_normal, "
         "lecun_uniform, xavier, xavier_normal, xavier_uniform, he, he_normal, he_uniform",
+    ),
+    "no schedule": (
+        lambda: Plan(schedule=None),  # type: ignore[arg-type]
+        "schedule is None: give a function, such as Cosine(steps)",
     ),
     "a penalty": (
         lambda: Model(NET, penalty=0.1),  # type: ignore[arg-type]
