@@ -6,6 +6,7 @@ import json
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scripts_at_work import run_script
 
@@ -46,6 +47,14 @@ def test_without_a_validation_set_it_is_the_training_loss() -> None:
     plan = xpmlp.Plan(steps=20, log_every=10)
     rows = list(xpmlp.Training(model, data, plan))
     assert [*found.halfway, *found.end] == pytest.approx([row.train_loss for row in rows], rel=1e-5)
+
+
+def test_a_pair_of_arrays_is_data() -> None:
+    """Its length is that of its rows: 90 are left to train on, two batches of 64 per epoch."""
+    x, y = np.eye(10)[np.arange(100) % 10], np.arange(100) % 10
+    model = xpmlp.Model(xpmlp.MLP((10, 10)))
+    found = xpmlp.find_learning_rate(model, (x, y), xpmlp.Plan(epochs=3), rates=(0.1, 1.0))
+    assert found.steps == 6
 
 
 def test_what_cannot_be_searched() -> None:

@@ -13,7 +13,7 @@ from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import layer_sizes
 from xpmlp.data import Dataset, prepare, read_data, split
 from xpmlp.data.normalization import NORMALIZATIONS
-from xpmlp.data.part import Keys
+from xpmlp.data.part import COLUMNS, Keys
 from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.targets import TASKS, Targets
@@ -60,7 +60,6 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
             default and f"{letter}data",
             "KEY",
         )
-    columns = ("--target", "--drop", "--categorical", "--group", "--time")
     meanings = (
         "column of a table that is to be predicted, or several",
         "columns of a table to leave out",
@@ -69,8 +68,8 @@ def add_source_flags(group: Flags, default: str | None = "digits") -> None:
         "feature",
         "column of a table: the latest rows are the test set, those before them the validation set",
     )
-    for flag, meaning in zip(columns, meanings, strict=True):
-        group.value(flag, column_names, meaning, metavar="COLUMN[,COLUMN,...]")
+    for name, meaning in zip(COLUMNS, meanings, strict=True):
+        group.value(f"--{name}", column_names, meaning, metavar="COLUMN[,COLUMN,...]")
     group.value(
         "--image-size",
         layer_sizes,

@@ -23,7 +23,7 @@ from xpmlp.commands.run_report import WORDS
 from xpmlp.commands.trained_flags import add_trained_flags, checkpoint_path
 from xpmlp.data import Dataset, Preparation, split
 from xpmlp.data.examples import Examples
-from xpmlp.data.part import Keys
+from xpmlp.data.part import COLUMNS, Keys
 from xpmlp.data.targets import TASKS
 from xpmlp.errors import CheckpointError, DataError
 from xpmlp.inspection.importance import permutation_importance
@@ -93,7 +93,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 _SETTINGS = {
     **dict.fromkeys(("data", "test_data", "x_key", "y_key"), optional(TEXT)),
-    **dict.fromkeys(("target", "drop", "categorical", "group", "time"), optional(several(TEXT))),
+    **dict.fromkeys(COLUMNS, optional(several(TEXT))),
     "image_size": optional(several(whole(1))),
     **dict.fromkeys(("train_size", "val_size", "test_size", "seed"), optional(whole(0))),
     **dict.fromkeys(("classes", "folds"), optional(whole(1))),
@@ -143,7 +143,7 @@ def with_settings(arguments: argparse.Namespace, checkpoint: Result) -> argparse
         columns_of_run = {name: settings.get(name) for name in columns}
         settings = {"x_key": "xdata", "y_key": "ydata", "stream": "auto"} | columns_of_run
     found = {name: getattr(arguments, name, None) or settings.get(name) for name in _SETTINGS}
-    found |= {name: tuple(found[name] or ()) for name in (*columns, "group", "time")}
+    found |= {name: tuple(found[name] or ()) for name in (*COLUMNS, "image_size")}
     if found["data"] is None:
         raise DataError("the checkpoint does not say what it was trained on: give --data")
     return argparse.Namespace(**dict.fromkeys(Keys._fields) | found)

@@ -9,7 +9,7 @@ from typing import Any
 
 from xpmlp.commands.command_line import new_parser, print_result
 from xpmlp.commands.flags import Flags
-from xpmlp.commands.run_settings import WORDS, in_words
+from xpmlp.commands.run_settings import WORDS, in_words, is_train_exact
 from xpmlp.errors import DataError
 from xpmlp.plots import save_curves, save_overlay
 from xpmlp.runs.folder import CURVES, read_config, read_metrics
@@ -48,9 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
     if len(histories) == 1:
         ((folder, rows),) = histories.items()
         out = arguments.out or folder / CURVES
-        config = read_config(folder)
-        exact = config.get("log_train") == "exact" or config.get("batch_size") == "full"
-        averaged = not exact or config.get("log_train") == "running"
+        averaged = not is_train_exact(read_config(folder))
         save_curves(rows, out, title=str(folder.name), averaged=averaged)
         result: dict[str, Any] = {"picture": str(out)}
     else:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ def in_words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "-".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def is_train_exact(settings: Mapping[str, Any]) -> bool:
+    """Tell whether training values of a run are of the whole set, and no means over steps."""
+    kind = settings.get("log_train", "auto")
+    return bool(settings.get("batch_size") == "full" if kind == "auto" else kind == "exact")
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_lines, print_result
 from xpmlp.commands.hyperparameters import model_of, schedule_of
 from xpmlp.commands.run_report import report_lines
-from xpmlp.commands.run_settings import check_same_run, settings_of
+from xpmlp.commands.run_settings import check_same_run, is_train_exact, settings_of
 from xpmlp.data import Dataset
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
@@ -61,7 +61,7 @@ class TrainingRun:
             dropout=arguments.dropout,
             log_every=arguments.log_every,
             patience=arguments.patience,
-            train_exact={"auto": full, "running": False, "exact": True}[arguments.log_train],
+            train_exact=is_train_exact(vars(arguments)),
             log_test=arguments.log_test,
             save_every=arguments.checkpoint_every,
             folds=arguments.folds,

@@ -67,6 +67,11 @@ def fold_rows(
     return [np.sort(order[fold::folds]) for fold in range(folds)]
 
 
+def left_by_folds(count: int, folds: int) -> int:
+    """Return how many of so many examples are left to train on without the largest of folds."""
+    return count - -(-count // folds)
+
+
 def _whole_groups(groups: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Tell of each example whether it is held out: groups in random order, until it is enough."""
     names, numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)

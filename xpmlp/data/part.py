@@ -11,6 +11,9 @@ from xpmlp.data.held_out import BY_CHANCE, Apart
 from xpmlp.errors import UsageError
 from xpmlp.rules import shown, whole
 
+# The keys that name columns of a table.
+COLUMNS = ("target", "drop", "categorical", "group", "time")
+
 
 class Keys(NamedTuple):
     """How a file is read, and under which names it holds its features and targets.
@@ -39,11 +42,10 @@ def keys_of(names: dict[str, Any]) -> Keys:
     for name in names:
         if name not in Keys._fields:
             raise UsageError(f"{name} is no way to read: choose from {', '.join(Keys._fields)}")
-    columns = ("target", "drop", "categorical", "group", "time")
     listed = {
         name: (value,) if isinstance(value, str) else tuple(value or ())
         for name, value in names.items()
-        if name in columns
+        if name in COLUMNS
     }
     given = names.get("image_size", ())
     size = given if isinstance(given, tuple | list) else (given,)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpmlp.backends import Backend, select_backend
+from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DivergedError
 from xpmlp.rules import ABOVE_0, check, several
 from xpmlp.training.history import LogRow
@@ -72,9 +73,8 @@ def find_learning_rate(
     """
     check("rates", list(rates) or None, several(ABOVE_0))
     plan, backend = plan or Plan(steps=_STEPS), backend or select_backend()
-    models = [replace(model, learning_rate=float(rate)) for rate in rates]
-    steps = plan.steps_for(len(data.train) if hasattr(data, "train") else len(data))
-    half = max(1, steps // 2)
+    models, data = [replace(model, learning_rate=float(r)) for r in rates], as_dataset(data)
+    half = max(1, plan.steps_for(len(data.train)) // 2)
     short = replace(plan, epochs=None, steps=2 * half, log_every=half, patience=None, stop=None)
     trained = StackTraining(models, data, short, backend=backend).run()
     found = [[_loss(row) for row in one.history] + [inf, inf] for one in trained]

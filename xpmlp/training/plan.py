@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 from xpmlp.data.batches import Order, steps_per_epoch
+from xpmlp.data.held_out import left_by_folds
 from xpmlp.errors import UsageError, check_known
 from xpmlp.mathematics.initializers import INITIALIZERS
 from xpmlp.mathematics.mlp import MLP
@@ -142,8 +143,8 @@ class Plan:
         """Return the number of steps in all, for so many training examples."""
         if self.steps is not None:
             return self.steps
-        if self.folds is not None:  # the largest part is left out
-            examples -= -(-examples // self.folds)
+        if self.folds is not None:
+            examples = left_by_folds(examples, self.folds)
         return (self.epochs or _EPOCHS) * steps_per_epoch(examples, self.batch_size)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpmlp.backends import Backend
 from xpmlp.data.dataset import Dataset
-from xpmlp.data.held_out import held_out_rows
+from xpmlp.data.held_out import held_out_rows, left_by_folds
 from xpmlp.data.prepare import prepare
 from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.mathematics.mlp import MLP
@@ -61,8 +61,7 @@ class Tabular:
     def plan(self, data: Dataset, seed: int = 0) -> Plan:
         """Return how they are trained."""
         folds, count = self.folds(data), len(data.train)
-        if folds is not None:
-            count -= -(-count // folds)
+        count = count if folds is None else left_by_folds(count, folds)
         validated = folds is not None or data.validation is not None
         return Plan(
             epochs=self.epochs,
