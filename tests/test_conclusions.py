@@ -97,7 +97,10 @@ SAID: dict[str, tuple[Callable[[], str], str]] = {
     "it explodes": (lambda: say.vanishing(NORMS)[2], "^wide: it explodes"),
     "wide weights help": (lambda: say.wide_weights(1e-6, 1e-2), "let more of it through"),
     "wide weights do not": (lambda: say.wide_weights(1e-2, 1e-6), "let no more of it through"),
-    "it rose again": (lambda: say.after_the_best_epoch(3, 9, 0.1, 0.2), "rose again, to 0.200"),
+    "it rose again": (
+        lambda: say.after_the_best_epoch(3, 9, 0.1, 0.2),
+        "rose again after that one, from 0.100 to 0.200",
+    ),
     "still falling": (lambda: say.after_the_best_epoch(9, 9, 0.1, 0.1), "more epochs may gain"),
     "rates rise": (
         lambda: say.rates_by_batch({"deep": {16: 0.1, 64: 0.3, 256: 0.3}}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from scripts_at_work import run_script
 
 from xpmlp.data import read_data, split
 from xpmlp.inspection.predictions import Predictions
+from xpmlp.plots import curves
+from xpmlp.training.history import LogRow
 
 PNG = b"\x89PNG"
 
@@ -118,3 +121,20 @@ def test_damaged_table_is_refused(run: Path, tmp_path: Path) -> None:
         assert result.returncode == 3, damage
         assert "metrics.csv" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_zoomed_picture_shows_where_a_run_came_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A run that ends at nothing is still seen to fall; the height of its start is cut off."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(curves, "save", lambda figure, _: drawn.append(figure))
+    losses = [9.0, 0.8, 0.5, 0.2, 0.1, 0.05, 0.01, 0.004, 0.002, 0.001, 0.001]
+    rows = [
+        LogRow(step, step, 0.1, loss, 1 - loss / 10, None, None, 1.0)
+        for step, loss in enumerate(losses)
+    ]
+    curves.save_overlay({"run": [rows]}, tmp_path / "a.png", of="train", zoomed=True)
+    loss, accuracy = drawn[0].axes
+    assert loss.get_ylim() == (0.0, 0.5)
+    assert accuracy.get_ylim()[0] == pytest.approx(0.95)

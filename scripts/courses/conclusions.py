@@ -161,8 +161,8 @@ def wide_weights(plain: float, wide: float) -> str:
 def after_the_best_epoch(best: float, last: float, lowest: float, end: float) -> str:
     """Say whether the validation loss rose again after its lowest point."""
     if best >= last or end <= lowest * (1 + _LEVEL):
-        return "at the last epoch it was still at its lowest: more epochs may gain"
-    return f"after that its validation loss rose again, to {end:.3f} from {lowest:.3f}"
+        return "its validation loss was at its lowest in the last one: more epochs may gain"
+    return f"its validation loss rose again after that one, from {lowest:.3f} to {end:.3f}"
 
 
 def rates_by_batch(best: Mapping[str, Mapping[int, float]]) -> str:

@@ -93,8 +93,8 @@ def save_overlay(
                 axes.fill_between(at, mean - deviation, mean + deviation, color=color, alpha=0.2)
         if logarithmic:
             axes.set_xscale("log")
-        ends = [rows[-1] for runs in groups.values() for rows in runs]
-        limits = _around([getattr(row, f"{of}_{quantity}") for row in ends], quantity)
+        drawn = [rows for runs in groups.values() for rows in runs]
+        limits = _around(drawn, [f"{of}_{quantity}"], quantity)
         _finish(axes, x, f"{_SETS[of][0]} {quantity}")
         if zoomed and limits:
             axes.set_ylim(*limits)
@@ -122,8 +122,7 @@ def save_accuracy_panels(
     for axes in grid[len(runs) :]:
         axes.axis("off")
     grid[0].legend(loc="lower right")
-    ends = [getattr(rows[-1], f"{p}_accuracy") for rows in runs.values() for p in ("train", "val")]
-    limits = _around(ends, "accuracy")
+    limits = _around(list(runs.values()), ["train_accuracy", "val_accuracy"], "accuracy")
     if limits:
         grid[0].set_ylim(*limits)
     figure.supxlabel("epoch")
@@ -152,13 +151,21 @@ def _finish(axes: Axes, x: str, label: str) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _around(ends: Sequence[float | None], quantity: str) -> tuple[float, float] | None:
-    """Return limits of an axis on which the runs' ends fill the third of it that is best."""
-    known = [value if quantity == "loss" else 1 - value for value in ends if value is not None]
-    if not known or not max(known) > 0:
+def _around(
+    runs: Sequence[Sequence[LogRow]], columns: Sequence[str], quantity: str
+) -> tuple[float, float] | None:
+    """Return limits on which the runs' ends fill the best third, and all but their first fifth."""
+
+    def worst(share: float) -> float:
+        rows = [run[int(share * (len(run) - 1))] for run in runs]
+        found = [getattr(row, column) for row in rows for column in columns]
+        known = [value if quantity == "loss" else 1 - value for value in found if value is not None]
+        return max(known, default=0.0)
+
+    far = max(3 * worst(1.0), worst(0.2))
+    if not far > 0:
         return None
-    worst = max(known)
-    return (0.0, 3 * worst) if quantity == "loss" else (1 - 3 * worst, 1 + 0.2 * worst)
+    return (0.0, far) if quantity == "loss" else (1 - far, 1 + far / 15)
 
 
 def _rate_changes(rows: Sequence[LogRow]) -> list[tuple[int, float]]:

@@ -169,9 +169,10 @@ def study(lab: Laboratory, split: Dataset) -> None:
         f"in epoch {best['shallow'].best.epoch:.0f} (test error {errors['shallow']:.2%}); the deep "
         f"one with {chosen['deep'].batch_size} at {chosen['deep'].learning_rate:g} in epoch "
         f"{best['deep'].best.epoch:.0f} ({errors['deep']:.2%}). {rates_by_batch(best_rates(rows))}",
-        "Of epochs: "
+        "How many epochs are enough: "
         + "; ".join(
-            f"the {name} network, {after_the_best_epoch(*epochs_of(t))}" for name, t in best.items()
+            f"for the {name} network {t.best.epoch:.0f}, {after_the_best_epoch(*epochs_of(t))}"
+            for name, t in best.items()
         )
         + ".",
         "Depth pays on this task."
