@@ -13,7 +13,7 @@ import xpmlp
 from xpmlp import AdamW, Dataset, Plan, read_data
 from xpmlp.data import prepare, split
 from xpmlp.training import tabular
-from xpmlp.training.tabular import Tabular, candidates, suited
+from xpmlp.training.tabular import Tabular, candidates, is_tried, suited
 
 pytest.importorskip("pyarrow")
 
@@ -83,19 +83,29 @@ def test_the_setting_with_the_lower_loss_is_taken(monkeypatch: pytest.MonkeyPatc
         return losses[candidate.intervals]
 
     monkeypatch.setattr(tabular, "_loss_of", loss_of)
-    monkeypatch.setattr(tabular, "_TRIED_ON", 200)
     raw = split(read_data(customers(300), target="state"), val_size=30, test_size=30)
     backend, usual = xpmlp.select_backend("cpu"), Tabular(members=6, epochs=9)
     found = suited(raw, usual, seed=7, backend=backend)
     assert found == replace(usual, intervals=2, weight_decay=1.0)
     assert [one.members for one, _ in asked] == [6, 6]
-    assert [count for _, count in asked] == [200, 200]
+    assert [count for _, count in asked] == [240, 240]
     losses[2] = 0.4
     assert suited(raw, usual, seed=7, backend=backend) == usual
     assert candidates(usual) == [usual, found]
     monkeypatch.setattr(tabular, "_FEW", 199)
     suited(raw, usual, seed=7, backend=backend)
     assert asked[-1][0].members == 3
+
+
+def test_settings_are_tried_where_the_rows_are_neither_few_nor_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = split(read_data(customers(300), target="state"), val_size=0, test_size=30)
+    monkeypatch.setattr(tabular, "_MOST_TRIED", 270)
+    assert is_tried(raw, Tabular())
+    assert not is_tried(raw, Tabular(members=1))
+    monkeypatch.setattr(tabular, "_MOST_TRIED", 269)
+    assert not is_tried(raw, Tabular())
 
 
 def test_settings_are_judged_on_rows_that_were_left_out() -> None:

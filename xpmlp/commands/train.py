@@ -28,7 +28,7 @@ from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
-from xpmlp.training.tabular import Tabular, suited
+from xpmlp.training.tabular import Tabular, is_tried, suited
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -145,9 +145,10 @@ def usual_of_tables(
         usual = replace(usual, members=arguments.members)
     shared = {"val_size", "group", "time"} & set(given) or raw.validation is not None
     folds = None if shared else usual.folds(raw)
-    if folds and not {"optimizer", "weight_decay", "intervals", "folds"} & set(given):
+    asked = {"optimizer", "weight_decay", "intervals", "folds"} & set(given)
+    if folds and not asked and is_tried(raw, usual):
         say = (lambda _: None) if arguments.quiet else message
-        say("trying two settings on parts of the rows; --intervals N takes one without a trial")
+        say("trying two settings on folds of the rows; --intervals N takes one without a trial")
         usual = suited(raw, usual, seed=arguments.seed, backend=backend)
         say(f"taken: {usual.intervals} intervals per number, weight decay {usual.weight_decay:g}")
     validated = folds or raw.validation is not None or arguments.val_size != 0

@@ -20,7 +20,7 @@ from xpmlp.data.targets import targets_of_columns
 from xpmlp.errors import DataError
 from xpmlp.rules import check, number, optional
 from xpmlp.trained import Trained, fit_ensemble
-from xpmlp.training.tabular import Tabular, suited
+from xpmlp.training.tabular import Tabular, is_tried, suited
 
 # Where the targets stand among the columns of a table.
 _TARGET = "the target {}"
@@ -87,7 +87,7 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         backend, seed = select_backend(self.device), self.random_state
         asked: dict[str, Any] = {"weight_decay": self.weight_decay, "intervals": self.intervals}
         given = {name: value for name, value in asked.items() if value is not None}
-        if not given and fraction is None and usual.folds(raw):
+        if not given and fraction is None and is_tried(raw, usual):
             usual = suited(raw, usual, seed=seed, backend=backend)
         usual = replace(usual, **given)
         size = int((fraction or 0) * len(table))
@@ -134,8 +134,8 @@ class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
     step. `max_iter`: epochs at most. `n_iter_no_change`: epochs without a better validation loss
     that end a member. `validation_fraction`: one part that is held out for all members in place of
     folds, of every class the same share. `intervals`: between quantiles that a number is coded by,
-    at most. Where neither this nor `weight_decay` is given, two pairs of them (16, 0.1 and 2, 1.0)
-    are tried in folds of at most 10,000 rows, and the one with the lower loss is taken.
+    at most. Where neither this nor `weight_decay` is given they are 16 and 0.1; with at most 10,000
+    rows 2 and 1.0 are tried beside them, in folds, and the pair with the lower loss is taken.
     `categorical`: columns of numbers that stand for categories. `random_state`: seed of the
     networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N".
 
