@@ -14,7 +14,7 @@ from tables import customers
 import xpmlp
 from xpmlp.data.tables.codes import CategoryCode, DateCode, NumberCode
 from xpmlp.data.tables.encoding import Encoding, fit_encoding
-from xpmlp.data.tables.table import DATE_FORMATS, ISO, table_of
+from xpmlp.data.tables.table import DATE_FORMATS, ISO, arrow, errors_of, table_of
 from xpmlp.errors import DataError, UsageError
 
 pa = pytest.importorskip("pyarrow")
@@ -256,3 +256,19 @@ def test_categorical_and_dropped_columns() -> None:
     assert data.encoding is not None
     kinds = {code.name: code.kind for code in data.encoding.codes}
     assert kinds == {"income": "number", "town": "category", "plan": "category"}
+
+
+@pytest.mark.parametrize("kind", ["object", "category"])
+def test_an_empty_text_is_no_target(kind: str) -> None:
+    frame = pd.DataFrame({"a": range(4), "t": pd.Series(["x", "", "y", ""], dtype=kind)})
+    with pytest.raises(DataError, match="t: row 1 has no target, as 2 in all"):
+        xpmlp.load_data(frame, target="t", val_size=0, test_size=0)
+
+
+def test_a_damaged_file_may_ask_for_any_amount_of_memory() -> None:
+    """Which is told of the file; that this process has no memory left is told as such."""
+    said = r"^t.arrow: takes more memory than there is \(malloc of"
+    with pytest.raises(DataError, match=said), errors_of("t.arrow"):
+        raise arrow().ArrowMemoryError("malloc of size 8862285160754708672 failed")
+    with pytest.raises(MemoryError), errors_of("t.arrow"):
+        raise MemoryError

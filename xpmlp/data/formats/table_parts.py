@@ -82,18 +82,20 @@ def _apart(table: Table, keys: Keys) -> Apart:
 def _targets(table: Table, name: str) -> np.ndarray:
     """Return a target column: whole numbers, numbers, or texts."""
     pa, column = arrow(), table.column(name)
+    types, kind = pa.types, column.type
+    own = kind.value_type if types.is_dictionary(kind) else kind
+    if is_text(own):
+        column = table.texts(name)  # in which an empty one is missing
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(
             f"{table.place}, {name}: row {row} has no target, as {column.null_count} in all: leave "
             "these rows out"
         )
-    types, kind = pa.types, column.type
     if types.is_integer(kind):
         return np.asarray(column.cast(pa.int64()).to_numpy(zero_copy_only=False))
     if types.is_floating(kind) or types.is_decimal(kind):
         return table.numbers(name)
-    own = kind.value_type if types.is_dictionary(kind) else kind
     if not (is_text(own) or types.is_boolean(own) or types.is_integer(own)):
         raise DataError(f"{table.place}, {name}: {kind} is neither classes nor a number to predict")
     texts = table.texts(name).dictionary_encode()

@@ -38,8 +38,14 @@ def errors_of(place: str) -> Iterator[None]:
     """Turn what pyarrow raises for a damaged table into a `DataError` that names the place."""
     try:
         yield
-    except (DataError, UsageError, MemoryError):
+    except (DataError, UsageError):
         raise
+    except MemoryError as error:
+        if not isinstance(error, arrow().ArrowMemoryError):
+            raise
+        raise DataError(
+            f"{place}: takes more memory than there is ({error}): it is damaged, or too large"
+        ) from error
     except Exception as error:  # ArrowInvalid, ArrowNotImplementedError, KeyError, OSError, ...
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{place}: cannot be read as a table ({cause})") from error
