@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from xpmlp.backends import Backend, select_backend
 from xpmlp.errors import DeviceError
 
 MakeBackend = Callable[[str], Backend]
+
+# Before JAX is imported: a test's programs run for less time than they are compiled.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -25,16 +31,28 @@ def has_gpu() -> bool:
     return True
 
 
-@pytest.fixture(params=["numpy", "strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=[
+        "numpy",
+        "strict",
+        pytest.param("jax", marks=pytest.mark.jax),
+        pytest.param("torch", marks=pytest.mark.torch),
+        pytest.param("cupy", marks=pytest.mark.gpu),
+    ]
+)
 def make_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
     """Return a function from a dtype's name to a backend."""
-    if request.param == "numpy":
-        yield lambda dtype: select_backend("cpu", dtype)
-    elif request.param == "cupy":
-        yield lambda dtype: select_backend("gpu", dtype)
-    else:
+    if request.param == "strict":
         with strict_rules():
             yield StrictBackend
+    elif request.param == "jax":
+        import jax
+
+        with jax.enable_x64(True):  # for what a test computes by itself
+            yield lambda dtype: select_backend("cpu", dtype, backend="jax")
+    else:
+        device = "gpu" if request.param == "cupy" else "cpu"
+        yield lambda dtype: select_backend(device, dtype, backend=request.param)
 
 
 @pytest.fixture
@@ -53,7 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
         "gpu": "no CuPy with a usable GPU",
         "mnist": "no MNIST files under $XPMLP_DATA/mnist",
+        "jax": "JAX is not installed",
+        "torch": "PyTorch is not installed",
     }
+    for library in ("jax", "torch"):
+        if find_spec(library) is not None:
+            del missing[library]
     if any(item.get_closest_marker("gpu") for item in items) and has_gpu():
         del missing["gpu"]
     if (Path(os.environ.get("XPMLP_DATA", "-")) / "mnist").is_dir():

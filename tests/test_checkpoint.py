@@ -107,13 +107,16 @@ def test_resumed_run_is_the_uninterrupted_one(
     backend: Backend, examples: Examples, tmp_path: Path, name: str, stop_after: int
 ) -> None:
     """At log points and between, at batch boundaries and across epochs of 5 steps."""
+    if backend.compiles and stop_after not in (4, 17):
+        pytest.skip("compiled steps come several at a time")
     optimizer = OPTIMIZERS[name]()
     whole = train(
         initial_state(MLP_, optimizer, seed=3, backend=backend), examples, backend, optimizer
     )
     state = initial_state(MLP_, optimizer, seed=3, backend=backend)
     train(state, examples, backend, optimizer, stop_after)
-    assert (state.step, state.status) == (stop_after, "interrupted")
+    assert state.status == "interrupted"
+    assert state.step == stop_after or (backend.compiles and stop_after < state.step < 20)
     resumed = save_and_load(state, tmp_path / "checkpoint.h5", backend)
     assert_same(train(resumed, examples, backend, optimizer), whole, backend)
     assert resumed.status == "completed"
@@ -286,6 +289,12 @@ def test_history_survives_value_for_value() -> None:
     ]
     columns = history_arrays(rows)
     assert columns["step"].tolist() == [3, 6]
+    assert {name: column.dtype.kind for name, column in columns.items() if name != "step"} == (
+        dict.fromkeys(columns.keys() - {"step"}, "f")
+    )
+    assert history_arrays(rows[:1])["test_loss"].dtype == "f8"
+    whole = history_arrays([LogRow(3, 1, 1, 2, 1, None, None, 0)])
+    assert (whole["step"].dtype, whole["epoch"].dtype) == ("i8", "f8")
     assert np.isnan(columns["val_loss"][0])
     assert rows_of_arrays(columns) == rows
 

@@ -75,7 +75,8 @@ def test_stack_has_one_value_per_model(backend: Backend) -> None:
             assert layer.gradient_norm[k] == pytest.approx(single.gradient_norm, rel=1e-12)
             assert layer.update_ratio[k] == pytest.approx(single.update_ratio, rel=1e-10)
             if single.dead is not None:
-                assert (layer.dead[k], layer.saturated[k]) == (single.dead, single.saturated)
+                shares = pytest.approx((single.dead, single.saturated), rel=1e-15, abs=0)
+                assert (layer.dead[k], layer.saturated[k]) == shares
 
 
 def test_gradients_of_a_deep_sigmoid_network_vanish(backend: Backend) -> None:

@@ -104,7 +104,7 @@ def test_one_of_each_trains_together(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.train.y, xpmlp.load_data("digits").train.y)
     mlp = xpmlp.MLP((64, 30, 10), "softplus", "log_cosh")
     plan = xpmlp.Plan(epochs=60, schedule=xpmlp.SCHEDULES["linear"](1260, 0.0))
-    trained = xpmlp.fit(xpmlp.Model(mlp, Lion(), 0.0005), data, plan, device="plain")
+    trained = xpmlp.fit(xpmlp.Model(mlp, Lion(), 0.0005), data, plan, backend="plain")
     assert (trained.evaluate(data.validation)[1] or 0) > 0.9
     assert "linear" in xpmlp.summarize(mlp, 64)
     with pytest.raises(xpmlp.UsageError, match="softplus is not known to ONNX"):
@@ -129,7 +129,7 @@ def test_models_with_a_new_optimiser_make_a_stack() -> None:
     data, mlp = xpmlp.load_data("digits"), xpmlp.MLP((64, 12, 10), "softplus")
     plan = xpmlp.Plan(epochs=2)
     models = [xpmlp.Model(mlp, Lion(), rate) for rate in (0.001, 0.003)]
-    backend = xpmlp.select_backend("plain", "float64")
+    backend = xpmlp.select_backend("cpu", "float64", backend="plain")
     together = xpmlp.StackTraining(models, data, plan, backend=backend).run()
     for model, member in zip(models, together, strict=True):
         alone = xpmlp.Training(model, data, plan, backend=backend).run()

@@ -11,14 +11,15 @@ from conftest import REPOSITORY
 # Rooms from the ground up: a file imports from rooms on floors below its own room's, and inside
 # its room only from files that stand before it in the room's list.
 FLOORS: list[dict[str, str]] = [
-    {"errors": "", "arrays": "", "parts": "", "pools": ""},
+    {"errors": "", "arrays": "", "trees": "", "parts": "", "pools": ""},
     {
         "randomness": "",
         "rules": "",
         "files": "",
         "mathematics": "activations losses initializers dropout schedules products penalties "
         "optimizers mlp step",
-        "backends": "alone base layout cpu.cores cpu.blas cpu.numpy_backend cuda.cublas "
+        "backends": "alone base standard layout cpu.cores cpu.blas cpu.numpy_backend "
+        "jax.jax_backend torch.torch_backend cuda.cublas "
         "cuda.fusion cuda.graph cuda.cupy_backend ranks.lifeline ranks.mpi ranks.nccl "
         "ranks.distributed ranks.start exchange select",
     },
@@ -33,7 +34,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "training": "history stopping plan stacking hidden state settled evaluation stepper "
-        "recording divergence group shares loop tabular",
+        "recording looping pending divergence group shares loop tabular",
     },
     {
         "progress": "",

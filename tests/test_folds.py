@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "a validation set": (
         lambda: xpmlp.StackTraining(MODELS, xpmlp.load_data("digits"), xpmlp.Plan(folds=3)),
         xpmlp.UsageError,
-        "folds are of training examples in memory, without a validation set",
+        "^folds are of training examples in memory, without a validation set$",
     ),
     "one fold": (
         lambda: xpmlp.StackTraining(MODELS, whole(), xpmlp.Plan(folds=1)),

@@ -359,7 +359,7 @@ def test_functions_are_traced_once_and_called_plainly_where_that_fails() -> None
     [
         ({"device": "cpu", "precision": "tf32"}, "tf32 is a GPU's way"),
         ({"device": "gpu", "dtype": "float64", "precision": "tf32"}, "tf32 is a GPU's way"),
-        ({"device": "gpu", "precision": "bf16"}, "choose float32 or tf32"),
+        ({"device": "gpu", "precision": "bf16"}, "choose from float32, tf32"),
     ],
 )
 def test_precision_that_cannot_be_is_refused(settings: dict[str, Any], match: str) -> None:

@@ -86,7 +86,9 @@ def test_every_backend_has_the_same_gradients(backend: Backend, activation: str,
     found = loss_and_gradients_of(mlp, params, x, y, penalty, backend)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-13)
     for name, array in to_host(backend, found[1]).items():
-        np.testing.assert_allclose(array, expected[1][name], rtol=1e-11, atol=1e-14)
+        # JAX rounds exponentials otherwise: what cancels is as exact as what it is made of.
+        size = np.abs(expected[1][name]).max() if backend.name == "jax" else 1.0
+        np.testing.assert_allclose(array, expected[1][name], rtol=1e-11, atol=1e-14 * size)
 
 
 def test_one_activation_each_layer() -> None:

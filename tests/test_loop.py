@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from trainings import fit, initial_state
 
-from xpmlp import MLP, SGD, Examples, Momentum, Step, TrainingState, select_backend
+from xpmlp import MLP, SGD, Examples, Momentum, TrainingState, select_backend
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.training.evaluation import evaluate_unchecked
 from xpmlp.training.history import LogRow
+from xpmlp.training.looping import LoopingStepper
+from xpmlp.training.stepper import Stepper
 
 NETWORK = MLP((4, 6, 3), "tanh")
 
@@ -134,11 +136,13 @@ def test_seconds_count_steps_and_not_what_is_done_between(
         nonlocal now
         now += seconds
 
-    taken = Step.__call__
+    def timed(advance: Any) -> Any:
+        def timed_advance(*arguments: Any) -> Any:
+            variables, taken = advance(*arguments)
+            spend(1.0 * len(taken.sizes))
+            return variables, taken
 
-    def timed_step(*arguments: Any, **settings: Any) -> Any:
-        spend(1.0)
-        return taken(*arguments, **settings)
+        return timed_advance
 
     looked = evaluate_unchecked
 
@@ -148,7 +152,8 @@ def test_seconds_count_steps_and_not_what_is_done_between(
 
     monkeypatch.setattr("xpmlp.training.group.evaluate_unchecked", timed_evaluation)
     monkeypatch.setattr("xpmlp.training.group.perf_counter", lambda: now)
-    monkeypatch.setattr(Step, "__call__", timed_step)
+    for kind in (Stepper, LoopingStepper):
+        monkeypatch.setattr(kind, "advance", timed(kind.advance))
     state, rows = start(backend, log_every=10, on_step=lambda _: spend(100.0))
     for _ in rows:
         spend(1000.0)

@@ -26,7 +26,8 @@ def test_accumulation_by_the_definition(backend: Backend, alpha: float, beta: fl
         result = accumulate(target, gradient, xp=backend.xp, alpha=alpha, beta=beta)
         expected = beta * c + alpha * a.T @ b
         np.testing.assert_allclose(backend.to_host(result), expected, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(backend.to_host(target), expected, rtol=1e-12, atol=1e-14)
+        if backend.name != "jax":  # whose arrays do not change
+            np.testing.assert_allclose(backend.to_host(target), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("models", [None, 2])

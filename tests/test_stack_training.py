@@ -60,10 +60,12 @@ def test_stack_equals_single_runs(backend: Backend, optimizer: str) -> None:
     settings = (RATES, L2, L1, MOMENTA)
     arrays = [backend.to_device(np.array(values)) for values in settings]
     stack = to_device(backend, stack_of(models))
+    # Other libraries multiply a stack in another order, and small gradients are divided by.
+    near = 1e-12 if backend.name in ("numpy", "array_api_strict") else 1e-9
     together = to_host(backend, train(backend, optimizer, stack, keys, *arrays))
     for k, model in enumerate(models):
         numbers = [values[k] for values in settings]
         single = train(backend, optimizer, to_device(backend, model), [keys[k]], *numbers)
         for name, array in to_host(backend, single).items():
-            np.testing.assert_allclose(together[name][k], array, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(together[name][k], array, rtol=near, atol=near)
             assert (array != model[name]).any()

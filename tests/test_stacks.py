@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,15 @@ def test_targets_that_are_no_numbers_are_told() -> None:
     said = "the targets hold NaN or infinity: repair these rows or leave them out"
     with pytest.raises(xpmlp.DataError, match=f"^{said}$"):
         xpmlp.fit(Model(NET), data, Plan(epochs=1, batch_size=1))
+
+
+@dataclass(frozen=True)
+class Own(SGD):
+    strength: Any = 0.1
+    kind: str = "a"
+
+
+def test_a_rule_may_differ_in_what_may_be_an_array() -> None:
+    check_stackable([Own(0.1), Own(0.2)])
+    with pytest.raises(UsageError, match="one kind per model makes no stack"):
+        check_stackable([Own(0.1, "a"), Own(0.1, "b")])

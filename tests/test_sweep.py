@@ -270,6 +270,7 @@ def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
                 data=data,
                 plan=Plan(steps=20, batch_size=8),
                 device="cpu",
+                backend="auto",
                 dtype="float64",
                 threads=1,
                 folder=folder,

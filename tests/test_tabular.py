@@ -92,9 +92,10 @@ def test_the_setting_with_the_lower_loss_is_taken(monkeypatch: pytest.MonkeyPatc
     losses[2] = 0.4
     assert suited(raw, usual, seed=7, backend=backend) == usual
     assert candidates(usual) == [usual, found]
-    monkeypatch.setattr(tabular, "_FEW", 199)
-    suited(raw, usual, seed=7, backend=backend)
-    assert asked[-1][0].members == 3
+    for few, members in ((240, 6), (239, 3)):
+        monkeypatch.setattr(tabular, "_FEW", few)
+        assert suited(raw, usual, seed=7, backend=backend).members == 6
+        assert asked[-1][0].members == members
 
 
 def test_settings_are_tried_where_the_rows_are_neither_few_nor_many(

@@ -17,8 +17,8 @@ from xpmlp.mathematics.step import Inputs, Step, Variables
 from xpmlp.randomness import random_stream
 from xpmlp.training.evaluation import evaluate
 from xpmlp.training.history import LogRow, best_row
-from xpmlp.training.recording import stepper_for
-from xpmlp.training.state import initial_params, initial_state
+from xpmlp.training.looping import stepper_for
+from xpmlp.training.state import ModelState, initial_params, initial_state
 from xpmlp.training.stepper import stepper_of
 
 NET = MLP((3, 6, 2), "tanh")
@@ -178,6 +178,38 @@ def test_a_loss_of_a_thousand_times_the_first_is_a_divergence_however_small() ->
         Training(model, data, plan, backend=backend, state=state).run()
 
 
+def test_a_loss_of_nothing_at_the_start_is_no_measure() -> None:
+    """The first batch is of zeros, and any loss after it is more than a thousand times as much."""
+    x, y = np.zeros((4, 3)), np.zeros((4, 2))
+    x[2:], y[2:] = 1.0, 3.0
+    params = {"layer1.weight": np.zeros((3, 2)), "layer1.bias": np.zeros(2)}
+    model, backend = Model(LINEAR, SGD(), 0.01), backend_of()
+    state = initial_state(model, backend)
+    state.variables = Variables(backend.all_to_device(params), {})
+    plan = Plan(steps=4, batch_size=2, order=lambda _: np.arange(4))
+    trained = Training(model, Examples(x, y), plan, backend=backend, state=state).run()
+    assert trained.only.first_loss == 0
+    assert trained.status == "completed"
+
+
+def test_models_that_have_ended_are_not_moved_on() -> None:
+    models = [ModelState(Model(NET, SGD(), rate)) for rate in (0.1, 0.2, 0.3)]
+    models[1].status = "early_stopped"
+    backend = backend_of()
+    like = backend.to_device(np.zeros((3, 2, 2)))
+    batches = classes().to_device(backend).batches(BATCH, seed=0, backend=backend)
+    found = stepper_of(models, Plan(epochs=1, batch_size=BATCH), batches, backend, like=like)
+    assert found.rates.on_host == [0.1, 0.0, 0.3]
+
+
+def test_a_test_set_is_kept_where_it_is_asked_for() -> None:
+    data = Dataset("hand", classes(), test=classes(1))
+    for wanted in (False, True):
+        plan = Plan(epochs=1, batch_size=BATCH, log_test=wanted)
+        training = Training(Model(NET), data, plan, backend=backend_of())
+        assert (training.data.test is not None) == wanted
+
+
 def test_a_state_at_its_last_step_knows_how_it_ended() -> None:
     data = Dataset("hand", classes(), validation=classes(1))
     model, backend = Model(NET, SGD(), 0.5), backend_of()
@@ -192,9 +224,11 @@ def test_a_state_at_its_last_step_knows_how_it_ended() -> None:
         assert Training(model, data, plan, backend=backend, state=state).run().status == status
 
 
-def test_members_go_on_though_one_before_them_has_ended() -> None:
+@pytest.mark.parametrize("others", [1, 5])
+def test_members_go_on_though_one_before_them_has_ended(others: int) -> None:
+    """With one other it leaves the stack, and among five it stays there."""
     data = Dataset("hand", classes(), validation=classes(1))
-    models = [Model(NET, SGD(), rate) for rate in (8.0, 0.01)]
+    models = [Model(NET, SGD(), rate) for rate in (8.0, *[0.01] * others)]
 
     def third_of_the_fast(rows: list[LogRow]) -> bool:
         return len(rows) > 2 and rows[-1].learning_rate > 1
@@ -208,14 +242,14 @@ def test_members_go_on_though_one_before_them_has_ended() -> None:
         on_step=lambda step: step == stop["at"],
     )
     training.run()
-    assert [member.status for member in training.models] == ["early_stopped", "interrupted"]
+    assert [m.status for m in training.models] == ["early_stopped", *["interrupted"] * others]
     ended = training.models[0].history[-1].step
     # Each as if it had been trained alone: one is at the step where it ended.
-    assert [state.step for state in training.states()] == [ended, 15]
+    assert [state.step for state in training.states()] == [ended, *[15] * others]
     assert len(training.models[0].history) > 1
     stop["at"] = 0
     training.run()
-    assert [member.status for member in training.models] == ["early_stopped", "completed"]
+    assert [m.status for m in training.models] == ["early_stopped", *["completed"] * others]
     assert training.models[1].history[-1].step == 30
 
 

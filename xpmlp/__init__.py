@@ -32,6 +32,7 @@ from xpmlp.backends import (
     BACKENDS as BACKENDS,
     Backend as Backend,
     DeviceRequest as DeviceRequest,
+    StandardBackend as StandardBackend,
     select_backend as select_backend,
 )
 from xpmlp.data import (

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpmlp.arrays import Array
-from xpmlp.backends import Backend, select_backend
+from xpmlp.backends import Backend, chosen_backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.data.examples import Examples
 from xpmlp.data.preparation import Preparation
@@ -156,7 +156,7 @@ class Trained:
             size = backend.piece_rows(examples.features)
             for start in range(0, batch.size, size):
                 rows = slice(start, min(start + size, batch.size))
-                predicted = averaged(self.mlp, params, batch.read(rows).x, xp=backend.xp)
+                predicted = backend.compiled(averaged)(self.mlp, params, batch.read(rows).x)
                 found.append(backend.to_host(predicted))
         outputs = np.concatenate(found)
         return own.targets.unscaled(outputs) if own.targets else outputs
@@ -169,16 +169,17 @@ def fit(
     *,
     device: str = "cpu",
     dtype: str = "float32",
-    backend: Backend | None = None,
+    backend: Backend | str = "auto",
     state: TrainingState | None = None,
     progress: bool = True,
 ) -> Trained:
     """Train a model to the end of a plan, and return what was trained, with its best weights.
 
     `model`, `data`, `state`: as for `Training`, which who wants to look in between iterates over.
-    `plan`: by default 20 epochs of batches of 64. `device` ("cpu", "gpu", "gpu:N") and `dtype`
-    ("float32", "float64") choose the backend, unless one is given. `progress` shows a bar on a
-    terminal. Raises what `Training` and `select_backend` raise.
+    `plan`: by default 20 epochs of batches of 64. `device` ("cpu", "gpu", "gpu:N"), `dtype`
+    ("float32", "float64") and `backend` (the library's name) are those of `select_backend`;
+    `backend` may also be one that is made already. `progress` shows a bar on a terminal. Raises
+    what `Training` and `select_backend` raise.
 
     >>> import xpmlp
     >>> data = xpmlp.load_data("digits")
@@ -187,7 +188,7 @@ def fit(
     >>> accuracy > 0.9
     True
     """
-    plan, backend = plan or Plan(), backend or select_backend(device, dtype)
+    plan, backend = plan or Plan(), chosen_backend(backend, device, dtype)
     check_asked(model, plan)
     data = as_dataset(data)
     examples = data.train
@@ -206,7 +207,7 @@ def fit_ensemble(
     *,
     device: str = "cpu",
     dtype: str = "float32",
-    backend: Backend | None = None,
+    backend: Backend | str = "auto",
 ) -> Trained:
     """Train models that differ in their seed together; return what predicts the mean of theirs.
 
@@ -221,7 +222,7 @@ def fit_ensemble(
     >>> trained.params["layer1.weight"].shape
     (3, 64, 10)
     """
-    backend, data = backend or select_backend(device, dtype), as_dataset(data)
+    backend, data = chosen_backend(backend, device, dtype), as_dataset(data)
     trained = StackTraining(models, data, plan or Plan(), backend=backend).run()
     good = [one for one in trained if one.status != "diverged"] or trained[:1]
     with backend.computing():
@@ -238,7 +239,7 @@ def fit_stack(
     *,
     device: str = "cpu",
     dtype: str = "float32",
-    backend: Backend | None = None,
+    backend: Backend | str = "auto",
 ) -> list[Trained]:
     """Train models of one shape together, and return each of them; see `fit`, `StackTraining`.
 
@@ -251,7 +252,7 @@ def fit_stack(
     >>> [one.status for one in fit_stack(models, xpmlp.load_data("digits"), xpmlp.Plan(epochs=2))]
     ['completed', 'completed']
     """
-    backend, data = backend or select_backend(device, dtype), as_dataset(data)
+    backend, data = chosen_backend(backend, device, dtype), as_dataset(data)
     trained = StackTraining(models, data, plan or Plan(), backend=backend).run()
     return [Trained._of_model(only, only.result, data, backend) for only in trained]
 
@@ -265,12 +266,12 @@ def _holds_checkpoint(path: Path) -> bool:
         return False  # whoever reads it says why it cannot be
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Trained:
+def load(path: str | Path, *, device: str = "cpu", backend: str = "auto") -> Trained:
     """Bring back what was trained: a run's folder, its checkpoint, or a .safetensors file.
 
     Of a run the weights of the lowest validation loss, or without validation the last. `device` is
-    where it computes. Raises `CheckpointError` for what is missing, damaged, or something else,
-    and what `select_backend` raises.
+    where it computes, and `backend` with which library. Raises `CheckpointError` for what is
+    missing, damaged, or something else, and what `select_backend` raises.
 
     >>> import tempfile, xpmlp
     >>> data, model = xpmlp.load_data("digits"), xpmlp.Model(xpmlp.MLP((64, 10)))
@@ -291,4 +292,4 @@ def load(path: str | Path, *, device: str = "cpu") -> Trained:
         mlp, params, history = kept.mlp, kept.params, kept.history
         preparation = preparation_of(kept)
     dtype = str(params["layer1.weight"].dtype)
-    return Trained(mlp, params, preparation, select_backend(device, dtype), history)
+    return Trained(mlp, params, preparation, chosen_backend(backend, device, dtype), history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -65,12 +66,18 @@ class Backend(ABC):
     sums_by_nccl = False
     # Whether `record` may be asked: steps then work on memory that stays where it is.
     records = False
+    # Whether what `compiled` returns is a program, which may hold a loop (`repeat`).
+    compiles = False
+    # Floating-point operations of a moment, in which nobody waits for an answer.
+    flop_at_once = 4e9
     # The processes that share a training; each of them has a backend.
     ranks: Ranks = ALONE
 
     def __init__(self, dtype: str) -> None:
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is not offered: choose one of {', '.join(DTYPES)}")
+        if not hasattr(self.xp, dtype):
+            raise UsageError(f"{self.name} has no {dtype}: choose the other of {', '.join(DTYPES)}")
         self.dtype_name = dtype
         self.dtype = getattr(self.xp, dtype)
 
@@ -78,6 +85,8 @@ class Backend(ABC):
         """Copy a host array to the device; floating values take the backend's dtype."""
         if np.issubdtype(array.dtype, np.floating):
             array = np.asarray(array, dtype=self.dtype_name)
+        elif array.dtype == np.uint32 and self.xp.uint32 == self.xp.int64:
+            array = np.asarray(array, dtype=np.int64)  # it stands in
         return self.xp.asarray(array, device=self.device, copy=True)
 
     def all_to_device(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Array]:
@@ -130,6 +139,32 @@ class Backend(ABC):
         None where steps are best taken one by one.
         """
         return None
+
+    def compiled(
+        self,
+        function: Callable[..., Result],
+        donated: tuple[int, ...] = (),  # noqa: ARG002
+    ) -> Callable[..., Result]:
+        """Return `function(*values, backend=self)` as a function of the values, or a program of it.
+
+        It is a pure function of the arrays in the values; the memory of those whose places are
+        `donated` may be used again for the result.
+        """
+        return partial(function, backend=self)
+
+    def repeat(
+        self,
+        take: Callable[[Array, Any], tuple[Any, Any]],
+        carried: Any,
+        most: int,
+        count: Array,
+    ) -> tuple[Any, Any]:
+        """Return what `count` ≤ `most` calls of take(number, carried) make of what they carry.
+
+        And what they have found, each array with a leading axis of `most`. To be called inside of
+        a function that a backend compiles; others raise `NotImplementedError`.
+        """
+        raise NotImplementedError
 
     def shares(self, models: int) -> int:  # noqa: ARG002
         """Return into how many stacks so many independent models are best split."""

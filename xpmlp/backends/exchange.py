@@ -1,4 +1,4 @@
-"""Arrays of other libraries in and out, by DLPack: no copy where the memory is the same."""
+"""Arrays of other libraries in and out: no copy where the memory is the same."""
 
 from __future__ import annotations
 
@@ -20,24 +20,29 @@ _CUDA, _CUDA_MANAGED = 2, 13
 class Kind:
     """Which library an array is of, and where it lies: what a result is given back as.
 
-    `namespace` is None for numpy and for whatever numpy can read; `gpu` is the number of the GPU
-    whose memory holds the array, None for the host's.
+    `namespace` is None for numpy and for whatever numpy can read; `device_name` is where it is
+    computed on unless told otherwise: "cpu" for the host's memory, "gpu:N", "mps", "tpu:N", ...
     """
 
     namespace: Namespace = None
     device: Any = None
-    gpu: int | None = None
+    device_name: str = "cpu"
 
     def __str__(self) -> str:
-        if self.namespace is None:
-            return "numpy"
-        library = self.namespace.__name__.removeprefix("array_api_compat.")
-        return f"{library} on {self.device}"
+        return "numpy" if self.namespace is None else f"{self.library} on {self.device}"
 
     @property
-    def device_name(self) -> str:
-        """Where it is computed on unless told otherwise: "cpu" or "gpu:N"."""
-        return "cpu" if self.gpu is None else f"gpu:{self.gpu}"
+    def on_host(self) -> bool:
+        """Whether it lies in the host's memory."""
+        return self.device_name == "cpu"
+
+    @property
+    def library(self) -> str:
+        """The library's name, as `select_backend` knows it."""
+        if self.namespace is None:
+            return "numpy"
+        name: str = self.namespace.__name__
+        return name.removeprefix("array_api_compat.").removesuffix(".numpy")
 
 
 def kind_of(array: Any) -> Kind:
@@ -46,9 +51,20 @@ def kind_of(array: Any) -> Kind:
         return Kind()
     if not hasattr(array, "__dlpack_device__"):
         return Kind()
+    namespace, device = array_api_compat.array_namespace(array), array_api_compat.device(array)
+    return Kind(namespace, device, _device_name(array, device))
+
+
+def _device_name(array: Any, device: Any) -> str:
+    """Return the name of the device that an array lies on."""
+    if array_api_compat.is_torch_array(array):
+        name = device.type if device.index is None else f"{device.type}:{device.index}"
+        return str(name).replace("cuda", "gpu")
+    if array_api_compat.is_jax_array(array):
+        platform, number = getattr(device, "platform", "cpu"), getattr(device, "id", 0)
+        return "cpu" if platform == "cpu" else f"{platform}:{number}"
     where, number = array.__dlpack_device__()
-    gpu = int(number) if int(where) in (_CUDA, _CUDA_MANAGED) else None
-    return Kind(array_api_compat.array_namespace(array), array_api_compat.device(array), gpu)
+    return f"gpu:{int(number)}" if int(where) in (_CUDA, _CUDA_MANAGED) else "cpu"
 
 
 def on_host(array: Any) -> Any:
@@ -62,7 +78,9 @@ def on_host(array: Any) -> Any:
     if array_api_compat.is_torch_array(array):
         array = array.detach()
     try:
-        there = array if kind.gpu is None else array_api_compat.to_device(array, "cpu")
+        if array_api_compat.is_jax_array(array):
+            return np.asarray(array)
+        there = array if kind.on_host else array_api_compat.to_device(array, "cpu")
         return np.from_dlpack(there)
     except (RuntimeError, BufferError, TypeError) as error:
         raise ValueError(
@@ -74,15 +92,17 @@ def on_host(array: Any) -> Any:
 def from_any(array: Any, backend: Backend) -> Array:
     """Return an array of any library as the backend's own, without a copy where that can be.
 
-    Raises `UsageError` for an array on a GPU that this backend does not compute on.
+    Raises `UsageError` for an array on a device that this backend does not compute on.
     """
     kind = kind_of(array)
-    if kind.gpu is None:
+    if kind.namespace is not None and _is_of(kind, backend):
+        return array.detach() if backend.name == "torch" else array
+    if kind.on_host:
         host = np.asarray(on_host(array))
         return host if backend.on_host else backend.to_device(host)
     if kind.device_name != backend.device_name:
         raise UsageError(
-            f"an array lies on gpu:{kind.gpu} and the device to compute on is "
+            f"an array lies on {kind.device_name} and the device to compute on is "
             f"{backend.device_name}: leave device out, or move the array"
         )
     if array_api_compat.is_torch_array(array):
@@ -90,9 +110,15 @@ def from_any(array: Any, backend: Backend) -> Array:
     return backend.xp.from_dlpack(array)
 
 
+def _is_of(kind: Kind, backend: Backend) -> bool:
+    return (kind.library, kind.device_name) == (backend.name, backend.device_name)
+
+
 def to_kind(array: Array, backend: Backend, kind: Kind) -> Any:
     """Return a backend's array as one of a kind, without a copy where that can be."""
-    if kind.gpu is not None and kind.device_name == backend.device_name:
+    if kind.namespace is not None and _is_of(kind, backend):
+        return array
+    if not kind.on_host and kind.device_name == backend.device_name:
         return kind.namespace.from_dlpack(array)
     host = array if backend.on_host else backend.to_host(array)
     if kind.namespace is None:

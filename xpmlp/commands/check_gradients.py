@@ -8,7 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 import xpmlp
-from xpmlp.commands.command_line import add_device_flags, message, new_parser, print_table
+from xpmlp.commands.command_line import (
+    add_device_flags,
+    backend_of,
+    message,
+    new_parser,
+    print_table,
+)
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
 from xpmlp.commands.flags import Flags, positive
 from xpmlp.commands.hyperparameters import add_network_flags, network_of, penalty_of
@@ -43,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    backend = xpmlp.select_backend(arguments.device, "float64", threads=arguments.threads)
+    backend = backend_of(arguments, "float64")
     dataset = scaled(arguments, read_source(arguments))
     examples = dataset.train.first(arguments.examples)
     mlp = network_of(arguments, dataset)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xpmlp.backends import Backend, select_backend
+from xpmlp.backends import BACKENDS, Backend, select_backend
 from xpmlp.backends.ranks.start import Current, leave_before_start
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.streams import lost_result, tolerate
@@ -79,8 +79,13 @@ def add_device_flags(parser: argparse.ArgumentParser, *, dtype: bool = True) -> 
 
 
 def add_device_flag(group: Flags) -> None:
-    """Add --device alone."""
-    group.value("--device", str, "numpy on cpu, CuPy on gpu", "cpu", "cpu|gpu|gpu:N")
+    """Add --device and --backend."""
+    group.value("--device", str, "where it computes", "cpu", "cpu|gpu|gpu:N")
+    group.choice(
+        "--backend",
+        ("auto", *BACKENDS),
+        "library that computes: auto is numpy on a CPU and CuPy on a GPU",
+    )
 
 
 def add_gpu_flags(group: Flags) -> None:
@@ -95,11 +100,12 @@ def add_gpu_flags(group: Flags) -> None:
     )
 
 
-def backend_of(arguments: argparse.Namespace, **settings: Any) -> Backend:
+def backend_of(arguments: argparse.Namespace, dtype: str | None = None, **settings: Any) -> Backend:
     """Return the backend that the flags of `add_device_flags` ask for."""
     return select_backend(
         arguments.device,
-        getattr(arguments, "dtype", "float32"),
+        dtype or str(getattr(arguments, "dtype", "float32")),
+        backend=arguments.backend,
         threads=arguments.threads,
         graph=not arguments.no_graph,
         precision=arguments.precision,

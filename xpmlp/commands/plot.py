@@ -16,7 +16,15 @@ from xpmlp.runs.folder import CURVES, read_config, read_metrics
 from xpmlp.training.history import LogRow, best_row
 
 # Runs that differ in nothing else are one configuration with several seeds.
-_NOT_COMPARED = {"seed", "device", "quiet", "checkpoint_every", "min_accuracy", "threads"}
+_NOT_COMPARED = {
+    "seed",
+    "device",
+    "backend",
+    "quiet",
+    "checkpoint_every",
+    "min_accuracy",
+    "threads",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
     if out.exists() and not arguments.overwrite:
         raise UsageError(f"{out} is there already: choose another --out, or give --overwrite")
     source = arguments.model or arguments.checkpoint or arguments.run
-    trained = load(source, device=arguments.device)
+    trained = load(source, device=arguments.device, backend=arguments.backend)
     total, rows = rows_of(arguments, trained)
     make_folder(out.parent)
     with replacing(out) as part, counter(total, " rows", shown=not arguments.quiet) as count:

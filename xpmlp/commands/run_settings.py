@@ -16,7 +16,17 @@ from xpmlp.runs.checkpoint import Result
 from xpmlp.runs.folder import CONFIG, read_config
 
 # What says where and how loudly a run works, and how long; not what it computes.
-_FREE = {"data", "test_data", "device", "steps", "epochs", "min_accuracy", "checkpoint_every"}
+_FREE = {
+    "data",
+    "test_data",
+    "device",
+    "backend",
+    "library",
+    "steps",
+    "epochs",
+    "min_accuracy",
+    "checkpoint_every",
+}
 _FREE |= {"threads", "no_graph", "precision"}
 # What another version or machine may make of the same run, to rounding.
 _MADE = {"normalization", "xpmlp"}
@@ -47,7 +57,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def named_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that all ranks of a run must have alike, under the names they are given."""
-    apart = _HERE | {"device", "threads"}
+    apart = _HERE | {"device", "backend", "threads"}
     return {
         "--" + name.replace("_", "-"): value
         for name, value in vars(arguments).items()

@@ -169,6 +169,7 @@ def jobs_of(
             data=fold,
             plan=plan,
             device=arguments.device,
+            backend=arguments.backend,
             dtype=arguments.dtype,
             threads=arguments.threads,
             folder=arguments.out,
@@ -207,7 +208,7 @@ def folds_of(arguments: argparse.Namespace, dataset: Dataset) -> list[Dataset]:
 
 def record_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that decide what is computed, as JSON would give them back."""
-    here = {"out", "resume", "overwrite", "json", "debug", "jobs", "threads", "device"}
+    here = {"out", "resume", "overwrite", "json", "debug", "jobs", "threads", "device", "backend"}
     kept = {name: value for name, value in vars(arguments).items() if name not in here}
     found: dict[str, Any] = json.loads(json.dumps(kept))
     return found
@@ -243,6 +244,6 @@ def test_of(arguments: argparse.Namespace, dataset: Dataset, backend: Backend) -
     """Return loss and accuracy of the best model on the test set, if there is one."""
     if dataset.test is None:
         return {}
-    best = load(arguments.out / "best.h5", device=backend.device_name)
+    best = load(arguments.out / "best.h5", device=backend.device_name, backend=backend.name)
     loss, accuracy = best.evaluate(dataset.test)
     return {"test_loss": loss, "test_accuracy": accuracy}

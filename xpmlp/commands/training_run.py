@@ -73,8 +73,12 @@ class TrainingRun:
         path = arguments.out / CHECKPOINT
         # A run that was killed before its first checkpoint has lost nothing: it starts again.
         saved = path if arguments.resume and path.exists() else None
+        self.begun_with = backend.name  # the library that has computed so far
         if saved:
-            check_same_run(self.config(), load_result(saved), saved)
+            before = load_result(saved)
+            check_same_run(self.config(), before, saved)
+            settings = before.record.get("settings") or {}
+            self.begun_with = str(settings.get("library", backend.name))
         self.members = members_of(self.models, backend, saved)
         if self.members.step > self.steps:
             raise UsageError(
@@ -103,11 +107,18 @@ class TrainingRun:
         """Return where a run goes on, or that it does not."""
         out, step = self.arguments.out, self.members.step
         if step < self.steps and self.members.status != "early_stopped":
-            return f"going on with {out} from step {step:,} of {self.steps:,}"
+            return f"going on with {out} from step {step:,} of {self.steps:,}{self.elsewhere()}"
         return (
             f"{out} has ended already, at step {step:,}: nothing is left to train; --epochs or "
             "--steps with more than it had goes on"
         )
+
+    def elsewhere(self) -> str:
+        """Return which library goes on with what another one has begun, if it is another."""
+        name = self.backend.name
+        if name == self.begun_with:
+            return ""
+        return f", with {name} what {self.begun_with} has begun: the same to rounding"
 
     def train(self, stop: StopSignals) -> tuple[dict[str, Any], Exception | None]:
         """Fill the folder; return what came out, and what has ended it before its time."""
@@ -178,6 +189,7 @@ class TrainingRun:
             "stream": "yes" if data.streamed else "no",
             "val_size": len(data.validation or ()),
             "steps": self.steps,
+            "library": self.backend.name,
             "sizes": self.model.mlp.sizes,
             **data.preparation.as_record(),
             "xpmlp": xpmlp.__version__,

@@ -59,6 +59,16 @@ class FixedBatches(Batches, Protocol):
         """Return the rows of a step's batch, or of several in an epoch; None for all rows."""
         ...
 
+    def order(self, step: int) -> Array | None:
+        """Return the rows of a step's epoch, one batch after another; None for all in order."""
+        ...
+
+
+def alike(batches: FixedBatches, position: int) -> int:
+    """Return how many batches follow from a position of an epoch that have the same size."""
+    last = batches.steps_per_epoch - 1
+    return last + 1 - position - (batches.size_of(last) != batches.size_of(position))
+
 
 def steps_per_epoch(examples: int, batch_size: int | None) -> int:
     """Return the number of batches in one epoch, the short one included; None is the full batch."""
@@ -137,6 +147,10 @@ class FixedWholeBatch(WholeBatch):
         """Return None: all rows, in order."""
         return
 
+    def order(self, step: int) -> None:  # noqa: ARG002
+        """Return None: all rows, in order."""
+        return
+
 
 class ShuffledBatches:
     """Every epoch a new permutation of the examples, cut into batches; the last may be short.
@@ -157,7 +171,7 @@ class ShuffledBatches:
     ) -> None:
         check_batch_size(batch_size, examples)
         self.data, self._count, self._size = data, examples, batch_size
-        self._order = _PerEpoch(partial(drawn_order, order, seed, examples), backend)
+        self._of_epoch = _PerEpoch(partial(drawn_order, order, seed, examples), backend)
         self.steps_per_epoch = steps_per_epoch(examples, batch_size)
 
     def draw(self, step: int) -> Draw:
@@ -173,7 +187,11 @@ class ShuffledBatches:
         """Return the row numbers of a step's batch, or of several in an epoch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self._size
-        return self._order(epoch)[start : min(start + count * self._size, self._count)]
+        return self._of_epoch(epoch)[start : min(start + count * self._size, self._count)]
+
+    def order(self, step: int) -> Array:
+        """Return the row numbers of a step's epoch, on the device."""
+        return self._of_epoch(step // self.steps_per_epoch)
 
 
 class DropoutKeys:
@@ -193,5 +211,9 @@ class DropoutKeys:
 
     def of_steps(self, step: int, count: int) -> Array:
         """Return the keys (count, layers) of several steps of one epoch."""
-        epoch, position = divmod(step, self._steps_per_epoch)
-        return self._keys(epoch)[position : position + count, :]
+        position = step % self._steps_per_epoch
+        return self.of_epoch(step)[position : position + count, :]
+
+    def of_epoch(self, step: int) -> Array:
+        """Return the keys (steps, layers) of all steps of a step's epoch."""
+        return self._keys(step // self._steps_per_epoch)

@@ -55,6 +55,8 @@ class StreamedExamples:
     backend: Backend | None = None
     buffer_bytes: int = _BUFFER_BYTES
 
+    __hash__ = None  # type: ignore[assignment]  # no constant: it reads a file
+
     def __len__(self) -> int:
         return sum(stop - start for start, stop in self.spans)
 
@@ -208,8 +210,11 @@ class StreamedBatches:
             self._current = None  # two buffers are in memory, not three
             self._current = self._ahead.get(key, following).to_device(self._backend)
             self._key = key
-        size = min(self._size, len(self._current) - start)
-        return Draw(self._current, slice(start, start + size), size)
+        size, backend = min(self._size, len(self._current) - start), self._backend
+        if not backend.compiles:
+            return Draw(self._current, slice(start, start + size), size)
+        rows = backend.to_device(np.arange(start, start + size))  # not another program for each
+        return Draw(self._current, rows, size)
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the row numbers of the file in the order of an epoch, to look at."""

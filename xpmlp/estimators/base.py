@@ -124,9 +124,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Return checked arrays as examples on the backend."""
         x = checked_real_array(X, backend, "X")
         targets = self._targets(y, backend)
-        if not backend.xp.isdtype(targets.dtype, "integral") and kind_of(y).gpu is not None:
+        if not backend.xp.isdtype(targets.dtype, "integral") and not kind_of(y).on_host:
             check_finite(targets, backend, "y")
-        return Examples(x, targets, sample_weight=weights_of(sample_weight, len(y), backend))
+        weights = weights_of(sample_weight, len(y), backend)
+        # They lie on the device already; on the host they are copied to where they are best read.
+        dtype = None if backend.on_host else backend.dtype
+        return Examples(x, targets, sample_weight=weights, dtype=dtype)
 
     def _hold_out(
         self, examples: Examples, rng: np.random.RandomState, backend: Backend

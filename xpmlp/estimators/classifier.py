@@ -29,7 +29,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     `dropout`: the share of hidden units left out of each training step.
     `init`: the name of an initialiser ("he", ...); None draws as scikit-learn does.
     `monitor`: the validation figure that early stopping watches, "score" or "loss".
-    `device`: "cpu", "gpu" or "gpu:N"; None is where X lies. `threads`: of a CPU, None for all.
+    `device`: "cpu", "gpu" or "gpu:N"; None is where X lies. `backend`: the library that computes,
+    as for `select_backend`. `threads`: of a CPU, None for all.
     `solver` may be "rmsprop", with the decay `beta_2`; `activation` a sequence with one for each
     hidden layer; `batch_size` "full".
     With `early_stopping` the best weights are put back, whatever ended the training.
@@ -67,6 +68,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         init: str | None = None,
         monitor: str = "score",
         device: str | None = None,
+        backend: str = "auto",
         threads: int | None = None,
         class_weight: Any = None,
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from numbers import Real
 from typing import Any
 
@@ -22,10 +23,16 @@ backend_of = cache(select_backend)
 
 
 def backend_for(estimator: Any, kind: Kind, dtype: Any) -> Backend:
-    """Return the backend of the `device` parameter, or of where the features lie."""
-    device = estimator.device or kind.device_name
+    """Return the backend of `device` and `backend`, or of where the features lie.
+
+    On a GPU that is CuPy where it is installed, and otherwise the library of the features.
+    """
+    device, library = estimator.device or kind.device_name, estimator.backend
+    if library == "auto" and not kind.on_host and device == kind.device_name:
+        cuda = device.startswith("gpu") and find_spec("cupy") is not None
+        library = "auto" if cuda else kind.library
     name = "float32" if dtype == np.float32 else "float64"
-    return backend_of(device, name, threads=estimator.threads)
+    return backend_of(device, name, backend=library, threads=estimator.threads)
 
 
 def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
@@ -33,7 +40,7 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tupl
 
     y follows X to where it lies; a single column is taken as a row, with a warning.
     """
-    if kind_of(X).gpu is None:
+    if kind_of(X).on_host:
         X, y = validate_data(
             estimator,
             on_host(X),
@@ -55,7 +62,7 @@ def features(estimator: Any, X: Any, method: str) -> Any:
     """Return the features that a method is given, checked against those of `fit`."""
     kind = kind_of(X)
     _check_same_kind(estimator, kind, method)
-    if kind.gpu is None:
+    if kind.on_host:
         return validate_data(estimator, on_host(X), dtype=(np.float64, np.float32), reset=False)
     _check_on_device(estimator, X, reset=False)
     return X
@@ -109,7 +116,7 @@ def as_matrix(array: Any, backend: Backend) -> Array:
 def checked_real_array(array: Any, backend: Backend, name: str) -> Array:
     """Return features or targets; those that came from a GPU have not been looked at before."""
     found = real_array(array, backend)
-    if kind_of(array).gpu is not None:
+    if not kind_of(array).on_host:
         check_finite(found, backend, name)
     return found
 

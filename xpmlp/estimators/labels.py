@@ -84,7 +84,7 @@ class Labels:
         return ids if self.loss == "cross_entropy" else as_matrix(ids, backend)
 
     def _ids(self, y: Any, backend: Backend) -> Array:
-        if kind_of(y).gpu is None:
+        if kind_of(y).on_host:
             host = np.asarray(y)
             unknown = np.setdiff1d(host, self.classes)
             if len(unknown):
@@ -100,7 +100,7 @@ class Labels:
 
 def labels_of(y: Any, backend: Backend) -> Labels:
     """Return the classes that occur in y; raises `ValueError` for targets of a regression."""
-    if kind_of(y).gpu is None:
+    if kind_of(y).on_host:
         check_classification_targets(y)
         if y.ndim == 2:
             kind = type_of_target(y, raise_unknown=True)

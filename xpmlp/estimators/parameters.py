@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpmlp.backends import BACKENDS
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
 from xpmlp.rules import (
@@ -41,6 +42,7 @@ _RULES = {
     "n_iter_no_change": either(_COUNT, Rule(lambda v: v == inf, "infinity")),
     "batch_size": either(one_of("auto", "full"), _COUNT),
     "device": optional(Rule(TEXT.holds, "cpu, gpu or gpu:N")),
+    "backend": one_of("auto", *BACKENDS),
     "verbose": Rule(lambda v: isinstance(v, Integral | np.bool_), "True, False or a whole number"),
     "threads": optional(_COUNT),
     **dict.fromkeys(("max_iter", "max_fun"), _COUNT),

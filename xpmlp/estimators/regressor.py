@@ -58,6 +58,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         init: str | None = None,
         monitor: str = "score",
         device: str | None = None,
+        backend: str = "auto",
         threads: int | None = None,
     ) -> None:
         for name, value in locals().items():

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from xpmlp.backends import select_backend
+from xpmlp.backends import chosen_backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.data.formats.table_parts import part_of_table
 from xpmlp.data.part import Keys
@@ -47,6 +47,7 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         categorical: Any = (),
         random_state: int = 0,
         device: str = "cpu",
+        backend: str = "auto",
     ) -> None:
         self.hidden_layer_sizes, self.members = hidden_layer_sizes, members
         self.learning_rate_init = learning_rate_init
@@ -54,7 +55,7 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         self.dropout, self.batch_size, self.max_iter = dropout, batch_size, max_iter
         self.n_iter_no_change = n_iter_no_change
         self.validation_fraction, self.categorical = validation_fraction, categorical
-        self.random_state, self.device = random_state, device
+        self.random_state, self.device, self.backend = random_state, device, backend
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on a data frame or an array X (N, F) and targets y, and return itself.
@@ -84,7 +85,7 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
             epochs=self.max_iter,
             patience=self.n_iter_no_change,
         )
-        backend, seed = select_backend(self.device), self.random_state
+        backend, seed = chosen_backend(self.backend, self.device, "float32"), self.random_state
         asked: dict[str, Any] = {"weight_decay": self.weight_decay, "intervals": self.intervals}
         given = {name: value for name, value in asked.items() if value is not None}
         if not given and fraction is None and is_tried(raw, usual):
@@ -137,7 +138,8 @@ class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
     at most. Where neither this nor `weight_decay` is given they are 16 and 0.1; with at most 10,000
     rows 2 and 1.0 are tried beside them, in folds, and the pair with the lower loss is taken.
     `categorical`: columns of numbers that stand for categories. `random_state`: seed of the
-    networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N".
+    networks, the split and the batches. `device`: "cpu", "gpu" or "gpu:N". `backend`: the library
+    that computes.
 
     After `fit`: `classes_`, and `trained_`, whose `save` writes one file for `xpmlp.load`.
 

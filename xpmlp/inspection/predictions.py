@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend
 from xpmlp.data.targets import Targets
 from xpmlp.errors import UsageError
@@ -70,10 +70,10 @@ def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Pre
     return Predictions(found.predicted, found.targets)
 
 
-def averaged(mlp: MLP, params: Params, x: Array, *, xp: Namespace) -> Array:
+def averaged(mlp: MLP, params: Params, x: Array, *, backend: Backend) -> Array:
     """Return what outputs stand for (N, outputs), of a stack the mean over its members."""
-    found = mlp.predict(params, x, xp=xp)
-    return xp.mean(found, axis=0) if found.ndim == 3 else found
+    found = mlp.predict(params, x, xp=backend.xp)
+    return backend.xp.mean(found, axis=0) if found.ndim == 3 else found
 
 
 def outputs_of(
@@ -85,13 +85,13 @@ def outputs_of(
     have the unit of a regression's values. Raises `DataError` for examples that do not fit.
     """
     check_fit(mlp, examples, backend)
-    xp, size = backend.xp, backend.piece_rows(mlp.sizes[0])
-    batch = examples.batch(xp=xp)
+    size, meant = backend.piece_rows(mlp.sizes[0]), backend.compiled(averaged)
+    batch = examples.batch(xp=backend.xp)
     predicted, true = [], []
     with backend.computing():
         for start in range(0, batch.size, size):
             x, y, _ = batch.read(slice(start, min(start + size, batch.size)))
-            predicted.append(backend.to_host(averaged(mlp, params, x, xp=xp)))
+            predicted.append(backend.to_host(meant(mlp, params, x)))
             true.append(backend.to_host(y))
     outputs, y = np.concatenate(predicted).astype(np.float64), np.concatenate(true)
     if targets is None or targets.scaling is None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from xpmlp.arrays import Array, Namespace
 
-_BITS = 32
 # Odd multipliers of a 32-bit mixing function found by search (C. Wellons 2018, "lowbias32").
-_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+_FIRST, _SECOND, _LOW = 0x7FEB352D, 0x846CA68B, 0xFFFFFFFF
 # Spreads consecutive counters over all 32 bits: 2^32 divided by the golden ratio.
 _GOLDEN = 0x9E3779B9
 
@@ -30,17 +29,18 @@ def dropout_mask(
     row_hashes = _mix(xp.expand_dims(key, axis=-1) + _GOLDEN * row_ids, xp)
     unit_hashes = _mix(_GOLDEN * (unit_ids + 1), xp)
     bits = _mix(xp.expand_dims(row_hashes, axis=-1) + unit_hashes, xp)
-    keep = 1.0 - rate
-    mask = xp.astype(bits < int(keep * 2**_BITS), like.dtype)
-    mask *= 1.0 / keep
+    mask = xp.astype(bits < int((1.0 - rate) * 2**32), like.dtype)
+    mask *= 1.0 / (1.0 - rate)
     return mask
 
 
 def _mix(x: Array, xp: Namespace) -> Array:
     """Scramble 32-bit numbers so that each bit of x moves every bit of the result."""
+    wide = x.dtype == xp.int64  # stands in where a library cannot calculate in uint32
+    x = x & _LOW if wide else x
     x = xp.bitwise_xor(x, x >> 16)
-    x *= _FIRST
-    x ^= x >> 15
-    x *= _SECOND
-    x ^= x >> 16
+    for factor, shift in ((_FIRST, 15), (_SECOND, 16)):
+        x *= factor
+        x = x & _LOW if wide else x
+        x ^= x >> shift
     return x

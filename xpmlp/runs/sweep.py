@@ -39,6 +39,7 @@ class StackJob:
     data: Dataset
     plan: Plan
     device: str
+    backend: str
     dtype: str
     threads: int | None
     folder: Path
@@ -111,7 +112,7 @@ def run_stack(job: StackJob, stop: Callable[[], bool] = lambda: False) -> list[O
             raise CheckpointError(f"{path}: the outcome of another stack: remove it to train anew")
         if best_path.exists() or all(outcome.best is None for outcome in outcomes):
             return outcomes
-    backend = select_backend(job.device, job.dtype, threads=job.threads)
+    backend = select_backend(job.device, job.dtype, backend=job.backend, threads=job.threads)
     states = None
     if at_work.exists():
         kept = load_stack(at_work)

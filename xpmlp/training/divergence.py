@@ -16,9 +16,9 @@ def first_bad_layer(mlp: MLP, params: Params, drawn: Draw, backend: Backend) -> 
         return bool(backend.to_host(xp.all(xp.isfinite(array))))
 
     xp = backend.xp
-    batch = drawn.data.batch(drawn.rows, xp=xp)
-    x = batch.read(slice(0, min(batch.size, backend.piece_size))).x
     with backend.computing():
+        batch = drawn.data.batch(drawn.rows, xp=xp)
+        x = batch.read(slice(0, min(batch.size, backend.piece_size))).x
         if not finite(x):
             return "the features"
         hidden = [a for _, a in hidden_layers(mlp, params, x, xp=xp)]

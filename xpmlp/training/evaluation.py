@@ -37,8 +37,23 @@ def evaluate_unchecked(
     mlp: MLP, params: Params, examples: Any, backend: Backend
 ) -> tuple[Any, Any]:
     """Evaluate examples that have been found to fit already."""
+    batch = examples.batch(xp=backend.xp)
+    with backend.computing():
+        loss, correct = backend.compiled(_summed)(mlp, params, examples)
+        loss = backend.to_host(loss).tolist()
+        if correct is None:
+            return loss, None
+        counted = backend.to_host(correct)
+    return loss, (counted if batch.sample_weight is not None else counted / batch.examples).tolist()
+
+
+def _summed(
+    mlp: MLP, params: Params, examples: Any, *, backend: Backend
+) -> tuple[Array, Array | None]:
+    """Return the mean loss, and how many were right, or which share of the weights."""
     xp = backend.xp
     batch = examples.batch(xp=xp)
+    scale = batch.scale(xp=xp)
 
     def sums_of(rows: slice) -> Sums:
         x, y, weight = batch.read(rows)
@@ -49,15 +64,11 @@ def evaluate_unchecked(
             sums["correct"] = count_correct(outputs, y, xp=xp, sample_weight=weight)
         return sums
 
-    with backend.computing():
-        scale = batch.scale(xp=xp)
-        sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop, mlp.sizes[0])
-        loss = backend.to_host(sums["loss"]).tolist()
-        if "correct" not in sums:
-            return loss, None
-        if batch.sample_weight is None:
-            return loss, (backend.to_host(sums["correct"]) / batch.examples).tolist()
-        return loss, backend.to_host(sums["correct"] * scale).tolist()
+    sums = backend.sum_over_examples(sums_of, batch.size, mlp.forward_flop, mlp.sizes[0])
+    correct = sums.get("correct")
+    if correct is not None and batch.sample_weight is not None:
+        correct = correct * scale
+    return sums["loss"], correct
 
 
 def check_fit(mlp: MLP, examples: Any, backend: Backend) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.errors import DivergedError
@@ -17,8 +16,9 @@ from xpmlp.mathematics.step import Variables
 from xpmlp.training.divergence import divergence_sentence, first_bad_layer
 from xpmlp.training.evaluation import evaluate_unchecked
 from xpmlp.training.history import LogRow, best_row
+from xpmlp.training.looping import AnyStepper, stepper_for
+from xpmlp.training.pending import MOST_PENDING, Pending
 from xpmlp.training.plan import Plan
-from xpmlp.training.recording import RecordingStepper, stepper_for
 from xpmlp.training.settled import Settled, put_back, settled_state
 from xpmlp.training.stacking import selected
 from xpmlp.training.state import (
@@ -28,13 +28,11 @@ from xpmlp.training.state import (
     TrainingState,
     variables_of,
 )
-from xpmlp.training.stepper import Stepper, Taken, stepper_of
+from xpmlp.training.stepper import stepper_of
 from xpmlp.training.stopping import Patience
 
 OnStep = Callable[[int], bool | None]
 
-# Losses waiting on the device are joined and read when there are so many.
-_MAX_PENDING = 4096
 # Models that have ended are removed from a stack when fewer than this share of it still
 # trains: to gather the others costs about one step.
 _WORTH_GATHERING = 0.8
@@ -54,9 +52,7 @@ class Group:
         self.batches = data.train.batches(
             plan.batch_size, seed=plan.seed, backend=backend, order=plan.order
         )
-        # Losses and counts on the device, and the batches' sizes, of steps not yet settled.
-        self._pending: list[Taken] = []
-        self._waiting = 0
+        self._pending = Pending()  # of steps not yet settled
         self.turns = 1.0  # how many groups take turns on a thread, each waiting for the others
         self._configure()
 
@@ -87,11 +83,10 @@ class Group:
         while state.step < until:
             begun, start = state.step, perf_counter()
             state.variables, taken = self._stepper.advance(state.variables, begun, until - begun)
-            self._pending.append(taken)
-            self._waiting += len(taken.sizes)
+            self._pending.add(taken)
             state.step += len(taken.sizes)
             state.seconds += self.turns * (perf_counter() - start)
-            if self._waiting >= _MAX_PENDING:
+            if self._pending.steps >= MOST_PENDING:
                 self.settle()
             stop = False
             if on_step is not None:
@@ -158,46 +153,32 @@ class Group:
 
     def settle(self) -> None:
         """Read the waiting losses and counts; where they are not finite a model has diverged."""
-        if not self._pending:
+        if not self._pending.steps:
             return  # nothing has changed since it was done last
         # A device may still be at work on steps that were handed to it: they count too.
-        start, backend, xp = perf_counter(), self._backend, self._backend.xp
+        start, backend = perf_counter(), self._backend
         backend.synchronize()
-        state, first = self.state, self.state.step - self._waiting
+        state, first = self.state, self.state.step - self._pending.steps
         state.seconds += perf_counter() - start
-        sizes = [size for taken in self._pending for size in taken.sizes]
-        count, axes = len(state.models), int(state.is_stack)
-        with backend.computing():
-            losses = _joined([taken.losses for taken in self._pending], axes, xp)
-            read = np.reshape(backend.to_host(losses), (count, -1)).tolist()
-            right: list[int] | None = None
-            if self._pending[0].correct is not None:
-                counts = _joined([taken.correct for taken in self._pending], axes, xp)
-                right = np.reshape(backend.to_host(xp.sum(counts, axis=-1)), count).tolist()
-            finite = [
-                xp.all(xp.isfinite(w), axis=tuple(range(axes, w.ndim)))
-                for w in state.params.values()
-            ]
-            sound = np.reshape(backend.to_host(xp.all(xp.stack(finite), axis=0)), count).tolist()
-        self._pending, self._waiting = [], 0
+        losses, right, finite, sizes = self._pending.read(state.params, len(state.models), backend)
         for place, model in enumerate(state.models):
             if model.status != "running":
                 continue
-            bad = next((n for n, loss in enumerate(read[place]) if not isfinite(loss)), None)
+            bad = next((n for n, loss in enumerate(losses[place]) if not isfinite(loss)), None)
             if bad is not None:
-                what = f"the training loss is {read[place][bad]}"
+                what = f"the training loss is {losses[place][bad]}"
                 self._diverged(place, first + bad, first + bad + 1, what)
                 continue
             if first == 0:
-                model.first_loss = read[place][0]
+                model.first_loss = losses[place][0]
             interval = model.interval
-            interval.losses += [loss * n for loss, n in zip(read[place], sizes, strict=True)]
+            interval.losses += [loss * n for loss, n in zip(losses[place], sizes, strict=True)]
             interval.examples += sum(sizes)
             if right is None:
                 interval.correct = None
             elif interval.correct is not None:
-                interval.correct += int(right[place])
-            if not sound[place]:
+                interval.correct += right[place]
+            if not finite[place]:
                 what = "the weights are no longer finite"
                 self._diverged(place, state.step, state.step, what)
 
@@ -226,7 +207,8 @@ class Group:
         alone = stepper_of([model], self._plan, self.batches, self._backend)
         for number in range(self._good.step, after):
             variables, _ = alone.advance(variables, number)
-        drawn = self.batches.draw(after)
+        with self._backend.computing():
+            drawn = self.batches.draw(after)
         where = first_bad_layer(model.mlp, variables.params, drawn, self._backend)
         rate = model.model.rate * self._rates.factor(max(step - 1, 0))
         model.cause = divergence_sentence(what, step, rate, where)
@@ -269,7 +251,7 @@ class Group:
             self.state.models, self._plan, self.batches, self._backend, like=like
         )
         self._rates = self._plain.rates
-        self._stepper: Stepper | RecordingStepper = stepper_for(self._plain)
+        self._stepper: AnyStepper = stepper_for(self._plain)
 
     def settled(self) -> Settled:
         """Return copies of what steps and log points change, to go back to."""
@@ -278,7 +260,7 @@ class Group:
 
     def restore(self, settled: Settled) -> None:
         """Go back to a settled state."""
-        self._pending, self._waiting = [], 0
+        self._pending.clear()
         put_back(settled, self.state, self._backend)
         self._configure()
         self._good = settled
@@ -290,11 +272,3 @@ def _of_model(figures: tuple[Any, Any], place: int) -> tuple[float, float | None
     if not isinstance(loss, list):
         return loss, accuracy
     return loss[place], None if accuracy is None else accuracy[place]
-
-
-def _joined(arrays: list[Array], stack_axes: int, xp: Any) -> Array:
-    """Return the values of steps (...), or of several (..., steps) each, as (..., all steps)."""
-    if all(array.ndim == stack_axes for array in arrays):
-        return xp.stack(arrays, axis=-1)
-    shape = arrays[0].shape[:stack_axes]
-    return xp.concat([xp.reshape(array, (*shape, -1)) for array in arrays], axis=-1)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from xpmlp.arrays import Array
-from xpmlp.data.batches import FixedBatches
+from xpmlp.data.batches import FixedBatches, alike
 from xpmlp.mathematics.step import Inputs, Variables
 from xpmlp.training.state import arrays_of, copied_variables
 from xpmlp.training.stepper import Stepper, Taken
@@ -54,8 +54,8 @@ class RecordingStepper:
         position = number % per_epoch
         size = self.batches.size_of(position)
         # Batches of one size that follow each other: the last of an epoch may be short.
-        alike = per_epoch - position - (self.batches.size_of(per_epoch - 1) != size)
-        count = STEPS if per_epoch > 1 and min(alike, limit) >= STEPS else 1
+        same = min(alike(self.batches, position), limit)
+        count = STEPS if per_epoch > 1 and same >= STEPS else 1
         found = self._recordings.get((size, count))
         if found is None:
             found = _Recording(self.plain, self.batches, self._load(variables), size, count)
@@ -174,10 +174,3 @@ class _Recording:
     def _rates_from(self, number: int) -> np.ndarray:
         rates = [self._stepper.rates.numbers(number + later) for later in range(self._count)]
         return np.asarray(rates, dtype=np.float64)
-
-
-def stepper_for(plain: Stepper) -> Stepper | RecordingStepper:
-    """Return what takes steps best on their backend: recordings, where all that they read stays."""
-    if plain.backend.records and isinstance(plain.batches, FixedBatches):
-        return RecordingStepper(plain, plain.batches)
-    return plain

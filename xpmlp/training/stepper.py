@@ -11,7 +11,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, DropoutKeys
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Schedule
-from xpmlp.mathematics.step import Inputs, Step, Variables
+from xpmlp.mathematics.step import Inputs, Outputs, Step, Variables
 from xpmlp.training.plan import Model, Plan
 from xpmlp.training.stacking import per_model_values, stacked_mlp, stacked_optimizer
 from xpmlp.training.state import ENDED, ModelState
@@ -73,14 +73,22 @@ class Stepper:
 
         Others may take several at once, up to `limit`. Nothing is read back from the device.
         """
-        data, rows, size = self.batches.draw(number)
-        keys = None if self.keys is None else self.keys.of_step(number)
-        inputs, backend = Inputs(self.rates.at(number), rows, keys), self.backend
+        backend = self.backend
+        with backend.computing():
+            data, rows, size = self.batches.draw(number)
+            keys = None if self.keys is None else self.keys.of_step(number)
+        inputs = Inputs(self.rates.at(number), rows, keys)
         with backend.computing(self._flop * size):
-            variables, outputs = self.step(
-                variables, data, inputs, xp=backend.xp, add_up=backend.sum_over_examples
-            )
+            take = backend.compiled(take_step, donated=(1,))
+            variables, outputs = take(self.step, variables, data, inputs)
         return variables, Taken(outputs.loss, outputs.correct, [size])
+
+
+def take_step(
+    step: Step, variables: Variables, data: Any, inputs: Inputs, *, backend: Backend
+) -> tuple[Variables, Outputs]:
+    """Return the variables after a step, and what it has found."""
+    return step(variables, data, inputs, xp=backend.xp, add_up=backend.sum_over_examples)
 
 
 def stepper_of(

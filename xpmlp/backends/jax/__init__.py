@@ -1,0 +1,1 @@
+"""JAX, which compiles."""

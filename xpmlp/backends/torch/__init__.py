@@ -1,0 +1,1 @@
+"""PyTorch, whose tensors compute on many kinds of device."""

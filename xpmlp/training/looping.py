@@ -1,0 +1,99 @@
+"""Many steps in one call, where a backend compiles: their loop is part of the program.
+
+Learning rates, rows and keys go in as arrays and the number of steps as one, so that no schedule
+and no log point makes another program.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from xpmlp.arrays import Array
+from xpmlp.backends import Backend
+from xpmlp.data.batches import FixedBatches, alike
+from xpmlp.mathematics.step import Inputs, Outputs, Step, Variables
+from xpmlp.training.recording import RecordingStepper
+from xpmlp.training.stepper import Stepper, Taken
+
+AnyStepper: TypeAlias = "Stepper | RecordingStepper | LoopingStepper"
+
+# Steps of one call, at most: starting it is then a small share of them.
+STEPS = 64
+
+
+class Run(NamedTuple):
+    """`count` steps of one epoch from the batch `first` on, of `size` examples each.
+
+    `start` is the place of their first example in `rows`, the epoch's order, None for all of them
+    as they are. `rates` (STEPS, ...) begin with theirs; `keys` are those of the epoch's masks, None
+    without dropout.
+    """
+
+    first: Array
+    start: Array
+    count: Array
+    size: int
+    rates: Array
+    rows: Array | None
+    keys: Array | None
+
+
+def take_steps(
+    step: Step, variables: Variables, data: Any, run: Run, *, backend: Backend
+) -> tuple[Variables, Outputs]:
+    """Return the variables after some steps, and what each has found (..., STEPS)."""
+    xp = backend.xp
+
+    def take(number: Array, variables: Variables) -> tuple[Variables, Outputs]:
+        rows = keys = None
+        if run.rows is not None:
+            rows = xp.take(run.rows, run.start + number * run.size + xp.arange(run.size), axis=0)
+        if run.keys is not None:
+            keys = run.keys[run.first + number, ...]
+        inputs = Inputs(run.rates[number, ...], rows, keys)
+        return step(variables, data, inputs, xp=xp, add_up=backend.sum_over_examples)
+
+    variables, found = backend.repeat(take, variables, run.rates.shape[0], run.count)
+    each = [None if array is None else xp.moveaxis(array, 0, -1) for array in found]
+    return variables, Outputs(*each)
+
+
+class LoopingStepper:
+    """Takes steps on batches that stay where they are, many in one call of a program.
+
+    As many as a device does in a moment: Ctrl-C is not kept waiting.
+    """
+
+    def __init__(self, plain: Stepper, batches: FixedBatches) -> None:
+        self.plain, self.batches = plain, batches
+        self._take = plain.backend.compiled(take_steps, donated=(1,))
+
+    def advance(self, variables: Variables, number: int, limit: int = 1) -> tuple[Variables, Taken]:
+        """Take one step or more from a number on, `limit` at most."""
+        plain, batches, backend = self.plain, self.batches, self.plain.backend
+        first = number % batches.steps_per_epoch
+        size = batches.size_of(first)
+        flop = plain.step.mlp.step_flop * size * np.size(plain.rates.on_host)
+        moment = int(backend.flop_at_once / flop)
+        count = min(alike(batches, first), limit, max(1, min(STEPS, moment)))
+        rates = np.zeros((STEPS, *np.shape(plain.rates.on_host)), dtype=backend.dtype_name)
+        rates[:count] = [plain.rates.numbers(number + later) for later in range(count)]
+        keys = None if plain.keys is None else plain.keys.of_epoch(number)
+        at, start, steps = map(np.asarray, (first, first * batches.size_of(0), count))
+        with backend.computing():
+            run = Run(at, start, steps, size, rates, batches.order(number), keys)
+            variables, found = self._take(plain.step, variables, batches.data, run)
+            losses, correct = (None if each is None else each[..., :count] for each in found)
+        return variables, Taken(losses, correct, [size] * count)
+
+
+def stepper_for(plain: Stepper) -> AnyStepper:
+    """Return what takes steps best on their backend, where all that they read stays."""
+    if isinstance(plain.batches, FixedBatches):
+        if plain.backend.records:
+            return RecordingStepper(plain, plain.batches)
+        if plain.backend.compiles:
+            return LoopingStepper(plain, plain.batches)
+    return plain
