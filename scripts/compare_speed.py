@@ -49,10 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     group.value(
         "--lr",
         rates,
-        "learning rate of SGD, for all batch sizes or for each",
+        "learning rate, for all batch sizes or for each",
         "0.5",
         "RATE[,RATE,...]",
     )
+    group.choice("--optimizer", tuple(xpmlp.OPTIMIZERS), "rule of the steps")
     group.value(
         "--seconds",
         positive(float),
@@ -66,13 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
         "use the first N training examples, or repeat them until there are N (default: as many "
         "as there are)",
     )
-    group.value(
-        "--devices",
-        str,
-        "numpy on cpu, CuPy on gpu; several, separated by commas, share the table",
-        "cpu",
-        "cpu,gpu",
-    )
+    group.value("--devices", str, "several, separated by commas, share the table", "cpu", "cpu,gpu")
+    group.value("--backends", str, "libraries, each on each device", "auto", "numpy,jax,...")
     group.count("--threads", "of a CPU (default: all at hand)")
     group.choice("--dtype", ("float32", "float64"), "of all computation")
     add_gpu_flags(group)
@@ -97,36 +93,39 @@ def main(arguments: argparse.Namespace) -> int:
         xpmlp.select_backend(
             device,
             arguments.dtype,
+            backend=library,
             threads=arguments.threads,
             graph=not arguments.no_graph,
             precision="float32" if device == "cpu" else arguments.precision,
         )
         for device in arguments.devices.split(",")
+        for library in arguments.backends.split(",")
     ]
     dataset = scaled(arguments, read_source(arguments))
     train = repeated(dataset.train, arguments.examples)
     test = dataset.test or train.first(_TRAIN_SAMPLE)
     mlp = network_of(arguments, dataset)
-    results = []
+    cases, transfers, tests = [], {}, {}
     for backend in backends:
         start = time.perf_counter()
         moved_train = train.to_device(backend)
         backend.synchronize()
-        transfer = time.perf_counter() - start
-        cases = cases_of(arguments, mlp, moved_train, backend)
-        message(f"{backend.device_name}: timing steps of {', '.join(c.name for c in cases)}")
-        results += measure(cases, arguments.rounds)
-        moved = test.to_device(backend)
-        for case, result in zip(cases, results[-len(cases) :], strict=True):
-            message(f"{backend.device_name}: training {case.name} for {arguments.seconds:g} s")
-            result["transfer_seconds"] = transfer
-            result["curve"] = list(case.curve(arguments.seconds, moved))
-            last = result["curve"][-1]
-            names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-            result |= {"steps": last["step"], "epochs": last["epoch"]}
-            result |= {name: last[name] for name in names}
+        transfers[backend] = time.perf_counter() - start
+        tests[backend] = test.to_device(backend)
+        cases += cases_of(arguments, mlp, moved_train, backend)
+    places = ", ".join(map(place_of, backends))
+    message(f"{places}: timing steps in turns, at {', '.join(map(str, arguments.batch_sizes))}")
+    results = measure(cases, arguments.rounds)
+    for case, result in zip(cases, results, strict=True):
+        message(f"{place_of(case.backend)}: training {case.name} for {arguments.seconds:g} s")
+        result["transfer_seconds"] = transfers[case.backend]
+        result["curve"] = list(case.curve(arguments.seconds, tests[case.backend]))
+        last = result["curve"][-1]
+        names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+        result |= {"steps": last["step"], "epochs": last["epoch"]}
+        result |= {name: last[name] for name in names}
     report = {
-        "network": f"{mlp}, SGD, {arguments.dtype}",
+        "network": f"{mlp}, {arguments.optimizer}, {arguments.dtype}",
         "data": f"{dataset.name}, {len(train):,} training examples",
         "seconds": arguments.seconds,
         **measured_on(*backends),
@@ -208,9 +207,10 @@ def cases_of(
 ) -> list[Case]:
     """Return a case for each batch size."""
     lr, wanted, seed = arguments.lr, arguments.batch_sizes, arguments.seed
+    rule = xpmlp.OPTIMIZERS[arguments.optimizer]()
     return [
         Case(
-            xpmlp.Model(mlp, xpmlp.SGD(), rate, initializer=arguments.init, seed=seed),
+            xpmlp.Model(mlp, rule, rate, initializer=arguments.init, seed=seed),
             train,
             backend,
             len(train) if size == "full" else min(int(size), len(train)),
@@ -233,7 +233,7 @@ def measure(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
         step, alone = times[f"step {number}"], times[f"products {number}"]
         results.append(
             {
-                "device": case.backend.device_name,
+                "device": place_of(case.backend),
                 "batch_size": case.batch_size,
                 "full": case.full,
                 "learning_rate": case.model.rate,
@@ -247,6 +247,12 @@ def measure(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
             }
         )
     return results
+
+
+def place_of(backend: Backend) -> str:
+    """Return the device, with the library where that is not the usual one."""
+    usual = backend.name in ("numpy", "cupy")
+    return backend.device_name if usual else f"{backend.device_name}, {backend.name}"
 
 
 def table_row(result: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from xpmlp import MLP, Constant, Model, Step, Variables
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.data import Batches
-from xpmlp.training.recording import stepper_for
+from xpmlp.training.looping import stepper_for
 from xpmlp.training.stepper import Rates, Stepper
 
 # A block begins with untimed steps: the threads of whoever worked before it go on spinning

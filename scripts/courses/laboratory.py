@@ -121,6 +121,10 @@ class Laboratory:
         )
         return prepared.to_device(self.backend)
 
+    def in_float64(self) -> Backend:
+        """Return the same library and device in float64: derivatives are held to differences."""
+        return xpmlp.select_backend(self.backend.device_name, "float64", backend=self.backend.name)
+
     def moved(self, examples: Examples, split: Dataset) -> Examples:
         """Return examples on the device, scaled as a split is."""
         assert split.normalization is not None

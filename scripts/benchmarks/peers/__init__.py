@@ -61,11 +61,13 @@ class Peer(ABC):
 
 # Libraries that have no other way with a GPU are compared on a CPU only, and the other way round.
 _ON_CPU: tuple[str, ...] = ("scikit-learn", "xpmlp.MLPClassifier")
-_ON_GPU: tuple[str, ...] = ("torch.compile (reduce-overhead)", "torch CUDA graph", "jax lax.scan")
+_ON_GPU: tuple[str, ...] = ("torch.compile (reduce-overhead)", "torch CUDA graph")
 
 # Name -> the module that must be installed, and the maker's module and name here.
 _MAKERS: Mapping[str, tuple[str, str, str]] = {
     "xpmlp": ("numpy", "benchmarks.peers.own", "Own"),
+    "xpmlp[jax]": ("jax", "benchmarks.peers.own", "OnJax"),
+    "xpmlp[torch]": ("torch", "benchmarks.peers.own", "OnTorch"),
     "torch eager": ("torch", "benchmarks.peers.pytorch", "Eager"),
     "torch.compile": ("torch", "benchmarks.peers.pytorch", "Compiled"),
     "torch.compile (reduce-overhead)": ("torch", "benchmarks.peers.pytorch", "ReducedOverhead"),

@@ -58,7 +58,10 @@ class Jitted(Peer):
             self._params = self._on_all(self._params, self._x, self._y)
 
     def epoch(self, order: np.ndarray, batch_size: int) -> None:
-        """The order is on the device once."""
+        """The order is on a GPU once; on a CPU it is not moved."""
+        if self._x.device.platform == "cpu":
+            super().epoch(order, batch_size)
+            return
         if batch_size == len(order):
             self._params = self._on_all(self._params, self._x, self._y)
             return
@@ -82,7 +85,7 @@ class Scanned(Jitted):
 
     def epoch(self, order: np.ndarray, batch_size: int) -> None:
         if batch_size == len(order):
-            super().epoch(order, batch_size)
+            self.step(order)
             return
         whole = len(order) // batch_size * batch_size
         rows = jnp.asarray(order[:whole].reshape(-1, batch_size))

@@ -1,4 +1,4 @@
-"""xpmlp itself."""
+"""xpmlp itself, on each of its libraries."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from benchmarks.peers import HostParams, Peer, Problem
 from benchmarks.timing import Steps
 
 from xpmlp import MLP, SGD, Examples, Inputs, Model, Step, Variables, select_backend
+from xpmlp.training.stepper import take_step
 
 
 class Own(Peer):
-    """The step on numpy or CuPy; an epoch on a GPU by recorded steps."""
+    """A step by itself, and an epoch as training takes its steps: many at once where it can."""
+
+    library = "auto"
 
     def __init__(self, problem: Problem) -> None:
         self._backend = select_backend(
             problem.device,
-            threads=problem.threads,
+            backend=self.library,
+            threads=None if self.library == "jax" else problem.threads,
             graph=problem.graph,
             precision=problem.precision,
         )
@@ -26,26 +30,21 @@ class Own(Peer):
         params = self._backend.all_to_device(problem.params)
         self._variables = Variables(params, {})
         self._order = np.arange(len(self._examples))
-        self._recorded: dict[int, tuple[Steps, int]] = {}
+        self._at_once: dict[int, tuple[Steps, int]] = {}
 
     def step(self, rows: np.ndarray) -> None:
         backend = self._backend
         there = rows if backend.on_host else backend.to_device(rows)
         inputs = Inputs(self._model.rate, None if len(rows) == len(self._examples) else there)
         with backend.computing(self._model.mlp.step_flop * len(rows)):
-            self._variables, _ = self._step(
-                self._variables,
-                self._examples,
-                inputs,
-                xp=backend.xp,
-                add_up=backend.sum_over_examples,
-            )
+            take = backend.compiled(take_step, donated=(1,))
+            self._variables, _ = take(self._step, self._variables, self._examples, inputs)
 
     def epoch(self, order: np.ndarray, batch_size: int) -> None:
-        if not self._backend.records:
+        if not (self._backend.records or self._backend.compiles):
             super().epoch(order, batch_size)
             return
-        if batch_size not in self._recorded:
+        if batch_size not in self._at_once:
             batches = self._examples.batches(
                 None if batch_size == len(order) else batch_size,
                 seed=0,
@@ -53,9 +52,9 @@ class Own(Peer):
                 order=lambda _: self._order,
             )
             steps = Steps(self._model, self._variables, batches, self._backend)
-            self._recorded[batch_size] = steps, batches.steps_per_epoch
+            self._at_once[batch_size] = steps, batches.steps_per_epoch
         self._order = order
-        steps, left = self._recorded[batch_size]
+        steps, left = self._at_once[batch_size]
         steps.variables = self._variables
         while left > 0:
             left -= steps()
@@ -72,3 +71,15 @@ class Own(Peer):
         with backend.computing():
             outputs = mlp.predict(self._variables.params, backend.to_device(x), xp=backend.xp)
             return backend.to_host(backend.xp.argmax(outputs, axis=-1))
+
+
+class OnJax(Own):
+    """The same on JAX."""
+
+    library = "jax"
+
+
+class OnTorch(Own):
+    """The same on PyTorch."""
+
+    library = "torch"

@@ -4,7 +4,7 @@ Run as `python -m benchmarks.peers.server NAME FOLDER`. The folder holds the pro
 (`save_problem`). Each line on stdin is an order as JSON, answered by a line on stdout:
 
 - {"do": "train", "batch_size": n, "steps": s}: train, and leave the weights in FOLDER/trained.npz
-- {"do": "time", "batch_size": n}: the seconds per step of a block; on a GPU of whole epochs
+- {"do": "time", "batch_size": n}: the seconds per step of a block of whole epochs
 - {"do": "products", "batch_size": n}: the same of the step's matrix products alone
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +75,9 @@ def carry_out(order: dict[str, Any], peer: Peer, problem: Problem, folder: Path)
             problem.device, threads=problem.threads, precision=problem.precision
         )
         return products_of_a_step(problem.sizes, size, backend).seconds_a_step()
-    if problem.device != "cpu":
-        rows = np.random.default_rng(2).permutation(examples)
-        rows = rows if size < examples else np.arange(examples)
-        return Work(lambda: epoch_of(peer, rows, size), peer.finish).seconds_a_step()
-    batches = cycle(some_batches(examples, size, 50, seed=2))
-    return Work(lambda: peer.step(next(batches)), peer.finish).seconds_a_step()
+    rows = np.random.default_rng(2).permutation(examples)
+    rows = rows if size < examples else np.arange(examples)
+    return Work(lambda: epoch_of(peer, rows, size), peer.finish).seconds_a_step()
 
 
 def epoch_of(peer: Peer, rows: np.ndarray, size: int) -> int:

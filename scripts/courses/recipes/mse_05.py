@@ -79,7 +79,7 @@ def throughput(lab: Laboratory) -> None:
 
 def check(lab: Laboratory) -> None:
     """Hold gradients against central differences: all of a network, samples of the big ones."""
-    exact = xpmlp.select_backend(lab.backend.device_name, "float64")
+    exact = lab.in_float64()
     few = lab.few(5, of=100)
     rows, found = [], []
     for hidden, samples in (((10,), None), (SHALLOW, 500), (DEEP, 500), (REVIEW, 500)):

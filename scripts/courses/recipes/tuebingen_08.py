@@ -68,7 +68,7 @@ def chain(lab: Laboratory, mlp: xpmlp.MLP) -> None:
 
 def check(lab: Laboratory, mlp: xpmlp.MLP) -> None:
     """Hold backpropagation against central differences."""
-    exact = xpmlp.select_backend(lab.backend.device_name, "float64")
+    exact = lab.in_float64()
     params = mlp.init(random_stream(0, "weights"))
     few = lab.few(7, of=7)
     rows = xpmlp.check_gradients(mlp, params, few, backend=exact, samples=lab.either(5000, 500))
@@ -95,7 +95,7 @@ def check(lab: Laboratory, mlp: xpmlp.MLP) -> None:
 
 def average(lab: Laboratory, mlp: xpmlp.MLP) -> None:
     """Show that the gradient of a batch is the mean of its examples' gradients."""
-    exact = xpmlp.select_backend(lab.backend.device_name, "float64")
+    exact = lab.in_float64()
     few = lab.few(64, of=64).to_device(exact)
     params = initial_params(mlp, seed=0, backend=exact)
 
