@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -21,6 +22,10 @@ os.environ.setdefault(
 )
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+# Tests on JAX that have ended, and after how many its programs are forgotten.
+_ENDED, _KEEP = itertools.count(1), 20
 
 
 def has_gpu() -> bool:
@@ -50,6 +55,8 @@ def make_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
 
         with jax.enable_x64(True):  # for what a test computes by itself
             yield lambda dtype: select_backend("cpu", dtype, backend="jax")
+        if next(_ENDED) % _KEEP == 0:
+            jax.clear_caches()  # thousands of programs would take gigabytes
     else:
         device = "gpu" if request.param == "cupy" else "cpu"
         yield lambda dtype: select_backend(device, dtype, backend=request.param)
