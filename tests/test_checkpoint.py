@@ -23,7 +23,7 @@ from xpmlp import (
     select_backend,
 )
 from xpmlp.backends import Backend
-from xpmlp.errors import CheckpointError
+from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.files import write_whole
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.schedules import StepDecay
@@ -35,8 +35,9 @@ from xpmlp.runs.checkpoint import (
     save_checkpoint,
 )
 from xpmlp.runs.containers import FORMAT
+from xpmlp.runs.stored_state import arrays_of_state, checked_history, checked_numbers
 from xpmlp.training.history import LogRow, history_arrays, rows_of_arrays
-from xpmlp.training.state import initial_state as state_of_seed
+from xpmlp.training.state import Interval, initial_state as state_of_seed
 
 MLP_ = MLP((6, 5, 4, 3), ("tanh", "sigmoid"))
 
@@ -326,3 +327,74 @@ def test_paths_may_be_texts(tmp_path: Path) -> None:
     copy_checkpoint(f"{tmp_path}/one.h5", f"{tmp_path}/two.safetensors")
     found = load_checkpoint(f"{tmp_path}/two.safetensors")
     assert found.mlp == load_result(f"{tmp_path}/one.h5").mlp == model.mlp
+
+
+def a_state(mlp: MLP, backend: Backend) -> TrainingState:
+    """Three rows, and two steps of ten examples since."""
+    state = state_of_seed(Model(mlp, Adam(), seed=3), backend)
+    only = state.only
+    only.history = [LogRow(k, k / 5, 0.1, 2.0, None, None, None, 0.1 * k) for k in (2, 4, 6)]
+    only.interval = Interval([3.0, 4.0], None, 20)
+    state.step, state.seconds, only.first_loss = 8, 2.5, 7.0
+    return state
+
+
+def test_a_state_comes_back_with_all_that_it_is_of(tmp_path: Path) -> None:
+    """A regression with one input and one unit, which has diverged."""
+    backend = select_backend("cpu", "float64")
+    mlp = MLP((1, 1, 2), ("relu",), "mean_squared_error")
+    state = a_state(mlp, backend)
+    state.only.status, state.only.cause = "diverged", "the loss is inf"
+    save_checkpoint(tmp_path / "c.h5", state, {}, backend=backend)
+    found = load_checkpoint(tmp_path / "c.h5")
+    assert found.mlp == mlp
+    back = found.restore(state.only.model, backend)
+    assert (back.step, back.seconds, back.status) == (8, 2.5, "diverged")
+    assert (back.only.cause, back.only.first_loss) == ("the loss is inf", 7.0)
+    assert back.only.interval == state.only.interval
+    assert back.only.history == state.only.history
+    assert back.only.params is not None
+    for name, array in state.params.items():
+        np.testing.assert_array_equal(back.only.params[name], array)
+    state.only.status = "running"
+    save_checkpoint(tmp_path / "c.h5", state, {}, backend=backend)
+    running = load_checkpoint(tmp_path / "c.h5").restore(state.only.model, backend)
+    assert (running.status, running.only.params) == ("running", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("interval/losses", np.ones((2, 1)), "^the losses since the last log point are no finite"),
+        ("interval/losses", np.ones(2, "f4"), "^the losses since the last log point are no finite"),
+        ("interval/losses", np.array([1, np.inf]), "are no finite numbers$"),
+        ("interval/losses", np.ones(0), "^0 losses of 20 examples$"),
+        ("history/step", np.array([2, 4, 4]), "^the steps of its history do not rise$"),
+        ("history/step", np.array([2, 4]), "^the columns of its history are not as long as each"),
+        ("history/epoch", np.ones((3, 1)), "columns of its history are not as long as each other$"),
+    ],
+)
+def test_arrays_that_no_state_has_are_refused(name: str, value: np.ndarray, said: str) -> None:
+    backend = select_backend("cpu", "float64")
+    arrays = arrays_of_state(a_state(MLP((2, 3)), backend), backend)
+    checked_numbers(arrays)
+    checked_history(arrays)
+    with pytest.raises(ValueError, match=said):
+        (checked_numbers if name.startswith("interval") else checked_history)(
+            arrays | {name: value}
+        )
+
+
+def test_a_single_example_is_one() -> None:
+    backend = select_backend("cpu", "float64")
+    state = a_state(MLP((2, 3)), backend)
+    state.only.interval = Interval([3.0], 1, 1)
+    assert checked_numbers(arrays_of_state(state, backend))["examples"] == 1
+
+
+def test_a_checkpoint_has_the_ending_of_its_form(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"c.txt names no form: .* ends in \.h5 or \.safetensors$"):
+        copy_checkpoint(saved, tmp_path / "c.txt")
+    copy_checkpoint(saved, tmp_path / "c.safetensors")
+    one, other = load_checkpoint(saved), load_checkpoint(tmp_path / "c.safetensors")
+    assert (one.mlp, one.record, one.numbers) == (other.mlp, other.record, other.numbers)
