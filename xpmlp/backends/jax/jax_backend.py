@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends.base import Backend, Result
+from xpmlp.backends.library import imported
 from xpmlp.errors import DeviceError, UsageError
 from xpmlp.trees import Layout, put_together, taken_apart
 
@@ -45,7 +45,7 @@ class JaxBackend(Backend):
     ) -> None:
         if threads is not None:
             raise UsageError("JAX takes the threads that the system gives it: leave threads out")
-        self._jax = _import_jax()
+        self._jax = imported("jax", "JAX", _INSTALL)
         self.xp = _namespace(self._jax.numpy)
         self.device = _device(self._jax, device)
         number = "" if self.device.platform == "cpu" else f":{self.device.id}"
@@ -172,17 +172,6 @@ def _program(
 
     called.__name__ = function.__name__  # what JAX calls the program
     return backend._jax.jit(called, donate_argnums=0)  # type: ignore[no-any-return]
-
-
-def _import_jax() -> Any:
-    try:
-        return importlib.import_module("jax")
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "jax":
-            message = "this backend needs JAX, which is not installed"
-        else:
-            message = f"JAX does not import ({str(error).splitlines()[0]})"
-        raise DeviceError(f"{message}: {_INSTALL}") from error
 
 
 def _device(jax: Any, name: str) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from xpmlp.arrays import Array
 from xpmlp.backends.base import Backend
+from xpmlp.backends.library import imported
 from xpmlp.errors import DeviceError, UsageError
 
 _INSTALL = "pip install torch (https://pytorch.org says how for each kind of device)"
@@ -33,7 +34,7 @@ class TorchBackend(Backend):
         threads: int | None = None,
         precision: str = "float32",
     ) -> None:
-        self._torch = torch = _import_torch()
+        self._torch = torch = imported("torch", "PyTorch", _INSTALL)
         self.device = _device(torch, device)
         number = "" if self.device.index is None else f":{self.device.index}"
         self.device_name = f"{self.device.type}{number}".replace("cuda", "gpu")
@@ -97,17 +98,6 @@ def _namespace(torch: Any) -> SimpleNamespace:
     # Torch cannot calculate in uint32.
     names = {"uint32": torch.int64, "accumulate_product": accumulate_product}
     return SimpleNamespace(**vars(compat) | names)
-
-
-def _import_torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-            message = "this backend needs PyTorch, which is not installed"
-        else:
-            message = f"PyTorch does not import ({str(error).splitlines()[0]})"
-        raise DeviceError(f"{message}: {_INSTALL}") from error
 
 
 def _device(torch: Any, name: str) -> Any:

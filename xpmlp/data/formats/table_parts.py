@@ -98,6 +98,6 @@ def _targets(table: Table, name: str) -> np.ndarray:
         return table.numbers(name)
     if not (is_text(own) or types.is_boolean(own) or types.is_integer(own)):
         raise DataError(f"{table.place}, {name}: {kind} is neither classes nor a number to predict")
-    texts = table.texts(name).dictionary_encode()
+    texts = (column if is_text(own) else table.texts(name)).dictionary_encode()
     found: np.ndarray = np.array(texts.dictionary.to_pylist(), dtype=str)[texts.indices.to_numpy()]
     return found
