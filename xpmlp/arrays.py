@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 
+# Some rows of an array: neighbours as a slice, or any by their numbers, an integer array.
+SomeRows: TypeAlias = "slice | Array"
+
 # Parameters, gradients and optimiser moments of a network, under the same names:
 # "layer1.weight", "layer1.bias", ...
 Params: TypeAlias = dict[str, Array]
@@ -18,6 +21,11 @@ Params: TypeAlias = dict[str, Array]
 def copied(arrays: Params, *, xp: Namespace) -> Params:
     """Return copies, which updates in place of the originals do not reach."""
     return {name: xp.asarray(array, copy=True) for name, array in arrays.items()}
+
+
+def some_rows(array: Array, rows: SomeRows, *, xp: Namespace) -> Array:
+    """Return some rows of an array."""
+    return array[rows, ...] if isinstance(rows, slice) else xp.take(array, rows, axis=0)
 
 
 def elementwise(function: Callable[..., Array], *arrays: Array, xp: Namespace) -> Array:

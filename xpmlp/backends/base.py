@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from xpmlp.arrays import Array, Namespace
+from xpmlp.arrays import Array, Namespace, SomeRows
 from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import UsageError
 
@@ -112,14 +112,18 @@ class Backend(ABC):
         """Return how many examples are worked on at a time: fewer where their rows are wide."""
         return max(1, min(most or self.piece_size, self.piece_bytes // (8 * max(1, features))))
 
+    def span(self, start: Any, size: int) -> SomeRows:
+        """Return neighbouring rows, as a step reads them best on this backend."""
+        return slice(start, start + size)
+
     def sum_over_examples(
         self,
-        sums_of: Callable[[slice], Sums],
+        sums_of: Callable[[SomeRows], Sums],
         examples: int,
         flop: float = 0.0,  # noqa: ARG002
         features: int = 1,
     ) -> Sums:
-        """Return Σ sums_of(piece) over slices that cover the rows 0 ... examples − 1 once.
+        """Return Σ sums_of(rows) over pieces that are the rows 0 ... examples − 1, once each.
 
         This is the hook by which a backend schedules a step: `sums_of` is pure, so its
         pieces may run one after another, on several threads, or recorded and replayed.
@@ -175,7 +179,7 @@ class Backend(ABC):
         return [work(self) for work in works]
 
     @staticmethod
-    def _sum_between(sums_of: Callable[[slice], Sums], start: int, stop: int, size: int) -> Sums:
+    def _sum_between(sums_of: Callable[[SomeRows], Sums], start: int, stop: int, size: int) -> Sums:
         """Add up pieces of at most `size` rows, one after another."""
         total = sums_of(slice(start, min(start + size, stop)))
         for at in range(start + size, stop, size):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from xpmlp.arrays import Array, Namespace
+from xpmlp.arrays import Array, Namespace, SomeRows, some_rows
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, FixedWholeBatch, Order, ShuffledBatches
 from xpmlp.data.held_out import held_out_rows
@@ -27,10 +27,10 @@ class Batch(NamedTuple):
     """
 
     size: int
-    read: Callable[[slice], Piece]
+    read: Callable[[SomeRows], Piece]
     sample_weight: Array | None = None
     of_all: int | None = None
-    places: Callable[[slice], Array] | None = None
+    places: Callable[[SomeRows], Array] | None = None
 
     @property
     def examples(self) -> int:
@@ -45,11 +45,13 @@ class Batch(NamedTuple):
         # A batch of examples that do not count has the mean 0.
         return 1.0 / xp.where(total > 0, total, 1.0)
 
-    def numbers(self, rows: slice, *, xp: Namespace) -> Array:
+    def numbers(self, rows: SomeRows, *, xp: Namespace) -> Array:
         """Return the numbers of some of its rows in the whole batch."""
         if self.places is not None:
             return self.places(rows)
-        return xp.arange(rows.start, rows.stop, dtype=xp.uint32)
+        if isinstance(rows, slice):
+            return xp.arange(rows.start, rows.stop, dtype=xp.uint32)
+        return xp.astype(rows, xp.uint32)
 
 
 @dataclass(frozen=True, repr=False)
@@ -191,34 +193,22 @@ class Examples:
         weight = None if self.sample_weight is None else of(self.sample_weight)
         return replace(self, x=of(self.x), y=of(self.y), sample_weight=weight)
 
-    def batch(self, rows: Array | slice | None = None, *, xp: Namespace) -> Batch:
-        """Return the batch of some row numbers, an array on the device; a slice; or all."""
-        if rows is None:
-            return Batch(len(self), self._pieces(0, xp), self.sample_weight)
+    def batch(self, rows: SomeRows | None = None, *, xp: Namespace) -> Batch:
+        """Return the batch of some rows, or of all."""
         if isinstance(rows, slice):
-            weight = None if self.sample_weight is None else self.sample_weight[rows]
-            return Batch(rows.stop - rows.start, self._pieces(rows.start, xp), weight)
-        weight = self.sample_weight
-        if weight is not None:
-            weight = xp.take(weight, rows, axis=0)
+            return self._map(lambda array: array[rows, ...]).batch(xp=xp)
+        count, weight = len(self), self.sample_weight
+        if rows is not None:
+            count = int(rows.shape[0])
+            weight = None if weight is None else xp.take(weight, rows, axis=0)
 
-        def read(piece: slice) -> Piece:
-            x, y = (xp.take(array, rows[piece], axis=0) for array in (self.x, self.y))
-            given = None if weight is None else weight[piece]
+        def read(piece: SomeRows) -> Piece:
+            wanted = piece if rows is None else some_rows(rows, piece, xp=xp)
+            x, y = (some_rows(array, wanted, xp=xp) for array in (self.x, self.y))
+            given = None if weight is None else some_rows(weight, piece, xp=xp)
             return Piece(prepared(x, self.normalization, self.dtype, xp=xp), y, given)
 
-        return Batch(int(rows.shape[0]), read, weight)
-
-    def _pieces(self, first: int, xp: Namespace) -> Callable[[slice], Piece]:
-        """Return what reads neighbouring rows, counted from the first."""
-        weight = self.sample_weight
-
-        def read(piece: slice) -> Piece:
-            rows = slice(first + piece.start, first + piece.stop)
-            x = prepared(self.x[rows, ...], self.normalization, self.dtype, xp=xp)
-            return Piece(x, self.y[rows, ...], None if weight is None else weight[rows])
-
-        return read
+        return Batch(count, read, weight)
 
     def batches(
         self, batch_size: int | None, *, seed: int, backend: Backend, order: Order | None = None

@@ -210,11 +210,8 @@ class StreamedBatches:
             self._current = None  # two buffers are in memory, not three
             self._current = self._ahead.get(key, following).to_device(self._backend)
             self._key = key
-        size, backend = min(self._size, len(self._current) - start), self._backend
-        if not backend.compiles:
-            return Draw(self._current, slice(start, start + size), size)
-        rows = backend.to_device(np.arange(start, start + size))  # not another program for each
-        return Draw(self._current, rows, size)
+        size = min(self._size, len(self._current) - start)
+        return Draw(self._current, self._backend.span(start, size), size)
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the row numbers of the file in the order of an epoch, to look at."""

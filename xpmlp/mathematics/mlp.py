@@ -170,12 +170,11 @@ def weighted_sum(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
 
 
 def _output_layer(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
-    """z = h W + b of the last layer, made as zᵀ = Wᵀ hᵀ + b.
+    """z = h W + b of the last layer, made as (Wᵀ hᵀ)ᵀ + b.
 
     A loss adds up over the outputs of each example. They are few: with the examples side by
     side in memory such a sum is taken for many at once.
     """
-    w, b = params[f"layer{layer}.weight"], params[f"layer{layer}.bias"]
-    z = xp.matmul(w.mT, h.mT)
-    z += b[..., None]
-    return z.mT
+    z = xp.matmul(params[f"layer{layer}.weight"].mT, h.mT).mT
+    z += params[f"layer{layer}.bias"][..., None, :]
+    return z

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from xpmlp.arrays import Array, Namespace, Params
+from xpmlp.arrays import Array, Namespace, Params, SomeRows
 from xpmlp.mathematics.dropout import dropout_mask
 from xpmlp.mathematics.losses import count_correct
 from xpmlp.mathematics.mlp import MLP, Masks, Multiply
@@ -19,7 +19,7 @@ from xpmlp.mathematics.optimizers import Optimizer, OptimizerState
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.products import Product, Sums
 
-AddUp = Callable[[Callable[[slice], Sums], int, float, int], Sums]
+AddUp = Callable[[Callable[[SomeRows], Sums], int, float, int], Sums]
 
 
 class Piece(NamedTuple):
@@ -71,13 +71,13 @@ class Step:
         """Return the variables after the step, and what the step has found.
 
         `data.batch(rows, xp=xp)` is the batch; `add_up(sums_of, examples, flop, features)` returns
-        Σ sums_of(piece) over slices that cover its examples once; flop is the operations of each.
+        Σ sums_of(rows) over rows that are its examples, once each; flop is the operations of each.
         """
         mlp, optimizer, penalty, share = self.mlp, self.optimizer, self.penalty, self.dropout
         params, state = variables
         batch, keys = data.batch(inputs.rows, xp=xp), inputs.dropout_keys
 
-        def masks_of(rows: slice) -> Masks:
+        def masks_of(rows: SomeRows) -> Masks:
             numbers = batch.numbers(rows, xp=xp)
             return lambda layer, a: dropout_mask(keys[layer - 1, ...], a, share, numbers, xp=xp)
 
@@ -96,7 +96,7 @@ def gradient(
     xp: Namespace,
     add_up: AddUp,
     penalty: Penalty | None = None,
-    masks_of: Callable[[slice], Masks] | None = None,
+    masks_of: Callable[[SomeRows], Masks] | None = None,
 ) -> Sums:
     """Return mean loss and gradient of a batch, the penalty's with it, and how many were right.
 
@@ -105,7 +105,7 @@ def gradient(
     """
     scale = batch.scale(xp=xp)
 
-    def sums_of(rows: slice) -> Sums:
+    def sums_of(rows: SomeRows) -> Sums:
         masks = None if masks_of is None else masks_of(rows)
         return piece_gradient(
             mlp, params, batch.read(rows), scale=scale, xp=xp, masks=masks, multiply=Product

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 from typing import Any
 
-from xpmlp.arrays import Array, Params
+from xpmlp.arrays import Array, Params, SomeRows
 from xpmlp.backends import Backend
 from xpmlp.data.dataset import check_shared_out
 from xpmlp.errors import DataError
@@ -55,7 +55,7 @@ def _summed(
     batch = examples.batch(xp=xp)
     scale = batch.scale(xp=xp)
 
-    def sums_of(rows: slice) -> Sums:
+    def sums_of(rows: SomeRows) -> Sums:
         x, y, weight = batch.read(rows)
         outputs, _ = mlp.forward(params, x, xp=xp)
         loss, _ = mlp.loss_function(outputs, y, scale=scale, sample_weight=weight, xp=xp)

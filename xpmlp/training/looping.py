@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, some_rows
 from xpmlp.backends import Backend
 from xpmlp.data.batches import FixedBatches, alike
 from xpmlp.mathematics.step import Inputs, Outputs, Step, Variables
@@ -49,7 +49,8 @@ def take_steps(
     def take(number: Array, variables: Variables) -> tuple[Variables, Outputs]:
         rows = keys = None
         if run.rows is not None:
-            rows = xp.take(run.rows, run.start + number * run.size + xp.arange(run.size), axis=0)
+            at = backend.span(run.start + number * run.size, run.size)
+            rows = some_rows(run.rows, at, xp=xp)
         if run.keys is not None:
             keys = run.keys[run.first + number, ...]
         inputs = Inputs(run.rates[number, ...], rows, keys)

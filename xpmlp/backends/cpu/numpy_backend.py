@@ -14,7 +14,7 @@ import array_api_compat.numpy as compat
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, SomeRows
 from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.cpu.blas import accumulating_product
 from xpmlp.backends.cpu.cores import single_threaded_blas, usable_cores
@@ -106,7 +106,7 @@ class NumpyBackend(Backend):
 
     def sum_over_examples(
         self,
-        sums_of: Callable[[slice], Sums],
+        sums_of: Callable[[SomeRows], Sums],
         examples: int,
         flop: float = 0.0,
         features: int = 1,

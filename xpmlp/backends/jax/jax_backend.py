@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Array
-from xpmlp.backends.base import Backend, Result
+from xpmlp.arrays import Array, SomeRows
+from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.library import imported
 from xpmlp.errors import DeviceError, UsageError
 from xpmlp.trees import Layout, put_together, taken_apart
@@ -31,9 +32,10 @@ class JaxBackend(Backend):
 
     name = "jax"
     compiles = True
-    # A step's activations of so many examples are in memory at a time.
+    # A device's processors share one piece; the activations of a CPU's stay in its caches.
     piece_size = 65536
     piece_bytes = 2**30
+    flop_at_once = 4e10
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class JaxBackend(Backend):
         self.device = _device(self._jax, device)
         number = "" if self.device.platform == "cpu" else f":{self.device.id}"
         self.device_name = f"{self.device.platform}{number}"
+        if self.device.platform == "cpu":
+            self.piece_size, self.piece_bytes = 1000, Backend.piece_bytes
         self.precision = precision
         super().__init__(dtype)
         self.dtype = np.dtype(dtype)
@@ -60,6 +64,7 @@ class JaxBackend(Backend):
             partial(self._jax.default_matmul_precision, _PRECISIONS[precision]),
         )
         self._last: Any = None
+        self._in_program = False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JaxBackend) and self._key == other._key
@@ -130,6 +135,37 @@ class JaxBackend(Backend):
 
         return jax.lax.fori_loop(0, count, one, (carried, found))  # type: ignore[no-any-return]
 
+    def span(self, start: Any, size: int) -> SomeRows:
+        """Return the numbers of neighbouring rows: where they start is no part of a program."""
+        return start + self.xp.arange(size)
+
+    def sum_over_examples(
+        self,
+        sums_of: Callable[[SomeRows], Sums],
+        examples: int,
+        flop: float = 0.0,
+        features: int = 1,
+    ) -> Sums:
+        """Return Σ sums_of(rows) over pieces; inside a program their loop is a part of it."""
+        size = self.piece_rows(features)
+        pieces = examples // size
+        if pieces < 2 or not self._in_program:
+            return super().sum_over_examples(sums_of, examples, flop, features)
+
+        def sums(start: Any, count: int) -> Sums:
+            found = sums_of(self.span(start, count))
+            found.multiply_out()
+            return found
+
+        def add(number: Any, total: dict[str, Array]) -> dict[str, Array]:
+            more = sums(number * size, size)
+            return {name: total[name] + array for name, array in more.items()}
+
+        # What is left over, perhaps no rows at all, whose sums are zeros.
+        total = sums(pieces * size, examples - pieces * size)
+        total.update(self._jax.lax.fori_loop(0, pieces, add, dict(total.items())))
+        return total
+
     def settings(self) -> dict[str, Any]:
         """Return in what precision products are made."""
         return {"precision": self.precision if self.dtype_name == "float32" else self.dtype_name}
@@ -162,13 +198,15 @@ def _program(
 
     The memory of donated values is used again for what comes out.
     """
+    inside = copy(backend)
+    inside._in_program = True
 
     def called(given: list[list[Array]], kept: list[list[Array]]) -> Any:
         arrays = list(kept)
         for number, some in zip(donated, given, strict=True):
             arrays[number] = some
         values = [put_together(*of) for of in zip(layouts, map(iter, arrays), strict=True)]
-        return function(*values, backend=backend)
+        return function(*values, backend=inside)
 
     called.__name__ = function.__name__  # what JAX calls the program
     return backend._jax.jit(called, donate_argnums=0)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpmlp.arrays import Array
+from xpmlp.arrays import Array, SomeRows
 from xpmlp.backends.base import Backend, Sums
 from xpmlp.backends.ranks.mpi import MpiRanks
 
@@ -62,7 +62,7 @@ class DistributedBackend(Backend):
 
     def sum_over_examples(
         self,
-        sums_of: Callable[[slice], Sums],
+        sums_of: Callable[[SomeRows], Sums],
         examples: int,
         flop: float = 0.0,
         features: int = 1,
