@@ -8,18 +8,22 @@ is so good on the test set.
 from __future__ import annotations
 
 import argparse
-import tempfile
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from benchmarks.peers import Problem, installed_peers
-from benchmarks.peers.processes import Server, servers
+from benchmarks.peers.cases import (
+    GRID,
+    RATES,
+    Case,
+    compare,
+    drawn_examples,
+    initial_weights,
+    table_rows,
+)
 from benchmarks.peers.race import race
-from benchmarks.peers.server import save_problem
-from benchmarks.timing import spread, time_in_turns
 
 import xpmlp
 from xpmlp.backends.cpu.cores import usable_cores
@@ -33,15 +37,11 @@ from xpmlp.commands.command_line import (
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
 from xpmlp.commands.flags import Flags, in_range, positive
-from xpmlp.commands.hyperparameters import batch_sizes, layer_sizes
+from xpmlp.commands.hyperparameters import batch_sizes, layer_sizes, names_of
 from xpmlp.commands.machine import measured_on
-from xpmlp.data import Examples
-from xpmlp.errors import CheckFailedError, UsageError
+from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib, save_peers
-from xpmlp.randomness import random_stream
 
-# Losses after the check's steps may differ by rounding.
-_SAME_LOSS = 1e-3
 _SEED = 0
 
 
@@ -60,7 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
         "64,256,1000,full",
         "N,...|full",
     )
-    group.value("--lr", positive(float), "learning rate of SGD", 0.5)
+    group.value("--optimizer", names_of(RATES), "rules of the steps", ("sgd",), "NAME,...")
+    group.value(
+        "--lr",
+        positive(float),
+        "learning rate (default: 0.5 for sgd, 0.05 for momentum, 0.001 for adam)",
+    )
+    group.switch("--grid", "time the networks and batches of docs/performance.md, on drawn data")
     group.count(
         "--rounds",
         "blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
@@ -72,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         "time whole processes, imports and loading included, to this test accuracy",
         metavar="A",
     )
-    group.out("peers", "peers.json and peers.png, or to_accuracy.json")
+    group.out("peers", "peers.json and peers.png, grid.json or to_accuracy.json")
     return parser
 
 
@@ -80,25 +86,37 @@ def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
     backend = backend_of(arguments)
     on_gpu = backend.device_name != "cpu"
+    if arguments.grid and arguments.to_accuracy is not None:
+        raise UsageError("--grid times single steps and --to-accuracy processes: leave one out")
     if on_gpu and arguments.to_accuracy is not None:
         raise UsageError("--to-accuracy compares whole processes on --device cpu: leave one out")
     names = chosen_peers(arguments.peers, "gpu" if on_gpu else "cpu")
-    sizes, data = problem_data(arguments)
-    report: dict[str, Any] = {
-        "network": f"{'-'.join(map(str, sizes))}, {arguments.activation}, SGD, float32",
-        "data": f"{arguments.data}, {len(data.train):,} examples",
-        **measured_on(backend),
-    }
     threads = backend.settings().get("threads", usable_cores())
     if arguments.to_accuracy is None:
-        report["results"] = compare_steps(arguments, names, sizes, data, threads)
-        rows = [row for result in report["results"] for row in table_rows(result)]
+        cases = cases_of(arguments, threads)
+        report = report_of(arguments, backend, {case.network for case in cases})
+        report["results"] = compare(cases, names, arguments.rounds or 9, message)
+        rows = table_rows(report["results"])
     else:
+        sizes, data = problem_data(arguments)
+        report = report_of(arguments, backend, {"-".join(map(str, sizes))})
         report["results"] = rows = run_race(arguments, names, sizes, data, threads)
-    stem = "peers" if arguments.to_accuracy is None else "to_accuracy"
-    draw = partial(save_peers, report) if arguments.to_accuracy is None else None
+    stem = "grid" if arguments.grid else "peers" if arguments.to_accuracy is None else "to_accuracy"
+    draw = partial(save_peers, report) if stem == "peers" else None
     leave_report(report, rows, arguments.out / f"{stem}.json", draw, as_json=arguments.json)
     return 0
+
+
+def report_of(
+    arguments: argparse.Namespace, backend: xpmlp.Backend, networks: set[str]
+) -> dict[str, Any]:
+    """Return the beginning of a report: what is compared, and on which machine."""
+    compared = [*sorted(networks, key=len, reverse=True), arguments.activation]
+    return {
+        "network": ", ".join([*compared, *arguments.optimizer, "float32"]),
+        "data": "drawn" if arguments.grid else arguments.data,
+        **measured_on(backend),
+    }
 
 
 def chosen_peers(wanted: str, device: str) -> list[str]:
@@ -119,119 +137,37 @@ def problem_data(arguments: argparse.Namespace) -> tuple[tuple[int, ...], xpmlp.
     return (dataset.train.features, *arguments.hidden, dataset.classes), dataset
 
 
-def initial_weights(sizes: tuple[int, ...], activation: str) -> dict[str, np.ndarray]:
-    """Return the weights that all libraries begin with."""
-    drawn = xpmlp.MLP(sizes, activation).init(random_stream(_SEED, "weights"))
-    return {name: array.astype(np.float32) for name, array in drawn.items()}
-
-
-def compare_steps(
-    arguments: argparse.Namespace,
-    names: list[str],
-    sizes: tuple[int, ...],
-    dataset: xpmlp.Dataset,
-    threads: int,
-) -> list[dict[str, Any]]:
-    """Time a step of each library at each batch size."""
-    backend = xpmlp.select_backend("cpu", threads=threads)
-    examples = dataset.train.to_device(backend)
-    x, y, _ = map(np.asarray, examples.batch(xp=backend.xp).read(slice(0, len(examples))))
-    params = initial_weights(sizes, arguments.activation)
-    problem = Problem(
-        sizes,
-        arguments.activation,
-        params,
-        x,
-        y,
-        arguments.lr,
-        threads,
-        arguments.device,
-        not arguments.no_graph,
-        arguments.precision,
-    )
-    results = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        save_problem(problem, folder)
-        for wanted in arguments.batch_sizes:
-            size = len(x) if wanted == "full" else min(int(wanted), len(x))
-            message(f"batch {size:,}: {', '.join(names)}")
-            with servers(names, folder) as at_work:
-                losses = check_same_training(at_work, problem, folder, size)
-                blocks = {
-                    name: partial(server.ask, do="time", batch_size=size)
-                    for name, server in at_work.items()
-                }
-                blocks["products"] = partial(at_work["xpmlp"].ask, do="products", batch_size=size)
-                results.append(
-                    summary_of(size, time_in_turns(blocks, arguments.rounds or 9), losses)
-                )
-    return results
-
-
-def check_same_training(
-    at_work: dict[str, Server], problem: Problem, folder: Path, size: int
-) -> dict[str, float]:
-    """Take the same steps with each and return their losses, which must be the same."""
-    steps = 3 if size == len(problem.x) else 20
-    losses = {}
-    for name, server in at_work.items():
-        server.ask(do="train", batch_size=size, steps=steps)
-        with np.load(folder / "trained.npz") as file:
-            losses[name] = loss_of(dict(file), problem)
-    reference = losses["xpmlp"]
-    for name, loss in losses.items():
-        if not abs(loss - reference) <= _SAME_LOSS * reference:
-            raise CheckFailedError(
-                f"after {steps} steps of {size} the loss of {name} is {loss:.5f} and that of xpmlp "
-                f"{reference:.5f}: they do not train the same"
-            )
-    return losses
-
-
-def loss_of(params: dict[str, np.ndarray], problem: Problem) -> float:
-    backend = xpmlp.select_backend("cpu", "float64")
-    few = Examples(problem.x[:5000], problem.y[:5000]).to_device(backend)
-    device = backend.all_to_device(params)
-    mlp = xpmlp.MLP(problem.sizes, problem.activation)
-    return float(xpmlp.evaluate(mlp, device, few, backend=backend)[0])
-
-
-def summary_of(
-    size: int, times: dict[str, list[float]], losses: dict[str, float]
-) -> dict[str, Any]:
-    """Return medians, spread, and the ratio of each to ours, block by block."""
-    products = times.pop("products")
-    ours = times["xpmlp"]
-    return {
-        "batch_size": size,
-        "products": spread(products),
-        "over_products": median(a / b for a, b in zip(ours, products, strict=True)),
-        "peers": {
-            name: {
-                **spread(values),
-                "ratio": median(theirs / own for theirs, own in zip(values, ours, strict=True)),
-                "loss": losses[name],
-            }
-            for name, values in times.items()
-        },
-    }
-
-
-def table_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per library."""
-    products = result["products"]["median_ms"]
+def cases_of(arguments: argparse.Namespace, threads: int) -> list[Case]:
+    """Return what is timed: of one's own data, or of the grid."""
+    problems: list[tuple[tuple[int, ...], np.ndarray, np.ndarray, Sequence[Any]]] = []
+    if arguments.grid:
+        problems = [(sizes, *drawn_examples(sizes), batches) for sizes, batches in GRID.items()]
+    else:
+        sizes, dataset = problem_data(arguments)
+        backend = xpmlp.select_backend("cpu", threads=threads)
+        examples = dataset.train.to_device(backend)
+        x, y, _ = map(np.asarray, examples.batch(xp=backend.xp).read(slice(0, len(examples))))
+        problems = [(sizes, x, y, arguments.batch_sizes)]
     return [
-        {
-            "batch": result["batch_size"],
-            "library": name,
-            "ms per step": row["median_ms"],
-            "from": row["min_ms"],
-            "to": row["max_ms"],
-            "theirs / ours": row["ratio"],
-            "over products": row["median_ms"] / products,
-        }
-        for name, row in result["peers"].items()
+        Case(
+            Problem(
+                sizes,
+                arguments.activation,
+                initial_weights(sizes, arguments.activation),
+                x,
+                y,
+                arguments.lr or RATES[optimizer],
+                threads,
+                arguments.device,
+                not arguments.no_graph,
+                arguments.precision,
+                optimizer,
+            ),
+            len(x) if size == "full" else min(int(size), len(x)),
+        )
+        for sizes, x, y, batch_sizes in problems
+        for size in batch_sizes
+        for optimizer in arguments.optimizer
     ]
 
 
@@ -247,7 +183,8 @@ def run_race(
     settings = {
         "sizes": sizes,
         "activation": arguments.activation,
-        "learning_rate": arguments.lr,
+        "optimizer": arguments.optimizer[0],
+        "learning_rate": arguments.lr or RATES[arguments.optimizer[0]],
         "batch_size": n if wanted == "full" else wanted,
         "threads": threads,
         "accuracy": arguments.to_accuracy,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import REPOSITORY
 from scripts_at_work import run_script
 
@@ -30,6 +31,22 @@ def test_comparison_of_the_same_training(tmp_path: Path) -> None:
     assert report["devices"]["cpu"]["threads"] >= 1
     assert (tmp_path / "figures" / "peers.png").stat().st_size > 10_000
     assert "numpy" in report["versions"]
+
+
+def test_optimizers_are_rows_of_their_own(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "20", "--batch-sizes", "64", "--rounds", "1")
+    which = ("--optimizer", "momentum,adam", "--peers", "scikit-learn")
+    result = run_script("compare_peers.py", *flags, *which, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()[1:5]]
+    assert [line[:3] for line in lines] == [
+        [rule, "64", library]
+        for rule in ("momentum", "adam")
+        for library in ("xpmlp", "scikit-learn")
+    ]
+    wrong = run_script("compare_peers.py", "--grid", "--to-accuracy", "0.9", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--grid times single steps and --to-accuracy processes" in wrong.stderr
 
 
 def test_race_to_an_accuracy(tmp_path: Path) -> None:
@@ -59,28 +76,35 @@ import sys; import numpy as np
 from benchmarks.peers import Problem, installed_peers
 from xpmlp import MLP
 rng = np.random.default_rng(0)
-params = {k: w.astype("f") for k, w in MLP((6, 8, 3)).init(rng).items()}
+params = {k: w.astype("f") for k, w in MLP((6, 8, OUT)).init(rng).items()}
 x, y = rng.normal(size=(47, 6)).astype("f"), rng.integers(3, size=47)
+if OUT == 1:
+    y = rng.normal(size=(47, 1)).astype("f")
 found = {}
 for name, make in installed_peers().items():
     if name in ("torch.compile", "torch.compile (reduce-overhead)", "torch CUDA graph"):
         continue  # compilers take their time, and a graph is CUDA's
-    peer = make(Problem((6, 8, 3), "sigmoid", params, x, y, 0.3, 1))
+    peer = make(Problem((6, 8, OUT), "sigmoid", params, x, y, 0.05, 1, optimizer="RULE"))
     for size in (10, 47):
         for _ in range(3):
             peer.epoch(np.arange(47)[::-1].copy(), size)
     peer.finish()
     found[name] = peer.params()
 for name, weights in found.items():
+    # scikit-learn's Adam adds epsilon where the paper does not.
+    most = 1e-3 if (name, "RULE") == ("scikit-learn", "adam") else 1e-5
     for key, w in weights.items():
-        np.testing.assert_allclose(w, found["xpmlp"][key], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(w, found["xpmlp"][key], rtol=1e-4, atol=most, err_msg=name)
 print(*found, sep=",")
 """
 
 
-def test_epochs_of_all_libraries_are_the_same_steps() -> None:
+@pytest.mark.parametrize("outputs", [3, 1])
+@pytest.mark.parametrize("rule", ["sgd", "momentum", "adam"])
+def test_epochs_of_all_libraries_are_the_same_steps(rule: str, outputs: int) -> None:
+    """Of a classification, and of a regression of one output."""
     done = subprocess.run(
-        [sys.executable, "-c", EPOCHS],
+        [sys.executable, "-c", EPOCHS.replace("RULE", rule).replace("OUT", str(outputs))],
         env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"},
         capture_output=True,
         text=True,

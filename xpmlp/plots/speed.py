@@ -90,7 +90,8 @@ def save_peers(report: Mapping[str, Any], path: Path) -> None:
         ]
         axes.bar_label(bars, shown, size=8, padding=2)
     axes.axhline(1, color="C3", linewidth=0.8)
-    axes.set_xticks(range(len(results)), [f"{r['batch_size']:,} examples" for r in results])
+    ticks = [f"{r['batch_size']:,} examples\n{r.get('optimizer', '')}" for r in results]
+    axes.set_xticks(range(len(results)), ticks)
     axes.set_ylabel("time of a training step\n(xpmlp = 1)")
     axes.set_ylim(0, 1.2 * max(p["ratio"] for r in results for p in r["peers"].values()))
     axes.legend(ncols=len(names), loc="upper center", fontsize=8, frameon=False)

@@ -19,8 +19,10 @@ HostParams: TypeAlias = dict[str, np.ndarray]
 class Problem:
     """What every library is given: the network, its first weights, data, rate and threads.
 
-    `activation` of the hidden layers is "sigmoid", "tanh" or "relu"; `device` "cpu" or "gpu:N".
-    `graph` and `precision` are xpmlp's own way with a GPU.
+    `activation` of the hidden layers is "sigmoid", "tanh" or "relu"; y are class ids (N,), or
+    values (N, outputs) of a regression by mean squared error. `optimizer` is "sgd", "momentum"
+    (of 0.9) or "adam"; `device` "cpu" or "gpu:N". `graph` and `precision` are xpmlp's own way with
+    a GPU.
     """
 
     sizes: tuple[int, ...]
@@ -33,6 +35,12 @@ class Problem:
     device: str = "cpu"
     graph: bool = True
     precision: str = "float32"
+    optimizer: str = "sgd"
+
+    @property
+    def loss(self) -> str:
+        """Our name of what is minimised."""
+        return "mean_squared_error" if self.y.dtype.kind == "f" else "cross_entropy"
 
 
 class Peer(ABC):
@@ -48,7 +56,7 @@ class Peer(ABC):
 
     @abstractmethod
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the class of each row."""
+        """Return the class of each row, of a classification."""
 
     def finish(self) -> None:  # noqa: B027
         """Wait until all steps are done, where they are not when `step` returns."""
@@ -69,6 +77,8 @@ _MAKERS: Mapping[str, tuple[str, str, str]] = {
     "xpmlp[jax]": ("jax", "benchmarks.peers.own", "OnJax"),
     "xpmlp[torch]": ("torch", "benchmarks.peers.own", "OnTorch"),
     "torch eager": ("torch", "benchmarks.peers.pytorch", "Eager"),
+    "torch foreach": ("torch", "benchmarks.peers.pytorch", "Foreach"),
+    "torch fused": ("torch", "benchmarks.peers.pytorch", "Fused"),
     "torch.compile": ("torch", "benchmarks.peers.pytorch", "Compiled"),
     "torch.compile (reduce-overhead)": ("torch", "benchmarks.peers.pytorch", "ReducedOverhead"),
     "torch CUDA graph": ("torch", "benchmarks.peers.pytorch", "Graphed"),

@@ -13,14 +13,50 @@ from benchmarks.peers import HostParams, Peer, Problem
 _ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
+def _sgd(rate: float, gradients: Any, params: Any) -> Any:
+    return (jax.tree.map(lambda w, g: w - rate * g, params, gradients),)
+
+
+def _momentum(rate: float, gradients: Any, params: Any, velocity: Any) -> Any:
+    velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradients)
+    return jax.tree.map(lambda w, v: w - rate * v, params, velocity), velocity
+
+
+def _adam(rate: float, gradients: Any, params: Any, m: Any, v: Any, t: Any) -> Any:
+    t = t + 1
+    m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
+    v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
+    first, second = 1 - 0.9**t, 1 - 0.999**t
+
+    def moved(w: Any, m: Any, v: Any) -> Any:
+        return w - rate * (m / first) / (jnp.sqrt(v / second) + 1e-8)
+
+    return jax.tree.map(moved, params, m, v), m, v, t
+
+
+def _zeros(params: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+_STEPS: dict[str, Any] = {"sgd": _sgd, "momentum": _momentum, "adam": _adam}
+_BEGINNINGS: dict[str, Any] = {
+    "sgd": lambda _: (),
+    "momentum": lambda params: (_zeros(params),),
+    "adam": lambda params: (_zeros(params), _zeros(params), jnp.zeros(())),
+}
+
+
 class Jitted(Peer):
     """value_and_grad and the update in one jitted function."""
 
     def __init__(self, problem: Problem) -> None:
         self._layers = len(problem.sizes) - 1
-        self._params: Any = {k: jnp.asarray(v) for k, v in problem.params.items()}
+        params: Any = {k: jnp.asarray(v) for k, v in problem.params.items()}
+        # The weights, then what the optimiser remembers.
+        self._state: Any = (params, *_BEGINNINGS[problem.optimizer](params))
         self._x, self._y = jnp.asarray(problem.x), jnp.asarray(problem.y)
-        rate, layers, f = problem.learning_rate, self._layers, _ACTIVATIONS[problem.activation]
+        layers, f = self._layers, _ACTIVATIONS[problem.activation]
+        step_of = partial(_STEPS[problem.optimizer], problem.learning_rate)
 
         def forward(params: Any, x: Any) -> Any:
             h = x
@@ -30,22 +66,23 @@ class Jitted(Peer):
 
         def loss(params: Any, x: Any, y: Any) -> Any:
             logits = forward(params, x)
+            if problem.loss == "mean_squared_error":
+                return jnp.mean((logits - y) ** 2)
             of_target = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1)
             return -jnp.mean(of_target)
 
-        def update(params: Any, x: Any, y: Any) -> Any:
-            gradients = jax.grad(loss)(params, x, y)
-            return jax.tree.map(lambda w, g: w - rate * g, params, gradients)
+        def update(state: Any, x: Any, y: Any) -> Any:
+            return step_of(jax.grad(loss)(state[0], x, y), *state)
 
         @partial(jax.jit, donate_argnums=0)
-        def on_rows(params: Any, x: Any, y: Any, rows: Any) -> Any:
-            return update(params, x[rows], y[rows])
+        def on_rows(state: Any, x: Any, y: Any, rows: Any) -> Any:
+            return update(state, x[rows], y[rows])
 
-        def over_batches(params: Any, x: Any, y: Any, rows: Any) -> Any:
-            def one(params: Any, some: Any) -> Any:
-                return update(params, x[some], y[some]), None
+        def over_batches(state: Any, x: Any, y: Any, rows: Any) -> Any:
+            def one(state: Any, some: Any) -> Any:
+                return update(state, x[some], y[some]), None
 
-            return jax.lax.scan(one, params, rows)[0]
+            return jax.lax.scan(one, state, rows)[0]
 
         self._over_batches = partial(jax.jit, donate_argnums=0)(over_batches)
         self._on_rows, self._on_all = on_rows, partial(jax.jit, donate_argnums=0)(update)
@@ -53,9 +90,9 @@ class Jitted(Peer):
 
     def step(self, rows: np.ndarray) -> None:
         if len(rows) < len(self._x):
-            self._params = self._on_rows(self._params, self._x, self._y, rows)
+            self._state = self._on_rows(self._state, self._x, self._y, rows)
         else:
-            self._params = self._on_all(self._params, self._x, self._y)
+            self._state = self._on_all(self._state, self._x, self._y)
 
     def epoch(self, order: np.ndarray, batch_size: int) -> None:
         """The order is on a GPU once; on a CPU it is not moved."""
@@ -63,21 +100,21 @@ class Jitted(Peer):
             super().epoch(order, batch_size)
             return
         if batch_size == len(order):
-            self._params = self._on_all(self._params, self._x, self._y)
+            self._state = self._on_all(self._state, self._x, self._y)
             return
         index = jnp.asarray(order)
         for start in range(0, len(order), batch_size):
             rows = index[start : start + batch_size]
-            self._params = self._on_rows(self._params, self._x, self._y, rows)
+            self._state = self._on_rows(self._state, self._x, self._y, rows)
 
     def finish(self) -> None:
-        jax.block_until_ready(self._params)
+        jax.block_until_ready(self._state)
 
     def params(self) -> HostParams:
-        return {name: np.array(w) for name, w in self._params.items()}
+        return {name: np.array(w) for name, w in self._state[0].items()}
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self._classes(self._params, x))
+        return np.asarray(self._classes(self._state[0], x))
 
 
 class Scanned(Jitted):
@@ -89,6 +126,6 @@ class Scanned(Jitted):
             return
         whole = len(order) // batch_size * batch_size
         rows = jnp.asarray(order[:whole].reshape(-1, batch_size))
-        self._params = self._over_batches(self._params, self._x, self._y, rows)
+        self._state = self._over_batches(self._state, self._x, self._y, rows)
         if whole < len(order):
             self.step(order[whole:])

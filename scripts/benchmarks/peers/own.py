@@ -6,7 +6,7 @@ import numpy as np
 from benchmarks.peers import HostParams, Peer, Problem
 from benchmarks.timing import Steps
 
-from xpmlp import MLP, SGD, Examples, Inputs, Model, Step, Variables, select_backend
+from xpmlp import MLP, OPTIMIZERS, Examples, Inputs, Model, Step, Variables, select_backend
 from xpmlp.training.stepper import take_step
 
 
@@ -23,12 +23,14 @@ class Own(Peer):
             graph=problem.graph,
             precision=problem.precision,
         )
-        mlp = MLP(problem.sizes, problem.activation)
-        self._model = Model(mlp, SGD(), problem.learning_rate)
-        self._step = Step(mlp, SGD())
+        mlp = MLP(problem.sizes, problem.activation, problem.loss)
+        optimizer = OPTIMIZERS[problem.optimizer]()
+        self._model = Model(mlp, optimizer, problem.learning_rate)
+        self._step = Step(mlp, optimizer)
         self._examples = Examples(problem.x, problem.y).to_device(self._backend)
         params = self._backend.all_to_device(problem.params)
-        self._variables = Variables(params, {})
+        with self._backend.computing():
+            self._variables = Variables(params, optimizer.init(params, xp=self._backend.xp))
         self._order = np.arange(len(self._examples))
         self._at_once: dict[int, tuple[Steps, int]] = {}
 

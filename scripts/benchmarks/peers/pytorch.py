@@ -1,4 +1,4 @@
-"""PyTorch: eager, compiled, and as a CUDA graph recorded by hand."""
+"""PyTorch: eager, with each of its optimisers, compiled, and as a CUDA graph by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 class Eager(Peer):
-    """nn.Sequential with torch.optim.SGD and gradients set to None."""
+    """nn.Sequential with an optimiser of torch.optim and gradients set to None."""
+
+    # Which of its implementations, None for the one that torch chooses.
+    implementation: str | None = None
 
     def __init__(self, problem: Problem) -> None:
         torch.set_num_threads(problem.threads)
@@ -29,9 +32,19 @@ class Eager(Peer):
             layers += [linear, _ACTIVATIONS[problem.activation]()]
         self._model = nn.Sequential(*layers[:-1]).to(self._device)
         self._x, self._y = (torch.from_numpy(a).to(self._device) for a in (problem.x, problem.y))
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=problem.learning_rate)
-        self._criterion = nn.CrossEntropyLoss()
+        self._optimizer = self._make_optimizer(problem)
+        self._criterion: nn.Module = nn.CrossEntropyLoss()
+        if problem.loss == "mean_squared_error":
+            self._criterion = nn.MSELoss()
         self._loss = self._make_loss()
+
+    def _make_optimizer(self, problem: Problem) -> torch.optim.Optimizer:
+        parameters, rate = self._model.parameters(), problem.learning_rate
+        how: Any = {} if self.implementation is None else {self.implementation: True}
+        if problem.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=rate, **how)
+        momentum = 0.9 if problem.optimizer == "momentum" else 0.0
+        return torch.optim.SGD(parameters, lr=rate, momentum=momentum, **how)
 
     def _make_loss(self) -> Any:
         return lambda x, y: self._criterion(self._model(x), y)
@@ -75,7 +88,19 @@ class Eager(Peer):
             return np.asarray(logits.argmax(dim=1).cpu())
 
 
-class Compiled(Eager):
+class Foreach(Eager):
+    """With the optimiser that works on all parameters together."""
+
+    implementation = "foreach"
+
+
+class Fused(Eager):
+    """With the optimiser that makes one pass over each parameter."""
+
+    implementation = "fused"
+
+
+class Compiled(Fused):
     """The same with network and loss compiled."""
 
     def _make_loss(self) -> Any:

@@ -22,7 +22,7 @@ def with_xpmlp(folder: Path, race: dict[str, Any]) -> tuple[int, float]:
     data = xpmlp.load_data(folder / "data.npz", val_size=0)
     model = xpmlp.Model(
         xpmlp.MLP(tuple(race["sizes"]), race["activation"]),
-        xpmlp.SGD(),
+        xpmlp.OPTIMIZERS[race["optimizer"]](),
         race["learning_rate"],
         seed=race["seed"],
     )
@@ -56,6 +56,7 @@ def with_peer(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float
         y,
         race["learning_rate"],
         race["threads"],
+        optimizer=race["optimizer"],
     )
     peer = installed_peers()[name](problem)
     orders = np.load(folder / "orders.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""MLPClassifier, scikit-learn's as it is and ours in its place."""
+"""scikit-learn's MLPs as they are, and ours in their place."""
 
 from __future__ import annotations
 
@@ -15,30 +15,41 @@ _ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 
 
 class AsItIs(Peer):
-    """`partial_fit` on a batch: one step of plain SGD without its penalty."""
+    """`partial_fit` on a batch: one step without its penalty."""
 
-    kind: Any = neural_network.MLPClassifier
+    library: Any = neural_network
 
     def __init__(self, problem: Problem) -> None:
         threadpool_limits(problem.threads)
         self._x, self._y = problem.x, problem.y
-        self._classes = np.arange(problem.sizes[-1])
-        self._model = self.kind(
+        rate, given, kind = problem.learning_rate, {}, self.library.MLPClassifier
+        if problem.loss == "mean_squared_error":
+            kind, self._y = self.library.MLPRegressor, problem.y[:, 0]
+            # Its loss is half of the squared error, which Adam does not notice.
+            rate *= 1 if problem.optimizer == "adam" else 2
+        else:
+            given = {"classes": np.arange(problem.sizes[-1])}
+        self._model = kind(
             hidden_layer_sizes=problem.sizes[1:-1],
             activation=_ACTIVATIONS[problem.activation],
-            solver="sgd",
+            solver="adam" if problem.optimizer == "adam" else "sgd",
             alpha=0.0,
-            learning_rate_init=problem.learning_rate,
-            momentum=0.0,
+            learning_rate_init=rate,
+            momentum=0.9 if problem.optimizer == "momentum" else 0.0,
             nesterovs_momentum=False,
             shuffle=False,
             batch_size=10,
         )
         # Weights exist after a first step only: take one on a few rows, then put ours there.
-        self._model.partial_fit(self._x[:10], self._y[:10], classes=self._classes)
+        self._model.partial_fit(self._x[:10], self._y[:10], **given)
+        self._forget()
         for number in range(1, len(problem.sizes)):
             self._model.coefs_[number - 1][...] = problem.params[f"layer{number}.weight"]
             self._model.intercepts_[number - 1][...] = problem.params[f"layer{number}.bias"]
+
+    def _forget(self) -> None:
+        """Forget what the optimiser remembers of that step."""
+        del self._model._optimizer
 
     def step(self, rows: np.ndarray) -> None:
         x, y = self._x, self._y
@@ -65,6 +76,9 @@ class AsItIs(Peer):
 
 
 class InItsPlace(AsItIs):
-    """The same calls of our estimator."""
+    """The same calls of our estimators."""
 
-    kind = xpmlp.MLPClassifier
+    library = xpmlp
+
+    def _forget(self) -> None:
+        self._model._optimizer_state = None

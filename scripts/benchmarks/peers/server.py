@@ -25,7 +25,7 @@ from xpmlp import select_backend
 def save_problem(problem: Problem, folder: Path) -> None:
     """Write what every library is given."""
     given: dict[str, Any] = {"sizes": problem.sizes, "activation": problem.activation}
-    names = ("learning_rate", "threads", "device", "graph", "precision")
+    names = ("learning_rate", "threads", "device", "graph", "precision", "optimizer")
     given |= {name: getattr(problem, name) for name in names}
     (folder / "problem.json").write_text(json.dumps(given), encoding="utf-8")
     np.save(folder / "x.npy", problem.x)
@@ -39,18 +39,8 @@ def read_problem(folder: Path) -> Problem:
     given = json.loads((folder / "problem.json").read_text(encoding="utf-8"))
     with np.load(folder / "weights.npz") as file:
         params = dict(file)
-    return Problem(
-        tuple(given["sizes"]),
-        given["activation"],
-        params,
-        np.load(folder / "x.npy"),
-        np.load(folder / "y.npy"),
-        given["learning_rate"],
-        given["threads"],
-        given["device"],
-        given["graph"],
-        given["precision"],
-    )
+    x, y = (np.load(folder / f"{name}.npy") for name in "xy")
+    return Problem(params=params, x=x, y=y, **given | {"sizes": tuple(given["sizes"])})
 
 
 def some_batches(examples: int, size: int, count: int, seed: int) -> list[np.ndarray]:
