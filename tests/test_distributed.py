@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -577,18 +578,64 @@ def test_unknown_engine_is_refused() -> None:
         select_backend("cpu", distributed="nccl")
 
 
+class FakeNccl:
+    """NCCL as CuPy 14 offers it: the identity is bytes, and a communicator takes bytes."""
+
+    NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = 7, 8, 0
+    made: ClassVar[list[tuple[Any, ...]]] = []
+
+    @staticmethod
+    def get_version() -> int:
+        return 22707
+
+    @staticmethod
+    def get_unique_id() -> bytes:
+        return bytes(range(128))
+
+    @classmethod
+    def NcclCommunicator(cls, count: int, identity: bytes, rank: int) -> Any:  # noqa: N802
+        assert type(identity) is bytes
+        cls.made.append((count, identity, rank))
+        return SimpleNamespace(allReduce=lambda *given: cls.made.append(given))
+
+
+def test_nccl_is_given_the_identity_that_cupy_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class One(Some):
+        local_count = 1
+
+        def largest(self, value: float) -> float:
+            return value
+
+        def broadcast(self, values: np.ndarray) -> np.ndarray:
+            return values
+
+    monkeypatch.setattr("xpmlp.backends.ranks.nccl._gpus", lambda: 1)
+    monkeypatch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", lambda _: FakeNccl)
+    FakeNccl.made.clear()
+    nccl = nccl_of(One(0, 4), select_backend("cpu"))  # type: ignore[arg-type]
+    assert nccl is not None
+    assert FakeNccl.made == [(4, bytes(range(128)), 0)]
+    flat = np.ones(5, "f").view(OnDevice)
+    nccl.add_up(flat, 3)
+    assert FakeNccl.made[1] == (17, 17, 5, 7, 0, 3)
+
+
+class OnDevice(np.ndarray):
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=17)
+
+
 def test_without_nccl_sums_go_through_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     class Four(Some):
         local_count = 4
 
-    def missing(name: str) -> Any:
-        if name == "cupy":
-            return __import__("types").SimpleNamespace(
-                cuda=__import__("types").SimpleNamespace(
-                    runtime=__import__("types").SimpleNamespace(getDeviceCount=lambda: 8)
-                )
-            )
+    def missing(_: str) -> Any:
         raise ImportError("libnccl.so.2")
 
-    monkeypatch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", missing)
-    assert nccl_of(Four(0, 4), select_backend("cpu")) is None  # type: ignore[arg-type]
+    for imported in (missing, lambda _: SimpleNamespace()):  # CuPy's module may be an empty one
+        with monkeypatch.context() as patch:
+            patch.setattr("xpmlp.backends.ranks.nccl._gpus", lambda: 8)
+            patch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", imported)
+            with pytest.warns(RuntimeWarning, match="cuda12 and cuda13 bring it"):
+                assert nccl_of(Four(0, 4), select_backend("cpu")) is None  # type: ignore[arg-type]

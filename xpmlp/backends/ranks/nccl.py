@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from xpmlp.backends.ranks.mpi import MpiRanks
 class Nccl:
     """One NCCL communicator over all ranks, each with a GPU of its own."""
 
-    def __init__(self, library: Any, unique: tuple[int, ...], ranks: MpiRanks) -> None:
+    def __init__(self, library: Any, unique: bytes, ranks: MpiRanks) -> None:
         self._library = library
         self._communicator = library.NcclCommunicator(ranks.count, unique, ranks.rank)
 
@@ -33,19 +34,32 @@ def nccl_of(ranks: MpiRanks, backend: Backend) -> Nccl | None:
     All ranks decide alike: one without the library, or two on one GPU, and sums go through the
     host on all.
     """
-    library, unique = None, np.zeros(128, dtype=np.int64)
-    try:
-        library = importlib.import_module("cupy.cuda.nccl")
-        if library.get_version() and ranks.rank == 0:
-            unique[:] = library.get_unique_id()
-    except Exception:  # a missing library shows in several ways
-        library = None
+    library, unique = _library(), np.zeros(128, dtype=np.uint8)
+    if library is not None and ranks.rank == 0:
+        unique[:] = np.frombuffer(library.get_unique_id(), dtype=np.uint8)
     alone = ranks.local_count <= _gpus()
     if ranks.largest(0.0 if library is not None and alone else 1.0) > 0:
         return None
-    identity = tuple(int(value) for value in ranks.broadcast(unique))
     with backend.computing():
-        return Nccl(library, identity, ranks)
+        return Nccl(library, ranks.broadcast(unique).tobytes(), ranks)
+
+
+def _library() -> Any:
+    """Return CuPy's NCCL, None with a warning where the library itself is missing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CuPy's, of a module that is left empty
+            library = importlib.import_module("cupy.cuda.nccl")
+        library.get_version()
+    except (ImportError, AttributeError) as error:
+        warnings.warn(
+            f"sums of GPUs go through the host, because NCCL is missing ({error}): the extras "
+            "cuda12 and cuda13 bring it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return library
 
 
 def _gpus() -> int:
