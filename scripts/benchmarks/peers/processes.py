@@ -19,7 +19,9 @@ def command(module: str, *arguments: str | Path) -> tuple[list[str], dict[str, s
     scripts = Path(__file__).resolve().parent.parent.parent
     paths = [str(scripts), *filter(None, [os.environ.get("PYTHONPATH")])]
     line = [sys.executable, "-m", f"benchmarks.peers.{module}", *map(str, arguments)]
-    return line, os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # Of itself JAX takes three quarters of a GPU's memory, which others need meanwhile.
+    alone = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return line, os.environ | alone | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 class Server:

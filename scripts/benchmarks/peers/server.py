@@ -4,6 +4,7 @@ Run as `python -m benchmarks.peers.server NAME FOLDER`. The folder holds the pro
 (`save_problem`). Each line on stdin is an order as JSON, answered by a line on stdout:
 
 - {"do": "train", "batch_size": n, "steps": s}: train, and leave the weights in FOLDER/trained.npz
+- {"do": "epoch", "batch_size": n}: the same for an epoch, as it is timed
 - {"do": "time", "batch_size": n}: the seconds per step of a block of whole epochs
 - {"do": "products", "batch_size": n}: the same of the step's matrix products alone
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,29 +53,45 @@ def some_batches(examples: int, size: int, count: int, seed: int) -> list[np.nda
     return [rng.permutation(examples)[:size] for _ in range(count)]
 
 
-def carry_out(order: dict[str, Any], peer: Peer, problem: Problem, folder: Path) -> float | None:
-    """Do what an order says and return its answer."""
-    size, examples = order["batch_size"], len(problem.x)
-    if order["do"] == "train":
-        for rows in some_batches(examples, size, order["steps"], seed=1):
-            peer.step(rows)
-        weights: dict[str, Any] = dict(peer.params())
-        np.savez(folder / "trained.npz", **weights)
+@dataclass
+class AtWork:
+    """A library, its problem, the folder for its answers, and `products` of a size of batch."""
+
+    peer: Peer
+    problem: Problem
+    folder: Path
+    products: dict[int, Work] = field(default_factory=dict)
+
+    def carry_out(self, order: dict[str, Any]) -> float | None:
+        """Do what an order says and return its answer."""
+        size, examples = order["batch_size"], len(self.problem.x)
+        if order["do"] == "products":
+            if size not in self.products:
+                self.products[size] = self._products(size)
+            return self.products[size].seconds_a_step()
+        if order["do"] == "time":
+            return Work(lambda: self._epoch(size), self.peer.finish).seconds_a_step()
+        if order["do"] == "epoch":
+            self._epoch(size)
+        else:
+            for rows in some_batches(examples, size, order["steps"], seed=1):
+                self.peer.step(rows)
+        weights: dict[str, Any] = dict(self.peer.params())
+        np.savez(self.folder / "trained.npz", **weights)
         return None
-    if order["do"] == "products":
-        backend = select_backend(
-            problem.device, threads=problem.threads, precision=problem.precision
-        )
-        return products_of_a_step(problem.sizes, size, backend).seconds_a_step()
-    rows = np.random.default_rng(2).permutation(examples)
-    rows = rows if size < examples else np.arange(examples)
-    return Work(lambda: epoch_of(peer, rows, size), peer.finish).seconds_a_step()
 
+    def _products(self, size: int) -> Work:
+        given = self.problem
+        backend = select_backend(given.device, threads=given.threads, precision=given.precision)
+        return products_of_a_step(given.sizes, size, backend)
 
-def epoch_of(peer: Peer, rows: np.ndarray, size: int) -> int:
-    """Train for an epoch on rows in their order; return the steps."""
-    peer.epoch(rows, size)
-    return -(-len(rows) // size)
+    def _epoch(self, size: int) -> int:
+        """Train for an epoch; return the steps."""
+        rows = np.arange(len(self.problem.x))
+        if size < len(rows):
+            rows = np.random.default_rng(2).permutation(rows)
+        self.peer.epoch(rows, size)
+        return -(-len(rows) // size)
 
 
 def main() -> None:
@@ -81,9 +99,9 @@ def main() -> None:
     # What a library prints is not an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     problem = read_problem(folder)
-    peer = installed_peers()[name](problem)
+    at_work = AtWork(installed_peers()[name](problem), problem, folder)
     for line in sys.stdin:
-        print(json.dumps(carry_out(json.loads(line), peer, problem, folder)), file=answers)
+        print(json.dumps(at_work.carry_out(json.loads(line))), file=answers)
         answers.flush()
 
 
