@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Self
@@ -14,7 +16,7 @@ from xpmlp.backends import select_backend
 from xpmlp.backends.cuda.cublas import Cublas, product_of
 from xpmlp.backends.cuda.cupy_backend import CupyBackend, working_products
 from xpmlp.backends.cuda.fusion import Fusion
-from xpmlp.backends.cuda.graph import RecordedGraph
+from xpmlp.backends.cuda.graph import Recorder
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.products import Product, accumulate
@@ -41,6 +43,9 @@ class Library:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.compute: set[int] = set()
+        # Of each handle: where it reads factors, 0 for the host; how many there are.
+        self.modes: dict[int, int] = {}
+        self.handles = 0
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         def call(*_: Any) -> int:
@@ -48,6 +53,26 @@ class Library:
             return 0
 
         return call
+
+    def cublasCreate_v2(self, pointer: Any) -> int:  # noqa: N802
+        self.handles += 1
+        pointer._obj.value = self.handles
+        return 0
+
+    def cublasSetPointerMode_v2(self, handle: Any, mode: int) -> int:  # noqa: N802
+        self.modes[handle.value] = mode
+        return 0
+
+    def cublasGemmEx(self, handle: Any, *given: Any) -> int:  # noqa: N802
+        self.calls.append("cublasGemmEx")
+        transa, transb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc = (
+            given[:16]
+        )
+        step, compute, algorithm = ctypes.c_longlong(0), *given[16:]
+        return self.cublasGemmStridedBatchedEx(
+            *(handle, transa, transb, m, n, k, alpha, a, a_type, lda, step, b, b_type, ldb, step),
+            *(beta, c, c_type, ldc, step, 1, compute, algorithm),
+        )
 
     def cublasGemmStridedBatchedEx(  # noqa: N802
         self,
@@ -145,9 +170,17 @@ class Allocator:
         self.log.append("no pool")
 
 
+def pool_of(log: list[Any], name: str) -> Any:
+    return SimpleNamespace(
+        malloc="pool's malloc", free_all_blocks=lambda: log.append(f"{name} is emptied")
+    )
+
+
 def cupy_of(log: list[Any]) -> Any:
     current = Stream(log, "current", 0)
     return SimpleNamespace(
+        get_default_memory_pool=lambda: pool_of(log, "CuPy's pool"),
+        allclose=lambda a, b, rtol, atol, equal_nan: np.allclose(a, b, rtol, atol, equal_nan),
         empty=lambda shape, dtype: np.empty(shape, dtype=dtype).view(DeviceArray),
         asarray=on_device,
         sum=np.sum,
@@ -156,7 +189,7 @@ def cupy_of(log: list[Any]) -> Any:
             get_current_stream=lambda: current,
             Event=lambda disable_timing: {"timing": str(not disable_timing)},
             Stream=lambda non_blocking: Stream(log, "own", 7 if non_blocking else 0),
-            MemoryPool=lambda: SimpleNamespace(malloc="pool's malloc"),
+            MemoryPool=lambda: pool_of(log, "own pool"),
             using_allocator=Allocator(log),
         ),
     )
@@ -165,7 +198,7 @@ def cupy_of(log: list[Any]) -> Any:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     library = Library()
-    monkeypatch.setattr("xpmlp.backends.cuda.cublas._load", lambda: library)
+    monkeypatch.setattr("xpmlp.backends.cuda.cublas._load", lambda _: library)
     return library
 
 
@@ -234,14 +267,15 @@ def test_tf32_is_a_way_to_compute_float32_alone(library: Library) -> None:
 def test_products_that_are_wrong_are_not_used(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Library, "cublasGemmStridedBatchedEx", lambda *_: 0)
+    for name in ("cublasGemmEx", "cublasGemmStridedBatchedEx"):
+        monkeypatch.setattr(Library, name, lambda *_: 0)
     with pytest.raises(RuntimeError, match="not those of CuPy"):
         working_products(cupy_of([]), tf32=False)
 
 
 def test_failure_of_cublas_is_named(library: Library) -> None:
     cublas = Cublas(cupy_of([]))
-    library.cublasGemmStridedBatchedEx = lambda *_: 13  # type: ignore[method-assign]
+    library.cublasGemmEx = lambda *_: 13  # type: ignore[method-assign]
     a = on_device(np.ones((2, 2)))
     with pytest.raises(RuntimeError, match="status 13"):
         cublas.matmul(a, a)
@@ -256,16 +290,79 @@ def test_optimisers_steps_find_new_rates_on_the_device(library: Library) -> None
     np.testing.assert_array_equal(w, np.full((3, 2), -1.0))
 
 
-def test_graph_is_recorded_after_a_trial_on_a_stream_and_pool_of_its_own() -> None:
+@pytest.mark.parametrize("models", [None, 3])
+def test_one_rate_per_model_is_folded_into_the_smaller_array(
+    library: Library, models: int | None
+) -> None:
+    """So that the update of a recorded stack is one product, too."""
+    cublas, rng = Cublas(cupy_of([])), np.random.default_rng(0)
+    xp = SimpleNamespace(accumulate_product=cublas.accumulate_product)  # it can do nothing else
+    stack = () if models is None else (models,)
+    left, right, w = (
+        on_device(rng.normal(size=(*stack, *shape))) for shape in ((6, 4), (6, 2), (4, 2))
+    )
+    rate = on_device(0.5 if models is None else [0.1, 0.0, 0.7])
+    factors = np.reshape(rate, (*stack, 1, 1))
+    expected = w - factors * np.matmul(left.swapaxes(-1, -2), right)
+    accumulate(w, Product(left, right), alpha=-rate, xp=_with(np.reshape, xp))
+    np.testing.assert_allclose(w, expected, rtol=1e-12)
+
+
+def _with(reshape: Any, xp: Any) -> Any:
+    return SimpleNamespace(**vars(xp), reshape=reshape)
+
+
+def test_factors_are_read_where_they_are_and_plain_ones_leave_nothing_on_the_device(
+    library: Library,
+) -> None:
+    made: list[Any] = []
+    cupy = cupy_of([])
+
+    def asarray(value: float, dtype: Any) -> DeviceArray:
+        made.append(value)
+        return on_device(value, dtype)
+
+    cupy.asarray = asarray
+    cublas, a, c = Cublas(cupy), on_device(np.ones((2, 2))), on_device(np.zeros((2, 2)))
+    for step in range(100):
+        assert cublas.accumulate_product(c, a, a, -1.0 / (step + 1), 1.0 - 1e-6 * step)
+    assert (library.modes, made) == ({1: 0}, [])
+    assert cublas.accumulate_product(c, a, a, on_device(0.5), 1.0)
+    assert (library.modes, made) == ({1: 1}, [1.0])
+    assert cublas.matmul(a, a) is not None
+    assert library.modes == {1: 0}
+
+
+def test_each_thread_has_a_handle_and_a_workspace_of_its_own(library: Library) -> None:
+    """One alone would be turned to another thread's stream in the middle of a capture."""
+    products, a = [Cublas(cupy_of([]))], on_device(np.ones((2, 2)))
+    at_once = threading.Barrier(2)
+
+    def multiply() -> None:
+        at_once.wait()
+        for _ in range(20):
+            assert products[0].matmul(a, a) is not None
+
+    threads = [threading.Thread(target=multiply) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert library.handles == 3
+    assert library.calls.count("cublasSetWorkspace_v2") == 2
+    products.clear()
+    gc.collect()
+    assert library.calls.count("cublasDestroy_v2") == 3
+
+
+def test_graph_is_captured_on_a_stream_and_from_a_pool_of_its_own() -> None:
     log: list[Any] = []
-    graph = RecordedGraph(cupy_of(log), lambda: log.append("steps"), lambda: log.append("restore"))
+    replay = Recorder(cupy_of(log)).record(lambda: log.append("steps"))
     assert log == [
+        "CuPy's pool is emptied",
         "own waits for event of current",
         "pool",
         "enter own",
-        "steps",
-        "restore",
-        "synchronize",
         "begin",
         "steps",
         "end",
@@ -274,7 +371,7 @@ def test_graph_is_recorded_after_a_trial_on_a_stream_and_pool_of_its_own() -> No
         "current waits for event of own",
     ]
     log.clear()
-    graph.replay()
+    replay()
     assert log == [
         "own waits for event of current",
         "launch on own",
@@ -282,10 +379,66 @@ def test_graph_is_recorded_after_a_trial_on_a_stream_and_pool_of_its_own() -> No
     ]
 
 
+def test_the_pool_is_emptied_when_its_last_graph_has_gone() -> None:
+    """CuPy loses the memory that is in a pool when the pool itself goes."""
+    log: list[Any] = []
+    recorder = Recorder(cupy_of(log))
+    one, other = (recorder.record(lambda: None) for _ in range(2))
+    log.clear()
+    gc.disable()
+    try:
+        del one
+        assert log == []
+        del other
+        assert log == ["synchronize", "own pool is emptied"]
+    finally:
+        gc.enable()
+
+
+def test_another_thread_does_not_launch_into_a_capture() -> None:
+    log: list[Any] = []
+    recorder = Recorder(cupy_of(log))
+    replay = recorder.record(lambda: None)
+    other = threading.Thread(target=replay)
+
+    def steps() -> None:
+        other.start()
+        other.join(0.2)
+        assert "launch on own" not in log
+        log.append("captured")
+
+    recorder.record(steps)
+    other.join()
+    assert log.index("captured") < log.index("launch on own")
+
+
+def test_the_cause_is_told_and_not_what_follows_from_it() -> None:
+    log: list[Any] = []
+    backend = backend_of(log)
+    stream = type("Spoilt", (Stream,), {"end_capture": spoilt})
+    backend._cupy.cuda.Stream = lambda **_: stream(log, "own", 7)
+
+    def steps() -> None:
+        raise MemoryError("no room on the card")
+
+    with pytest.warns(RuntimeWarning, match="MemoryError: no room on the card"):
+        assert backend.record(steps) is None
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backend_of([]).record(interrupted)
+
+
+def spoilt(_: Any) -> Any:
+    raise RuntimeError("cudaErrorStreamCaptureInvalidated")
+
+
 def backend_of(log: list[Any]) -> CupyBackend:
     """Return a backend whose CuPy is a stand-in."""
     backend = object.__new__(CupyBackend)
-    backend._cupy, backend.records = cupy_of(log), True
+    backend._cupy, backend.records, backend._recorder = cupy_of(log), True, None
     backend.device = Stream(log, "device", 0)
     return backend
 
@@ -299,7 +452,7 @@ def test_recording_that_fails_closes_the_capture_warns_once_and_is_not_tried_aga
             raise NotImplementedError("calling cuBLAS API during stream capture")
 
     with pytest.warns(RuntimeWarning, match=r"NotImplementedError.*graph=False") as warned:
-        assert backend.record(steps, lambda: None) is None
+        assert backend.record(steps) is None
     assert len(warned) == 1
     assert log.index("end") > log.index("begin")
     assert not backend.records
@@ -307,7 +460,7 @@ def test_recording_that_fails_closes_the_capture_warns_once_and_is_not_tried_aga
 
 def test_recording_that_works_is_replayed() -> None:
     log: list[Any] = []
-    replay = backend_of(log).record(lambda: None, lambda: None)
+    replay = backend_of(log).record(lambda: None)
     assert replay is not None
     replay()
     assert log.count("launch on own") == 1
@@ -320,38 +473,39 @@ def test_functions_are_traced_once_and_called_plainly_where_that_fails() -> None
     def fuse(kernel_name: str) -> Callable[..., Any]:
         def of(function: Callable[..., Any]) -> Callable[..., Any]:
             traced.append(kernel_name)
-            if kernel_name == "relu":
 
-                def kernel(*_: Any) -> Any:
-                    raise TypeError("cannot be traced")
-
-                return kernel
-            if kernel_name == "tanh":
-                return lambda z: np.tanh(z).astype("float32")  # not what it was asked for
-
-            def counted(*arrays: Any) -> Any:
+            def kernel(*arrays: Any) -> Any:
                 called.append(kernel_name)
+                if kernel_name == "relu" or arrays[0].ndim == 3:
+                    raise TypeError("cannot be traced")
+                if kernel_name == "tanh":
+                    return np.tanh(arrays[0]).astype("float32")  # not what it was asked for
+                if kernel_name == "sigmoid_derivative":
+                    return np.zeros_like(arrays[0])
                 return function(*arrays)
 
-            return counted
+            return kernel
 
         return of
 
     names = {name: getattr(np, name) for name in ("tanh", "maximum", "astype")}
-    fusion = Fusion(SimpleNamespace(fuse=fuse, where=np.where), names)
-    z = np.linspace(-2, 2, 9)
-    for name in ("sigmoid", "relu", "tanh"):
-        f = ACTIVATIONS[name]
-        xp = select_backend("cpu", "float64").xp
-        for _ in range(2):
-            a = fusion.fused(f.function)(z)
-            assert a.dtype == np.float64
-            np.testing.assert_allclose(a, f.function(z, xp=xp), rtol=1e-15)
-            slope = fusion.fused(f.derivative)(a)
-            np.testing.assert_allclose(slope, f.derivative(a, xp=xp), rtol=1e-15)
+    fusion = Fusion(SimpleNamespace(fuse=fuse, where=np.where, allclose=np.allclose), names)
+    xp = select_backend("cpu", "float64").xp
+    for shape in ((9,), (3, 3), (1, 3, 3)):
+        z = np.linspace(-2, 2, 9).reshape(shape)
+        for name in ("sigmoid", "relu", "tanh"):
+            f = ACTIVATIONS[name]
+            for _ in range(3):
+                a = fusion.fused(f.function)(z)
+                assert a.dtype == np.float64
+                np.testing.assert_allclose(a, f.function(z, xp=xp), rtol=1e-15)
+                slope = fusion.fused(f.derivative)(a)
+                np.testing.assert_allclose(slope, f.derivative(a, xp=xp), rtol=1e-15)
     assert sorted(traced) == sorted(set(traced))
-    # Once to try it, once to use it.
-    assert called.count("sigmoid") == called.count("sigmoid_derivative") == 2
+    # Of two kinds of arrays: once to try it, then to use it, the first time included.
+    assert called.count("sigmoid") == 2 * 4 + 1
+    assert called.count("tanh") == called.count("relu") == 3
+    assert called.count("sigmoid_derivative") == 3  # zeros where something else is expected
 
 
 @pytest.mark.parametrize(

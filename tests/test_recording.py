@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,19 +21,29 @@ from xpmlp import (
     SGD,
     Adam,
     AdamW,
+    Constant,
     Cosine,
+    Dataset,
     Examples,
     Model,
     Momentum,
     Nesterov,
     Penalty,
+    Plan,
     RMSprop,
+    StackTraining,
+    Step,
     StepDecay,
+    Training,
     TrainingState,
+    evaluate,
     select_backend,
 )
 from xpmlp.backends import Backend
 from xpmlp.errors import DivergedError
+from xpmlp.inspection.predictions import outputs_of
+from xpmlp.training.recording import RecordingStepper
+from xpmlp.training.stepper import Rates, Stepper
 
 Steps = Callable[[], None]
 
@@ -43,21 +58,21 @@ class Recorder(StrictBackend):
 
     records = True
 
-    def __init__(self, dtype: str = "float64", *, fails: bool = False) -> None:
+    def __init__(
+        self, dtype: str = "float64", *, fails: bool = False, what: Steps | None = None
+    ) -> None:
         super().__init__(dtype)
-        self.fails, self.recorded, self.replayed = fails, 0, 0
+        self.fails, self.what, self.recorded, self.replayed = fails, what, 0, 0
 
-    def record(self, steps: Steps, restore: Steps) -> Steps | None:
-        steps()  # the trial that compiles kernels
+    def record(self, steps: Steps) -> Steps | None:
         if self.fails:
             self.records = False
             return None
-        restore()
         self.recorded += 1
 
         def replay() -> None:
             self.replayed += 1
-            steps()
+            (self.what or steps)()
 
         return replay
 
@@ -65,6 +80,7 @@ class Recorder(StrictBackend):
 @pytest.fixture(autouse=True)
 def few_steps_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xpmlp.training.recording.STEPS", 3)
+    monkeypatch.setattr("xpmlp.training.recording.PAYS_AFTER", 0)
 
 
 def trained(backend: Backend, **settings: Any) -> tuple[TrainingState, list[float], Any]:
@@ -126,6 +142,146 @@ def test_where_nothing_is_recorded_steps_are_taken_one_by_one() -> None:
     assert (backend.recorded, backend.replayed) == (0, 0)
     for name, array in found[2].items():
         np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+def test_replays_that_find_something_else_are_not_used() -> None:
+    """As where a captured graph silently does nothing."""
+    expected = trained(select_backend("cpu", "float64"))
+    with strict_rules():
+        backend = Recorder(what=lambda: None)
+        with pytest.warns(RuntimeWarning, match="does not find what the steps find") as warned:
+            found = trained(backend)
+    assert len(warned) == 1
+    assert (backend.recorded, backend.replayed, backend.records) == (1, 1, False)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-10)
+    for name, array in found[2].items():
+        np.testing.assert_allclose(array, expected[2][name], rtol=1e-9, atol=1e-12)
+
+
+def test_an_interrupt_while_steps_are_recorded_leaves_them_untaken() -> None:
+    """Also where the variables are the recorder's own already."""
+    with strict_rules():
+        backend = Recorder()
+        plain = stepper_of(ROWS.to_device(backend), backend)
+        stepper = RecordingStepper(plain, plain.batches)
+        state = initial_state(NETWORK, SGD(), seed=1, backend=backend)
+        variables, taken = stepper.advance(state.variables, 0, 8)
+        before = to_host(backend, variables.params)
+
+        def interrupt(_: Steps) -> None:
+            raise KeyboardInterrupt
+
+        backend.record = interrupt  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            stepper.advance(variables, len(taken.sizes), 1)  # one by one: another recording
+        for name, array in to_host(backend, variables.params).items():
+            np.testing.assert_array_equal(array, before[name])
+
+
+class OnOneDevice(Recorder):
+    """Functions of the namespace are called while its device is the current one, or not at all."""
+
+    def __init__(self, *, records: bool) -> None:
+        super().__init__()
+        self.records, self.inside = records, 0
+        names = vars(StrictBackend.xp)
+        self.xp = SimpleNamespace(**{name: self._inside(name, f) for name, f in names.items()})
+
+    def _inside(self, name: str, function: Any) -> Any:
+        # Of those that make arrays `asarray` alone asks where.
+        if not callable(function) or isinstance(function, type) or name in ("asarray", "isdtype"):
+            return function
+
+        def called(*arguments: Any, **settings: Any) -> Any:
+            assert self.inside, f"{name} is called outside of computing()"
+            return function(*arguments, **settings)
+
+        return called
+
+    @contextmanager
+    def computing(self, flop: float | None = None) -> Iterator[None]:
+        with super().computing(flop):
+            self.inside += 1
+            try:
+                yield
+            finally:
+                self.inside -= 1
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_everything_lands_on_the_device_that_was_chosen(records: bool) -> None:
+    settings: dict[str, Any] = {"optimizer": Adam(), "validation": ROWS, "patience": 2}
+    with strict_rules():
+        backend = OnOneDevice(records=records)
+        examples = ROWS.to_device(backend)
+        settings["validation"] = examples
+        trained(backend, **settings, dropout=0.3, penalty=Penalty(l2=0.01), save_every=4)
+        models = [Model(NETWORK, Adam(), rate, seed=1) for rate in (0.1, 1e9, 0.001)]
+        plan = Plan(steps=40, batch_size=5, patience=2, train_exact=True)
+        data = Dataset("rows", examples, examples, validation=examples)
+        for training in (
+            StackTraining(models, data, plan, backend=backend),
+            Training(Model(NETWORK, SGD(), 1e200), data, plan, backend=backend),
+        ):
+            with suppress(DivergedError):
+                training.run()
+        state = StackTraining(models[:1], data, plan, backend=backend)
+        state.run()
+        params = state.models[0].result
+        evaluate(NETWORK, params, examples, backend=backend)
+        outputs_of(NETWORK, params, examples, backend=backend)
+
+
+def test_a_few_steps_are_not_worth_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpmlp.training.recording.PAYS_AFTER", 30)
+    with strict_rules():
+        backend = Recorder()
+        trained(backend, steps=25)
+        assert backend.recorded == 0
+        trained(backend, steps=90, log_every=90)
+    # Three of the usual batches alone, of which there are six in an epoch: no other kind is seen
+    # thirty times.
+    assert backend.recorded == 1
+
+
+def test_the_time_to_record_is_no_time_of_training() -> None:
+    class Slow(Recorder):
+        def record(self, steps: Steps) -> Steps | None:
+            time.sleep(0.2)
+            return super().record(steps)
+
+    with strict_rules():
+        state, _, _ = trained(Slow())
+    assert 0 < state.seconds < 0.2
+
+
+def test_what_records_is_given_back_without_a_garbage_collection() -> None:
+    class Weak(Recorder):
+        """A graph remembers what is done, and not who has asked for it."""
+
+        def record(self, steps: Any) -> Steps | None:
+            found = weakref.WeakMethod(steps)
+            return lambda: found()()  # type: ignore[misc]
+
+    with strict_rules():
+        backend = Weak()
+        plain = stepper_of(ROWS.to_device(backend), backend)
+        stepper = RecordingStepper(plain, plain.batches)
+        state = initial_state(NETWORK, SGD(), seed=1, backend=backend)
+        stepper.advance(state.variables, 0, 8)
+        recording = weakref.ref(next(iter(stepper._recordings.values())))
+        gc.disable()
+        try:
+            del stepper
+            assert recording() is None
+        finally:
+            gc.enable()
+
+
+def stepper_of(examples: Examples, backend: Backend) -> Any:
+    batches = examples.batches(5, seed=0, backend=backend)
+    rates = Rates(0.2, 0.2, Constant(), batches.steps_per_epoch)
+    return Stepper(Step(NETWORK, SGD()), batches, rates, None, backend)
 
 
 class Elsewhere(Momentum):

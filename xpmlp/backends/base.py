@@ -132,15 +132,11 @@ class Backend(ABC):
         """
         return self._sum_between(sums_of, 0, examples, self.piece_rows(features))
 
-    def record(
-        self,
-        steps: Callable[[], None],  # noqa: ARG002
-        restore: Callable[[], None],  # noqa: ARG002
-    ) -> Callable[[], None] | None:
+    def record(self, steps: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002
         """Return a function that does what `steps` does to the memory that it works on, quicker.
 
-        `steps` works on memory that stays where it is; `restore` undoes what a trial has changed.
-        None where steps are best taken one by one.
+        `steps` works on memory that stays where it is, and has been called before. It may be
+        called here, but nothing is to come of it. None where steps are best taken one by one.
         """
         return None
 

@@ -125,9 +125,7 @@ def _mean_squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Arr
 def _squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
     """½ (z_k − y_k)², and z − y: each output is trained as it would be alone."""
     difference = outputs - y
-    terms = difference * difference
-    terms *= 0.5
-    return terms, difference
+    return 0.5 * difference * difference, difference
 
 
 def _poisson_deviance(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import inf
 from numbers import Real
 
-from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model, plain
+from xpmlp.arrays import Array, Namespace, Params, is_weight, plain
 from xpmlp.errors import UsageError
-from xpmlp.mathematics.products import Decayed, Sums, multiplied
+from xpmlp.mathematics.products import Decayed, Sums, accumulate, multiplied
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Penalty:
             if is_on(self.l1):
                 # Two comparisons: the sign functions of some libraries mask with booleans.
                 sign = xp.astype(w > 0, w.dtype) - xp.astype(w < 0, w.dtype)
-                g = multiplied(sums[name], xp=xp)
-                g += per_model(self.l1, like=w, xp=xp) * sign
-                sums[name] = g
+                sums[name] = accumulate(multiplied(sums[name], xp=xp), sign, alpha=self.l1, xp=xp)
             if is_on(self.l2):
                 sums[name] = Decayed(sums[name], w, self.l2)
 

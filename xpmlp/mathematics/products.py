@@ -59,8 +59,12 @@ def accumulate(
     """C ← β C + α G in place, and return C; α and β numbers, or arrays (models,) for a stack."""
     alpha, beta = per_model(alpha, like=c, xp=xp), per_model(beta, like=c, xp=xp)
     if isinstance(gradient, Product):
-        supplied = getattr(xp, "accumulate_product", None)
-        if supplied is not None and supplied(c, gradient.left, gradient.right, alpha, beta):
+        left, right = gradient
+        supplied = getattr(xp, "accumulate_product", lambda *_: False)
+        # Where it takes no factor per model, the smaller array does.
+        if supplied(c, left, right, alpha, beta) or (
+            getattr(alpha, "ndim", 0) and supplied(c, left, alpha * right, 1.0, beta)
+        ):
             return c
     elif isinstance(gradient, Decayed):
         pull = alpha * per_model(gradient.strength, like=c, xp=xp)

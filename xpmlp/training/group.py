@@ -85,7 +85,7 @@ class Group:
             state.variables, taken = self._stepper.advance(state.variables, begun, until - begun)
             self._pending.add(taken)
             state.step += len(taken.sizes)
-            state.seconds += self.turns * (perf_counter() - start)
+            state.seconds += self.turns * (perf_counter() - start - taken.aside)
             if self._pending.steps >= MOST_PENDING:
                 self.settle()
             stop = False

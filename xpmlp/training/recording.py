@@ -4,16 +4,20 @@ A recording does what it has seen to the same addresses. So what changes from st
 rows of a batch, its learning rate and the keys of its dropout masks, is written into buffers
 before; the losses are found in others afterwards. The variables are the recorder's own: those of
 others are copied in, and a step that makes new arrays has them copied back. The step itself is
-the same function.
+the same function. Its first steps are taken without a recording, which has to find the same.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 
 from xpmlp.arrays import Array
+from xpmlp.backends import Backend
 from xpmlp.data.batches import FixedBatches, alike
 from xpmlp.mathematics.step import Inputs, Variables
 from xpmlp.training.state import arrays_of, copied_variables
@@ -21,6 +25,10 @@ from xpmlp.training.stepper import Stepper, Taken
 
 # Steps of one recording: a launch is then a small share of them, and Ctrl-C is not kept waiting.
 STEPS = 32
+# To make a recording takes as long as about so many steps one by one.
+PAYS_AFTER = 64
+# Of the largest value of an array: what a replay may find otherwise.
+_SAME = 1e-3
 
 
 class RecordingStepper:
@@ -33,6 +41,7 @@ class RecordingStepper:
         self.plain, self.batches = plain, batches
         self._own: Variables | None = None
         self._recordings: dict[tuple[int, int], _Recording] = {}
+        self._plainly: Counter[tuple[int, int]] = Counter()
 
     @property
     def records(self) -> bool:
@@ -41,28 +50,24 @@ class RecordingStepper:
 
     def advance(self, variables: Variables, number: int, limit: int = 1) -> tuple[Variables, Taken]:
         """Take one step or more from a number on, `limit` at most."""
-        if not self.records:
-            return self.plain.advance(variables, number)
-        recording = self._recording(variables, number, limit)
-        if recording is None:
+        kind = self._kind(number, limit)
+        if not self.records or self._plainly[kind] < PAYS_AFTER:
+            self._plainly[kind] += 1
             return self.plain.advance(variables, number)
         own = self._load(variables)
-        return own, recording.replay(number)
+        with self.plain.backend.computing():
+            if kind not in self._recordings:
+                self._recordings[kind] = _Recording(self.plain, self.batches, own, *kind)
+            return own, self._recordings[kind].advance(number)
 
-    def _recording(self, variables: Variables, number: int, limit: int) -> _Recording | None:
+    def _kind(self, number: int, limit: int) -> tuple[int, int]:
+        """Return the size of the batches from a number on, and how many steps are taken at once."""
         per_epoch = self.batches.steps_per_epoch
         position = number % per_epoch
-        size = self.batches.size_of(position)
         # Batches of one size that follow each other: the last of an epoch may be short.
         same = min(alike(self.batches, position), limit)
         count = STEPS if per_epoch > 1 and same >= STEPS else 1
-        found = self._recordings.get((size, count))
-        if found is None:
-            found = _Recording(self.plain, self.batches, self._load(variables), size, count)
-            if not found.record(number):
-                return None
-            self._recordings[size, count] = found
-        return found
+        return self.batches.size_of(position), count
 
     def _load(self, variables: Variables) -> Variables:
         """Return the recorder's own variables, with the values of those that are given."""
@@ -73,8 +78,7 @@ class RecordingStepper:
             if self._own is None:
                 self._own = copied_variables(variables, xp=backend.xp)
             else:
-                for own, array in zip(arrays_of(self._own), arrays_of(variables), strict=True):
-                    own[...] = array
+                _put(arrays_of(variables), self._own)
         return self._own
 
 
@@ -101,33 +105,58 @@ class _Recording:
         stack = tuple(self._rates.shape[1:])
         self._losses = xp.zeros((*stack, count), dtype=backend.dtype, device=device)
 
-    def record(self, number: int) -> bool:
-        """Record the steps, with the variables as they were before; tell whether that works."""
+    def advance(self, number: int) -> Taken:
+        """Take the steps from a number on, at first one by one: then they are recorded."""
+        self._load(number)
+        if self._replay is None:
+            return self._begin()
+        self._replay()
+        return self._found()
+
+    def _begin(self) -> Taken:
+        """Take the steps, record them, and hold the first replay against them.
+
+        Whatever ends this early, the variables are as they were before.
+        """
         backend = self._stepper.backend
-        with backend.computing():
-            before = arrays_of(copied_variables(self._own, xp=backend.xp))
-            self._load(number)
+        before = self._copied()
+        try:
+            self._steps()
+            found, after = self._found(), self._copied()
+            start = perf_counter()
+            self._replay = backend.record(self._steps)
+            if self._replay is not None:
+                _put(before, self._own)
+                self._replay()
+                again = self._found()
+                pairs = [*zip(after, arrays_of(self._own), strict=True), (found[0], again[0])]
+                if not all(_alike(*pair, backend=backend) for pair in pairs):
+                    self._give_up()
+            _put(after, self._own)
+        except BaseException:
+            _put(before, self._own)
+            raise
+        return found._replace(aside=perf_counter() - start)
 
-            def restore() -> None:
-                for array, value in zip(arrays_of(self._own), before, strict=True):
-                    array[...] = value
+    def _give_up(self) -> None:
+        """Take steps one by one from now on: replays of them cannot be trusted here."""
+        self._replay, self._stepper.backend.records = None, False
+        warnings.warn(
+            "a replay of recorded steps does not find what the steps find: they are launched one "
+            "by one: graph=False chooses that",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
-            self._replay = backend.record(self._steps, restore)
-            if self._replay is None:
-                restore()  # a trial may have come half the way
-        return self._replay is not None
+    def _copied(self) -> list[Array]:
+        return arrays_of(copied_variables(self._own, xp=self._stepper.backend.xp))
 
-    def replay(self, number: int) -> Taken:
-        """Take the steps from a number on."""
-        backend = self._stepper.backend
-        assert self._replay is not None
-        with backend.computing():
-            self._load(number)
-            self._replay()
-            losses, correct = (
-                None if array is None else backend.xp.asarray(array, copy=True)
-                for array in (self._losses, self._correct)
-            )
+    def _found(self) -> Taken:
+        """Return copies of what the steps have found."""
+        losses, correct = (
+            None if array is None else self._stepper.backend.xp.asarray(array, copy=True)
+            for array in (self._losses, self._correct)
+        )
         return Taken(losses, correct, [self._size] * self._count)
 
     def _steps(self) -> None:
@@ -149,12 +178,10 @@ class _Recording:
             self._losses[..., number] = outputs.loss
             if outputs.correct is not None:
                 self._count_correct(outputs.correct, number)
-        for own, array in zip(arrays_of(self._own), arrays_of(variables), strict=True):
-            if array is not own:
-                own[...] = array
+        _put(arrays_of(variables), self._own)
 
     def _count_correct(self, correct: Array, number: int) -> None:
-        if self._correct is None:  # in the trial that comes before the recording
+        if self._correct is None:  # at the first steps, before the recording
             backend, shape = self._stepper.backend, self._losses.shape
             self._correct = backend.xp.zeros(shape, dtype=correct.dtype, device=backend.device)
         self._correct[..., number] = correct
@@ -174,3 +201,19 @@ class _Recording:
     def _rates_from(self, number: int) -> np.ndarray:
         rates = [self._stepper.rates.numbers(number + later) for later in range(self._count)]
         return np.asarray(rates, dtype=np.float64)
+
+
+def _put(arrays: list[Array], own: Variables) -> None:
+    """Write arrays to where the recorder's own lie, but for those that are there."""
+    for there, array in zip(arrays_of(own), arrays, strict=True):
+        if array is not there:
+            there[...] = array
+
+
+def _alike(expected: Array, found: Array, *, backend: Backend) -> bool:
+    """Tell whether two arrays hold the same to rounding; of numbers that overflow nothing."""
+    xp = backend.xp
+    largest = xp.max(xp.abs(expected))
+    difference = xp.max(xp.abs(found - expected))
+    same = xp.logical_or(difference <= _SAME * largest, xp.logical_not(xp.isfinite(largest)))
+    return bool(backend.to_host(same))

@@ -230,10 +230,11 @@ def initial_state(model: Model, backend: Backend) -> TrainingState:
 
 def initial_stack(models: Sequence[Model], backend: Backend) -> TrainingState:
     """Return the state of several models of one shape before their first step."""
-    params = stacked([_drawn(model, backend) for model in models], xp=backend.xp)
+    xp = backend.xp
     with backend.computing():
+        params = stacked([_drawn(model, backend) for model in models], xp=xp)
         like = params["layer1.weight"]
-        rule = stacked_optimizer([model.optimizer for model in models], like=like, xp=backend.xp)
+        rule = stacked_optimizer([model.optimizer for model in models], like=like, xp=xp)
     return _started(params, rule, models, backend)
 
 

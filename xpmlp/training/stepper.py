@@ -18,11 +18,15 @@ from xpmlp.training.state import ENDED, ModelState
 
 
 class Taken(NamedTuple):
-    """Steps that were taken: losses and counts (..., steps), or (...) of one; sizes of batches."""
+    """Steps that were taken: losses and counts (..., steps), or (...) of one; sizes of batches.
+
+    `aside`: seconds that went into something else, which later steps gain by.
+    """
 
     losses: Array
     correct: Array | None
     sizes: list[int]
+    aside: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 CuPy refuses its products while a stream is captured into a graph; cuBLAS itself does not. With a
 handle of one's own a product can be captured, adds to what is there, C ← β C + α Aᵀ B, takes α
-and β from the device, where a graph finds new values, and chooses TF32 for itself alone.
+and β from the device, where a graph finds new values, and chooses TF32 for itself alone. A handle
+belongs to one thread: another would turn it to another stream.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +21,7 @@ from xpmlp.backends.layout import strides_of
 
 # Of cuBLAS's headers.
 _NO_TRANSPOSE, _TRANSPOSE = 0, 1
-_POINTERS_ON_DEVICE = 1
+_ON_HOST, _ON_DEVICE = 0, 1
 _REAL_32, _REAL_64 = 0, 1
 _COMPUTE_32, _COMPUTE_64, _COMPUTE_TF32 = 68, 70, 77
 _DEFAULT_ALGORITHM = -1
@@ -34,14 +37,12 @@ class Cublas:
 
     def __init__(self, cupy: Any, *, tf32: bool = False) -> None:
         self._cupy, self._tf32 = cupy, tf32
-        self._library = _load()
-        self._handle = ctypes.c_void_p()
-        self._call("cublasCreate_v2", ctypes.byref(self._handle))
-        self._workspace = cupy.empty(_WORKSPACE, dtype=np.uint8)
-        self._call("cublasSetPointerMode_v2", self._handle, _POINTERS_ON_DEVICE)
-        self._stream: int | None = None
-        # Plain factors, by dtype and value: on the device once, and never freed.
-        self._numbers: dict[tuple[np.dtype[Any], float], Any] = {}
+        self._library = _load(cupy)
+        self._of_thread = threading.local()
+        # Graphs go on using the workspace of the thread that has recorded them.
+        self._handles: list[_Handle] = []
+        self._handle_of_thread()
+        weakref.finalize(self, _destroy, self._library, self._handles).atexit = False
 
     def matmul(self, a: Any, b: Any) -> Any | None:
         """Return A B of matrices, or of stacks of them with leading axis; None for other kinds."""
@@ -61,12 +62,11 @@ class Cublas:
         kind = self._kind(c.dtype)
         stack = c.shape[0] if c.ndim == 3 else 1
         parts = [_operand(x, stack) for x in (a, b, c)]
-        factors = [self._factor(value, c.dtype) for value in (alpha, beta)]
         if (
             kind is None
             or any(x.dtype != c.dtype for x in (a, b))
             or None in parts
-            or None in factors
+            or not all(_is_factor(value, c.dtype) for value in (alpha, beta))
             or c.ndim not in (2, 3)
             or (*a.shape[-2:-1], b.shape[-1]) != c.shape[-2:]
             or a.shape[-1] != b.shape[-2]
@@ -77,63 +77,102 @@ class Cublas:
         if c_t or not (m and n and k and stack):
             return False
         real, compute = kind
-        stream = self._cupy.cuda.get_current_stream().ptr
-        if stream != self._stream:
-            self._call("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
-            # Setting the stream takes the workspace away.
-            address = ctypes.c_void_p(self._workspace.data.ptr)
-            size = ctypes.c_size_t(_WORKSPACE)
-            self._call("cublasSetWorkspace_v2", self._handle, address, size)
-            self._stream = stream
+        handle = self._handle_of_thread()
+        handle.turn_to(self._cupy.cuda.get_current_stream().ptr, self._call)
+        on_host = all(isinstance(value, float | int) for value in (alpha, beta))
+        handle.look_for_factors(_ON_HOST if on_host else _ON_DEVICE, self._call)
+        # Kept until the call has been made.
+        factors = [self._factor(value, c.dtype, on_host) for value in (alpha, beta)]
+        one = stack == 1  # a choice of kernels that the other routine does not have
+        steps = [[] if one else [ctypes.c_longlong(step)] for step in (a_step, b_step, c_step)]
         # cuBLAS thinks by columns: there our C is Cᵀ = Bᵀ Aᵀ, and so are A and B.
         self._call(
-            "cublasGemmStridedBatchedEx",
-            self._handle,
+            "cublasGemmEx" if one else "cublasGemmStridedBatchedEx",
+            handle.pointer,
             _TRANSPOSE if b_t else _NO_TRANSPOSE,
             _TRANSPOSE if a_t else _NO_TRANSPOSE,
             n,
             m,
             k,
-            ctypes.c_void_p(factors[0]),
-            ctypes.c_void_p(b.data.ptr),
-            real,
-            b_lead,
-            ctypes.c_longlong(b_step),
-            ctypes.c_void_p(a.data.ptr),
-            real,
-            a_lead,
-            ctypes.c_longlong(a_step),
-            ctypes.c_void_p(factors[1]),
-            ctypes.c_void_p(c.data.ptr),
-            real,
-            c_lead,
-            ctypes.c_longlong(c_step),
-            stack,
+            _address(factors[0]),
+            *(ctypes.c_void_p(b.data.ptr), real, b_lead, *steps[1]),
+            *(ctypes.c_void_p(a.data.ptr), real, a_lead, *steps[0]),
+            _address(factors[1]),
+            *(ctypes.c_void_p(c.data.ptr), real, c_lead, *steps[2]),
+            *([] if one else [stack]),
             compute,
             _DEFAULT_ALGORITHM,
         )
         return True
+
+    def _handle_of_thread(self) -> _Handle:
+        found: _Handle | None = getattr(self._of_thread, "handle", None)
+        if found is None:
+            pointer = ctypes.c_void_p()
+            self._call("cublasCreate_v2", ctypes.byref(pointer))
+            found = _Handle(pointer, self._cupy.empty(_WORKSPACE, dtype=np.uint8))
+            self._of_thread.handle = found
+            self._handles.append(found)
+        return found
 
     def _kind(self, dtype: Any) -> tuple[int, int] | None:
         if dtype == np.float32:
             return _REAL_32, _COMPUTE_TF32 if self._tf32 else _COMPUTE_32
         return (_REAL_64, _COMPUTE_64) if dtype == np.float64 else None
 
-    def _factor(self, value: Any, dtype: Any) -> int | None:
-        """Return where a factor lies on the device."""
+    def _factor(self, value: Any, dtype: Any, on_host: bool) -> Any:
+        """Return a factor where cuBLAS looks for it: both on the host, or both on the device."""
+        if on_host:
+            return (ctypes.c_float if dtype == np.float32 else ctypes.c_double)(value)
         if isinstance(value, float | int):
-            key = (dtype, float(value))
-            if key not in self._numbers:
-                self._numbers[key] = self._cupy.asarray(value, dtype=dtype)
-            return int(self._numbers[key].data.ptr)
-        if getattr(value, "ndim", None) == 0 and value.dtype == dtype:
-            return int(value.data.ptr)
-        return None
+            return self._cupy.asarray(value, dtype=dtype)
+        return value
 
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
             raise RuntimeError(f"{name} of cuBLAS failed with status {status}")
+
+
+class _Handle:
+    """A handle of cuBLAS, its workspace, and what it was told last."""
+
+    def __init__(self, pointer: ctypes.c_void_p, workspace: Any) -> None:
+        self.pointer, self._workspace = pointer, workspace
+        self._stream: int | None = None
+        self._mode: int | None = None
+
+    def turn_to(self, stream: int, call: Callable[..., None]) -> None:
+        """Have products made on a stream."""
+        if stream != self._stream:
+            call("cublasSetStream_v2", self.pointer, ctypes.c_void_p(stream))
+            # Setting the stream takes the workspace away.
+            address = ctypes.c_void_p(self._workspace.data.ptr)
+            call("cublasSetWorkspace_v2", self.pointer, address, ctypes.c_size_t(_WORKSPACE))
+            self._stream = stream
+
+    def look_for_factors(self, where: int, call: Callable[..., None]) -> None:
+        """Have α and β read on the host, or on the device."""
+        if where != self._mode:
+            call("cublasSetPointerMode_v2", self.pointer, where)
+            self._mode = where
+
+
+def _destroy(library: Any, handles: list[_Handle]) -> None:
+    for handle in handles:
+        library.cublasDestroy_v2(handle.pointer)
+
+
+def _is_factor(value: Any, dtype: Any) -> bool:
+    """Tell a number, or a 0-d array of a dtype."""
+    if isinstance(value, float | int):
+        return True
+    return getattr(value, "ndim", None) == 0 and value.dtype == dtype
+
+
+def _address(factor: Any) -> ctypes.c_void_p:
+    on_host = isinstance(factor, ctypes.c_float | ctypes.c_double)
+    return ctypes.c_void_p(ctypes.addressof(factor) if on_host else factor.data.ptr)
 
 
 def _operand(array: Any, stack: int) -> tuple[bool, int, int] | None:
@@ -154,17 +193,17 @@ def _operand(array: Any, stack: int) -> tuple[bool, int, int] | None:
     return (*strides, step)
 
 
-def _load() -> ctypes.CDLL:
-    """Load the cuBLAS that CuPy uses."""
+def _load(cupy: Any) -> ctypes.CDLL:
+    """Load the cuBLAS that CuPy uses: by its name where it has been loaded already."""
+    version = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    try:
+        return ctypes.CDLL(f"libcublas.so.{version}")
+    except OSError:
+        pass  # it is not where the system looks
     try:
         pathfinder = importlib.import_module("cuda.pathfinder")
         return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
     except Exception as error:  # not installed, or not found by it
-        for name in ("libcublas.so.13", "libcublas.so.12"):
-            try:
-                return ctypes.CDLL(name)
-            except OSError:
-                continue
         raise OSError(f"cuBLAS cannot be loaded ({error})") from error
 
 

@@ -15,7 +15,7 @@ from xpmlp.arrays import Array
 from xpmlp.backends.base import Backend
 from xpmlp.backends.cuda.cublas import Cublas, product_of
 from xpmlp.backends.cuda.fusion import Fusion
-from xpmlp.backends.cuda.graph import RecordedGraph
+from xpmlp.backends.cuda.graph import Recorder
 from xpmlp.errors import DeviceError
 
 _INSTALL = (
@@ -44,6 +44,7 @@ class CupyBackend(Backend):
         self.precision = precision if dtype == "float32" else dtype
         self._cublas = self._own_products()
         self.records = graph and self._cublas is not None
+        self._recorder: Recorder | None = None
         self.xp = _namespace(self._cupy, self._cublas)
         super().__init__(dtype)
 
@@ -60,13 +61,12 @@ class CupyBackend(Backend):
         """Wait for all work on the device."""
         self.device.synchronize()
 
-    def record(
-        self, steps: Callable[[], None], restore: Callable[[], None]
-    ) -> Callable[[], None] | None:
+    def record(self, steps: Callable[[], None]) -> Callable[[], None] | None:
         """Record steps as a CUDA graph; with a warning None, from then on, where that fails."""
         try:
             with self.device:
-                return RecordedGraph(self._cupy, steps, restore).replay
+                self._recorder = self._recorder or Recorder(self._cupy)
+                return self._recorder.record(steps)
         except Exception as error:  # CuPy's, CUDA's, NotImplementedError of a product, ...
             self.records = False
             warnings.warn(
