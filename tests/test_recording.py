@@ -171,7 +171,7 @@ def test_an_interrupt_while_steps_are_recorded_leaves_them_untaken() -> None:
         def interrupt(_: Steps) -> None:
             raise KeyboardInterrupt
 
-        backend.record = interrupt  # type: ignore[method-assign]
+        backend.record = interrupt  # type: ignore[assignment, method-assign]
         with pytest.raises(KeyboardInterrupt):
             stepper.advance(variables, len(taken.sizes), 1)  # one by one: another recording
         for name, array in to_host(backend, variables.params).items():
