@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -9,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import has_gpu
+from conftest import REPOSITORY, has_gpu
+
+from xpmlp import ACTIVATIONS, OPTIMIZERS
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +25,40 @@ def cupy_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("cupy")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
     result = subprocess.run(
-        [*pip, "cupy-cuda13x>=14"], capture_output=True, text=True, timeout=300, check=False
+        [*pip, "cupy-cuda13x>=14", "nvidia-cuda-nvrtc==13.*"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     if result.returncode and "CI" not in os.environ:
         pytest.skip("CuPy cannot be downloaded here")
     assert result.returncode == 0, result.stderr
     return str(folder)
+
+
+@pytest.mark.network
+def test_all_that_is_fused_is_traced_by_cupy_and_compiled_for_cards(cupy_path: str) -> None:
+    (library,) = Path(cupy_path).glob("nvidia/*/lib/libnvrtc.so.*")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("cupy_tracing.py"), library],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), cupy_path])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    kernels = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(kernels) == 2 * (2 * len(ACTIVATIONS) + 1 + len(OPTIMIZERS))
+    for kernel in kernels:
+        if kernel["name"] == "identity_backward":  # a function that makes ones is no kernel
+            continue
+        assert kernel["error"] == "", kernel
+        assert kernel["for"] == [80, 90, 100]
+        # Activations are new, but for the one that does nothing; all else is changed where it lies.
+        new = kernel["name"].endswith("_forward") and not kernel["name"].startswith("identity")
+        assert kernel["new"] == ([kernel["dtype"]] if new else []), kernel
 
 
 @pytest.mark.network

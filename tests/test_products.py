@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xpmlp import select_backend
 from xpmlp.backends import Backend
 from xpmlp.backends.cpu.blas import accumulating_product
-from xpmlp.mathematics.products import Decayed, Product, accumulate, accumulate_plainly, multiplied
+from xpmlp.mathematics.products import Decayed, Product, accumulate, multiplied
 
 FACTORS = [(1.0, 1.0), (-0.1, 1.0), (1.0, 0.9), (2.0, 0.0), (-0.5, 0.25)]
+
+# Functions of the standard alone.
+PLAIN = SimpleNamespace(matmul=np.matmul, reshape=np.reshape, ones=np.ones)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), FACTORS)
@@ -28,6 +31,32 @@ def test_accumulation_by_the_definition(backend: Backend, alpha: float, beta: fl
         np.testing.assert_allclose(backend.to_host(result), expected, rtol=1e-12, atol=1e-14)
         if backend.name != "jax":  # whose arrays do not change
             np.testing.assert_allclose(backend.to_host(target), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("models", [None, 2])
+@pytest.mark.parametrize(("alpha", "beta"), [*FACTORS, ("each", 1.0)])
+def test_without_a_left_factor_rows_are_added_up(
+    backend: Backend, models: int | None, alpha: Any, beta: float
+) -> None:
+    """As the gradient of a bias is Σ_n δ_n."""
+    rng = np.random.default_rng(0)
+    stack = () if models is None else (models,)
+    rows, c = rng.normal(size=(*stack, 7, 3)), rng.normal(size=(*stack, 3))
+    factor: Any = alpha
+    if alpha == "each":
+        alpha = np.array(-0.3) if models is None else np.array([-0.3, 0.8])
+        factor = alpha if models is None else alpha[:, None]
+        alpha = backend.to_device(alpha)
+    summed, target = Product(None, backend.to_device(rows)), backend.to_device(c)
+    result = accumulate(target, summed, xp=backend.xp, alpha=alpha, beta=beta)
+    expected = beta * c + factor * rows.sum(axis=-2)
+    np.testing.assert_allclose(backend.to_host(result), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        backend.to_host(multiplied(summed, xp=backend.xp)), rows.sum(axis=-2), rtol=1e-12
+    )
+    for _ in range(2):  # what is kept from one call to the next is not changed by it
+        found = backend.to_host(multiplied(summed, xp=backend.xp))
+        np.testing.assert_allclose(found, rows.sum(axis=-2), rtol=1e-12)
 
 
 @pytest.mark.parametrize("models", [None, 2])
@@ -79,7 +108,6 @@ def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
     """Also for rows that lie apart, as those of a slice do, and for matrices by columns."""
     product, rng = accumulating_product(), np.random.default_rng(0)
     assert product is not None
-    xp = select_backend("cpu").xp
     wide_a, wide_b = (rng.normal(size=(2 * rows, 40)).astype(dtype) for _ in range(2))
     for a, b in (
         (wide_a[:rows], wide_b[:rows]),
@@ -89,7 +117,7 @@ def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
     ):
         for alpha, beta in FACTORS:
             c = rng.normal(size=(a.shape[1], b.shape[1])).astype(dtype)
-            expected = accumulate_plainly(c.copy(), Product(a, b), alpha, beta, xp)
+            expected = accumulate(c.copy(), Product(a, b), alpha=alpha, beta=beta, xp=PLAIN)
             assert product(c, a, b, alpha, beta)
             tolerance = 1e-5 if dtype == "float32" else 1e-13
             np.testing.assert_allclose(c, expected, rtol=tolerance, atol=tolerance)
@@ -100,13 +128,12 @@ def test_blas_equals_the_plain_form(dtype: str, rows: int) -> None:
 def test_blas_on_stacks(shared: bool) -> None:
     product, rng = accumulating_product(), np.random.default_rng(0)
     assert product is not None
-    xp = select_backend("cpu").xp
     a, b = rng.normal(size=(5, 4) if shared else (3, 5, 4)), rng.normal(size=(3, 5, 2))
     alpha, beta = rng.normal(size=(3, 1, 1)), np.array([1.0, 0.5, 0.0]).reshape(3, 1, 1)
     pairs: list[tuple[Any, Any]] = [(alpha, beta), (alpha, 1.0), (-0.5, 1.0)]
     for by, keep in pairs:
         c = rng.normal(size=(3, 4, 2))
-        expected = accumulate_plainly(c.copy(), Product(a, b), by, keep, xp)
+        expected = accumulate(c.copy(), Product(a, b), alpha=by, beta=keep, xp=PLAIN)
         assert product(c, a, b, by, keep)
         np.testing.assert_allclose(c, expected, rtol=1e-13, atol=1e-13)
 

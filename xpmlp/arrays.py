@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -28,10 +28,19 @@ def some_rows(array: Array, rows: SomeRows, *, xp: Namespace) -> Array:
     return array[rows, ...] if isinstance(rows, slice) else xp.take(array, rows, axis=0)
 
 
-def elementwise(function: Callable[..., Array], *arrays: Array, xp: Namespace) -> Array:
+def elementwise(function: Callable[..., Any], *arrays: Array, xp: Namespace) -> Any:
     """Return function(*arrays, xp=xp), in one pass over memory where the namespace has a way."""
     fused = getattr(xp, "fused", None)
     return function(*arrays, xp=xp) if fused is None else fused(function)(*arrays)
+
+
+def each(function: Callable[..., Any], works: Sequence[Any], *, xp: Namespace) -> list[Any]:
+    """Return function(*work) of each: of optimisers, arrays and what is left to say of a step.
+
+    A namespace may supply it as `each`, to have a pass over memory where the functions have many.
+    """
+    supplied = getattr(xp, "each", None)
+    return [function(*work) for work in works] if supplied is None else supplied(function, works)
 
 
 def plain(value: float | Array) -> float | Array:
@@ -45,8 +54,10 @@ def per_model(value: float | Array, *, like: Array, xp: Namespace) -> float | Ar
 
     Numbers and 0-d arrays, which are the same for all models, are not shaped.
     """
+    if type(value) is float:  # the usual case, at once
+        return value
     value = plain(value)
-    if isinstance(value, float) or value.ndim == 0:
+    if isinstance(value, float) or value.ndim < 1:  # -1: a number in a kernel that is traced
         return value
     return xp.reshape(value, value.shape + (1,) * (like.ndim - value.ndim))
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace
 
-# LeCun et al. 1998, "Efficient BackProp", section 4.4: f(±1) = ±1, and the second
-# derivative is largest there.
+# LeCun et al. 1998, "Efficient BackProp", section 4.4: f(±1) = ±1, and |f″| is largest there.
 _LECUN_SCALE, _LECUN_SLOPE = 1.7159, 2.0 / 3.0
 _LEAK = 0.01
 # The normal distribution function is near σ(z (A + B z²)): A = 2 √(2/π), B = 0.044715 A.
@@ -33,6 +32,17 @@ class Activation(NamedTuple):
     kinked: bool = False
     onnx: tuple[tuple[str, Any], ...] = ()
     of_input: bool = False
+
+    def forward(self, z: Array, b: Array, *, xp: Namespace) -> tuple[Array, Array]:
+        """Return f(z + b), and what the derivative is taken from; z is used up."""
+        z += b
+        a = self.function(z, xp=xp)
+        return a, z if self.of_input else a
+
+    def backward(self, delta: Array, kept: Array, *, xp: Namespace) -> Array:
+        """Return δ ⊙ f′; δ is used up."""
+        delta *= self.derivative(kept, xp=xp)
+        return delta
 
     def slope(self, z: Array, *, xp: Namespace) -> Array:
         """Return f′(z) from z."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 from xpmlp.arrays import Array, Namespace, Params, elementwise
@@ -12,15 +12,13 @@ from xpmlp.errors import UsageError, check_known
 from xpmlp.mathematics.activations import ACTIVATIONS, Activation
 from xpmlp.mathematics.initializers import INITIALIZERS, Generator, HostParams, draw_parameters
 from xpmlp.mathematics.losses import LOSSES, Loss
-from xpmlp.mathematics.products import Gradient
+from xpmlp.mathematics.products import Gradient, product
 
 # From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
 Backprop = Callable[..., dict[str, Gradient]]
-
 # masks(layer, a): factors (..., N, units) of the output a of a hidden layer, counted from 1.
 Masks = Callable[[int, Array], Array]
-
-Multiply = Callable[[Array, Array], Gradient]
+Multiply = Callable[[Array | None, Array], Gradient]
 
 
 @dataclass(frozen=True)
@@ -122,36 +120,38 @@ class MLP:
             ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
 
         with h the layer's input, from the last layer to the first; `multiply(h, δ)` makes hᵀ δ,
-        by default as an array. What is kept of each layer lives in that closure alone.
+        and 1ᵀ δ of None, by default as arrays. What is kept of a layer lives in that closure alone.
         """
         # Per layer what the backward pass needs: its input h; of a hidden one a or z, and m.
         h, inputs, kept, factors = x, [x], [], []
         for layer, f in enumerate(self.activations, start=1):
-            z = weighted_sum(params, layer, h, xp)
-            a = elementwise(f.function, z, xp=xp)
+            w, b = of_layer(params, layer)
+            a, of_slope = elementwise(f.forward, xp.matmul(h, w), b, xp=xp)
             m = masks(layer, a) if masks is not None else None
             h = a if m is None else a * m
             inputs.append(h)
-            kept.append(z if f.of_input else a)
+            kept.append(of_slope)
             factors.append(m)
-        outputs = _output_layer(params, self.layers, h, xp)
+        # A loss adds up over the outputs of each example. They are few: with the examples side by
+        # side in memory, of (Wᵀ hᵀ)ᵀ, such a sum is taken for many at once.
+        w, b = of_layer(params, self.layers)
+        outputs = xp.matmul(w.mT, h.mT).mT
+        outputs += b
 
         def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
-            multiply = multiply or (lambda h, delta: xp.matmul(h.mT, delta))
+            multiply = multiply or partial(product, xp=xp)
             gradients: dict[str, Gradient] = {}
             delta = doutputs
-            # Σ_n δ_n = 1ᵀ δ: a product reads δ twice as fast as a sum over rows does.
-            ones = xp.ones((1, x.shape[-2]), dtype=delta.dtype)
             for layer in range(self.layers, 0, -1):
                 gradients[f"layer{layer}.weight"] = multiply(inputs[layer - 1], delta)
-                gradients[f"layer{layer}.bias"] = xp.matmul(ones, delta)[..., 0, :]
+                gradients[f"layer{layer}.bias"] = multiply(None, delta)
                 if layer == 1:
                     break  # nobody asks for the gradient with respect to x
                 below = layer - 2  # the hidden layer that feeds this one, from 0
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
                 if factors[below] is not None:
                     delta *= factors[below]
-                delta *= elementwise(self.activations[below].derivative, kept[below], xp=xp)
+                delta = elementwise(self.activations[below].backward, delta, kept[below], xp=xp)
             return gradients
 
         return outputs, backprop
@@ -162,19 +162,6 @@ class MLP:
         return self.loss_function.link.function(outputs, xp=xp)
 
 
-def weighted_sum(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
-    """z = h W + b."""
-    z = xp.matmul(h, params[f"layer{layer}.weight"])
-    z += params[f"layer{layer}.bias"][..., None, :]
-    return z
-
-
-def _output_layer(params: Params, layer: int, h: Array, xp: Namespace) -> Array:
-    """z = h W + b of the last layer, made as (Wᵀ hᵀ)ᵀ + b.
-
-    A loss adds up over the outputs of each example. They are few: with the examples side by
-    side in memory such a sum is taken for many at once.
-    """
-    z = xp.matmul(params[f"layer{layer}.weight"].mT, h.mT).mT
-    z += params[f"layer{layer}.bias"][..., None, :]
-    return z
+def of_layer(params: Params, layer: int) -> tuple[Array, Array]:
+    """Return W, and b as a row, of a layer counted from 1."""
+    return params[f"layer{layer}.weight"], params[f"layer{layer}.bias"][..., None, :]

@@ -1,8 +1,8 @@
 """Optimisers: `init` makes the state, `update` takes a step and returns what it has become.
 
-A new optimiser is its formula, `step`, on one parameter array. It may change the arrays that it
-is given (`w -= b` saves a pass over memory) or make new ones: whoever calls goes on with what is
-returned. Hyperparameters are numbers, 0-d arrays, or arrays (models,) with one value per model.
+A new optimiser is its formula, `step`, on one parameter array, number by number. It may change
+the arrays that it is given (`w -= b` saves a pass over memory) or make new ones: whoever calls goes
+on with what is returned. Hyperparameters are numbers, 0-d arrays, or arrays (models,).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from xpmlp.arrays import Array, Namespace, Params, is_weight, per_model
+from xpmlp.arrays import Array, Namespace, Params, each, is_weight, per_model
 from xpmlp.mathematics.products import Gradient, accumulate, multiplied
 
 # Moments by name ("velocity", ...), each with an array under every parameter's name; what
@@ -21,11 +21,12 @@ OptimizerState = dict[str, Params]
 
 
 class StepContext(NamedTuple):
-    """Where a step is taken: the parameter's name, α shaped for it, the whole state."""
+    """Where a step is taken: the parameter's name, α and −α shaped for it, the state of all."""
 
     name: str
     rate: float | Array
-    state: OptimizerState
+    descent: float | Array
+    shared: OptimizerState
     xp: Namespace
 
 
@@ -60,19 +61,17 @@ class Optimizer(ABC):
         xp: Namespace,
     ) -> tuple[Params, OptimizerState]:
         """Return parameters and state after one step along gradients, arrays or products."""
-        stepped, state = {}, self.begun(state)
-        moved: OptimizerState = {moment: {} for moment in self.moments}
+        names, state, minus = self.moments, self.begun(state), -learning_rate
+        shared = {key: arrays for key, arrays in state.items() if key not in names}
+        works = []
         for name, w in params.items():
-            rate = per_model(learning_rate, like=w, xp=xp)
-            g = gradients[name]
-            if not self.takes_products:
-                g = multiplied(g, xp=xp)
-            before = {moment: state[moment][name] for moment in self.moments}
-            at = StepContext(name, rate, state, xp)
-            stepped[name], after = self.step(w, g, before, at)
-            for moment, array in after.items():
-                moved[moment][name] = array
-        return stepped, state | moved if moved else state
+            g = gradients[name] if self.takes_products else multiplied(gradients[name], xp=xp)
+            moments = {moment: state[moment][name] for moment in names}
+            rate, descent = per_model(learning_rate, like=w, xp=xp), per_model(minus, like=w, xp=xp)
+            works.append((self, w, g, moments, StepContext(name, rate, descent, shared, xp)))
+        after = dict(zip(params, each(type(self).step, works, xp=xp), strict=True))
+        moved = {moment: {name: after[name][1][moment] for name in params} for moment in names}
+        return {name: w for name, (w, _) in after.items()}, state | moved if names else state
 
     def begun(self, state: OptimizerState) -> OptimizerState:
         """Return the state as a step begins; a rule may count it."""
@@ -91,7 +90,7 @@ class SGD(Optimizer):
     usual_rate = 0.1
 
     def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
-        return accumulate(w, g, alpha=-at.rate, xp=at.xp), {}
+        return accumulate(w, g, alpha=at.descent, xp=at.xp), {}
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ class Momentum(Optimizer):
 
     def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
         v = accumulate(moments["velocity"], g, beta=self.momentum, xp=at.xp)
-        w -= at.rate * v
-        return w, {"velocity": v}
+        return accumulate(w, v, alpha=at.descent, xp=at.xp), {"velocity": v}
 
 
 @dataclass(frozen=True)
@@ -145,9 +143,8 @@ class RMSprop(Optimizer):
     usual_rate = 0.001
 
     def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
-        s, rho = moments["square"], per_model(self.decay, like=w, xp=at.xp)
-        s *= rho
-        s += (1.0 - rho) * (g * g)
+        rho = per_model(self.decay, like=w, xp=at.xp)
+        s = accumulate(moments["square"], g * g, alpha=1.0 - rho, beta=rho, xp=at.xp)
         g *= at.rate
         g /= at.xp.sqrt(s) + self.epsilon
         w -= g
@@ -181,7 +178,7 @@ class Adam(Optimizer):
         return state | {"time": {"steps": steps}}
 
     def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
-        m, v, t = moments["first_moment"], moments["second_moment"], at.state["time"]["steps"]
+        m, v, t = moments["first_moment"], moments["second_moment"], at.shared["time"]["steps"]
         beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
         square = g * g
         square *= 1.0 - beta2

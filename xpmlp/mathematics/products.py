@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from xpmlp.arrays import Array, Namespace, per_model
+from xpmlp.arrays import Array, Namespace, elementwise, per_model
 
 
 class Product(NamedTuple):
-    """The matrix leftᵀ right, not multiplied out.
+    """The matrix leftᵀ right, not multiplied out; without a left one 1ᵀ right = Σ_n right_n.
 
     The gradient of a weight is one: of its layer's input (..., N, fan_in) and error term
     (..., N, fan_out). Where it is only added to something it need not exist by itself.
     """
 
-    left: Array
+    left: Array | None
     right: Array
 
 
@@ -37,14 +37,21 @@ class Decayed(NamedTuple):
 Gradient: TypeAlias = Array | Product | Decayed
 
 
+def product(left: Array | None, right: Array, *, xp: Namespace) -> Array:
+    """leftᵀ right, or the sum over the rows of right."""
+    if left is not None:
+        return xp.matmul(left.mT, right)
+    # A product reads δ twice as fast as a sum over rows does.
+    return xp.matmul(xp.ones((1, right.shape[-2]), dtype=right.dtype), right)[..., 0, :]
+
+
 def multiplied(gradient: Gradient, *, xp: Namespace) -> Array:
     """Return a gradient as an array; one that was not added up is used up."""
     if isinstance(gradient, Product):
-        return xp.matmul(gradient.left.mT, gradient.right)
+        return product(*gradient, xp=xp)
     if isinstance(gradient, Decayed):
-        g, w = multiplied(gradient.gradient, xp=xp), gradient.weight
-        g += per_model(gradient.strength, like=w, xp=xp) * w
-        return g
+        g = multiplied(gradient.gradient, xp=xp)
+        return accumulate(g, gradient.weight, alpha=gradient.strength, xp=xp)
     return gradient
 
 
@@ -61,28 +68,26 @@ def accumulate(
     if isinstance(gradient, Product):
         left, right = gradient
         supplied = getattr(xp, "accumulate_product", lambda *_: False)
-        # Where it takes no factor per model, the smaller array does.
-        if supplied(c, left, right, alpha, beta) or (
-            getattr(alpha, "ndim", 0) and supplied(c, left, alpha * right, 1.0, beta)
-        ):
+        if supplied(c, left, right, alpha, beta):
             return c
+        # It may take no factor per model: the smaller array does.
+        each = getattr(alpha, "ndim", 0) > 0
+        if each and supplied(c, left, per_model(alpha, like=right, xp=xp) * right, 1.0, beta):
+            return c
+        gradient = product(left, right, xp=xp)
     elif isinstance(gradient, Decayed):
         pull = alpha * per_model(gradient.strength, like=c, xp=xp)
         if gradient.weight is c:
             return accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta + pull)
         c = accumulate(c, gradient.gradient, xp=xp, alpha=alpha, beta=beta)
-        c += pull * gradient.weight
-        return c
-    return accumulate_plainly(c, gradient, alpha, beta, xp)
+        return accumulate(c, gradient.weight, xp=xp, alpha=pull)
+    return elementwise(_added, c, gradient, alpha, beta, xp=xp)
 
 
-def accumulate_plainly(
-    c: Array, gradient: Gradient, alpha: float | Array, beta: float | Array, xp: Namespace
-) -> Array:
-    """The reference in the standard's functions; α and β broadcast against C."""
+def _added(c: Array, g: Array, alpha: float | Array, beta: float | Array, **_: Namespace) -> Array:
+    """β C + α G; α and β broadcast against C."""
     if not (isinstance(beta, float) and beta == 1):
         c *= beta
-    g = multiplied(gradient, xp=xp)
     c += g if isinstance(alpha, float) and alpha == 1 else alpha * g
     return c
 
@@ -97,8 +102,7 @@ class Sums(dict[str, Any]):
     def add(self, other: Self) -> None:
         """Add the sums over other examples."""
         for name, more in other.items():
-            total = multiplied(self[name], xp=self._xp)
-            self[name] = accumulate(total, more, xp=self._xp)
+            self[name] = accumulate(multiplied(self[name], xp=self._xp), more, xp=self._xp)
 
     def multiply_out(self) -> None:
         """Make an array of every product, on the thread that calls this."""

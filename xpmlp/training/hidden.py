@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xpmlp.arrays import Array, Namespace, Params
-from xpmlp.mathematics.mlp import MLP, weighted_sum
+from xpmlp.mathematics.mlp import MLP, of_layer
 
 
 def hidden_layers(
@@ -12,6 +12,7 @@ def hidden_layers(
     """Return z and a = f(z) (..., N, units) of every hidden layer."""
     found: list[tuple[Array, Array]] = []
     for layer, f in enumerate(mlp.activations, start=1):
-        z = weighted_sum(params, layer, found[-1][1] if found else x, xp)
+        w, b = of_layer(params, layer)
+        z = xp.matmul(found[-1][1] if found else x, w) + b
         found.append((z, f.function(z, xp=xp)))
     return found

@@ -19,7 +19,7 @@ import numpy as np
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
 from xpmlp.data.batches import FixedBatches, alike
-from xpmlp.mathematics.step import Inputs, Variables
+from xpmlp.mathematics.step import Inputs, Outputs, Variables
 from xpmlp.training.state import arrays_of, copied_variables
 from xpmlp.training.stepper import Stepper, Taken
 
@@ -27,6 +27,8 @@ from xpmlp.training.stepper import Stepper, Taken
 STEPS = 32
 # To make a recording takes as long as about so many steps one by one.
 PAYS_AFTER = 64
+# CuPy hands over the addresses of more arrays by a copy, which cannot be captured.
+_MOST_TOGETHER = 8
 # Of the largest value of an array: what a replay may find otherwise.
 _SAME = 1e-3
 
@@ -162,6 +164,7 @@ class _Recording:
     def _steps(self) -> None:
         """What is recorded: functions of the namespace on buffers, nothing else."""
         variables, backend = self._own, self._stepper.backend
+        found: list[Outputs] = []
         for number in range(self._count):
             rows = None
             if self._rows is not None:
@@ -175,16 +178,24 @@ class _Recording:
                 xp=backend.xp,
                 add_up=backend.sum_over_examples,
             )
-            self._losses[..., number] = outputs.loss
-            if outputs.correct is not None:
-                self._count_correct(outputs.correct, number)
+            found.append(outputs)
         _put(arrays_of(variables), self._own)
+        self._losses[...] = self._joined([outputs.loss for outputs in found])
+        if found[0].correct is not None:
+            correct = self._joined([outputs.correct for outputs in found])
+            if self._correct is None:  # at the first steps, before the recording
+                self._correct = backend.xp.zeros(
+                    correct.shape, dtype=correct.dtype, device=backend.device
+                )
+            self._correct[...] = correct
 
-    def _count_correct(self, correct: Array, number: int) -> None:
-        if self._correct is None:  # at the first steps, before the recording
-            backend, shape = self._stepper.backend, self._losses.shape
-            self._correct = backend.xp.zeros(shape, dtype=correct.dtype, device=backend.device)
-        self._correct[..., number] = correct
+    def _joined(self, values: list[Array]) -> Array:
+        """Return what steps have found (..., steps), put together in few calls of few arrays."""
+        xp, most = self._stepper.backend.xp, _MOST_TOGETHER
+        parts = [xp.stack(values[k : k + most], axis=-1) for k in range(0, len(values), most)]
+        while len(parts) > 1:
+            parts = [xp.concat(parts[k : k + most], axis=-1) for k in range(0, len(parts), most)]
+        return parts[0]
 
     def _load(self, number: int) -> None:
         """Write what the steps from a number on will read."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from xpmlp.arrays import Array, SomeRows
 from xpmlp.backends.base import Backend, Result, Sums
-from xpmlp.backends.cpu.blas import accumulating_product
+from xpmlp.backends.cpu.blas import AccumulateProduct, accumulating_product
 from xpmlp.backends.cpu.cores import single_threaded_blas, usable_cores
 from xpmlp.errors import UsageError
 from xpmlp.parts import even_parts
@@ -186,6 +186,30 @@ def _keep_freed_memory() -> None:
     np.empty(_LARGEST_KEPT_BLOCK, dtype=np.uint8)
 
 
+@lru_cache(64)
+def _kept_ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    ones = compat.ones(shape, dtype=dtype, device=device)
+    ones.flags.writeable = False  # the next one who asks is given the same
+    return ones
+
+
+def _with_sums_of_rows(product: AccumulateProduct) -> AccumulateProduct:
+    """Return a product that without a left factor adds up the rows of the right one."""
+
+    def accumulate_product(c: Array, left: Any, right: Array, alpha: Any, beta: Any) -> bool:
+        if left is not None:
+            return product(c, left, right, alpha, beta)
+        # An array of the size of C is made sooner than BLAS is called.
+        total = np.matmul(_kept_ones((1, right.shape[-2]), dtype=right.dtype), right)[..., 0, :]
+        total *= alpha
+        if not (type(beta) is float and beta == 1):
+            c *= beta
+        c += total
+        return True
+
+    return accumulate_product
+
+
 def _namespace() -> SimpleNamespace:
     """Return the standard's functions, the accumulating product, and shorter ways to some.
 
@@ -201,7 +225,9 @@ def _namespace() -> SimpleNamespace:
 
     names = vars(compat) | {"matmul": np.matmul, "sum": total, "max": largest}
     names["isdtype"] = cache(np.isdtype)
+    names["ones"] = _kept_ones
+    names |= {"fused": None, "each": None}  # to be found absent takes twice as long
     product = accumulating_product()
     if product is not None:
-        names["accumulate_product"] = product
+        names["accumulate_product"] = _with_sums_of_rows(product)
     return SimpleNamespace(**names)

@@ -41,6 +41,7 @@ class Cublas:
         self._of_thread = threading.local()
         # Graphs go on using the workspace of the thread that has recorded them.
         self._handles: list[_Handle] = []
+        self._ones: dict[tuple[Any, int], Any] = {}
         self._handle_of_thread()
         weakref.finalize(self, _destroy, self._library, self._handles).atexit = False
 
@@ -54,8 +55,24 @@ class Cublas:
         return c if self.multiply(c, a, b, 1.0, 0.0) else None
 
     def accumulate_product(self, c: Any, a: Any, b: Any, alpha: Any, beta: Any) -> bool:
-        """C ← β C + α Aᵀ B in place; False, and C left alone, where it cannot be done so."""
-        return self.multiply(c, a.swapaxes(-1, -2), b, alpha, beta)
+        """C ← β C + α Aᵀ B in place; False, and C left alone, where it cannot be done so.
+
+        Without A it is C ← β C + α Σ_n B_n, a row for each matrix B.
+        """
+        if a is not None:
+            return self.multiply(c, a.swapaxes(-1, -2), b, alpha, beta)
+        if not c.flags.c_contiguous:
+            return False
+        # A new axis by None would have the stride 0, which is no matrix's.
+        row = c.reshape((*c.shape[:-1], 1, c.shape[-1]))
+        return self.multiply(row, self._row_of_ones(b), b, alpha, beta)
+
+    def _row_of_ones(self, like: Any) -> Any:
+        """Return (1, N) of ones, one for each N: graphs go on reading them."""
+        key = (like.dtype, like.shape[-2])
+        if key not in self._ones:
+            self._ones[key] = self._cupy.ones((1, like.shape[-2]), dtype=like.dtype)
+        return self._ones[key]
 
     def multiply(self, c: Any, a: Any, b: Any, alpha: Any, beta: Any) -> bool:
         """C ← β C + α A B for matrices and stacks; α and β numbers, or 0-d arrays of C's dtype."""

@@ -151,7 +151,8 @@ def _namespace(cupy: Any, cublas: Cublas | None) -> Any:
         "accumulate_product": cublas.accumulate_product,
         "vecdot": vecdot,
     }
-    names["fused"] = Fusion(cupy, names).fused
+    fusion = Fusion(cupy, names)
+    names |= {"fused": fusion.fused, "each": fusion.each}
     return SimpleNamespace(**names)
 
 

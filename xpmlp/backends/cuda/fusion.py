@@ -1,19 +1,34 @@
-"""Elementwise functions of the mathematics as one kernel each, by tracing those functions."""
+"""Functions of the mathematics that go number by number, as one kernel each, by tracing them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+
+from xpmlp.arrays import is_weight
+from xpmlp.trees import Layout, put_together, taken_apart
 
 Function = Callable[..., Any]
 
+# Hyperparameters that are kept on the device.
+_KEPT_NUMBERS = 64
+
+
+class _Place(NamedTuple):
+    """Where a result is: the number of an argument that was changed, or of an array that is new."""
+
+    new: bool
+    number: int
+
 
 class Fusion:
-    """Traces functions of (arrays, xp=namespace) with cupy.fuse.
+    """Traces functions of (arrays and numbers, xp=namespace) with cupy.fuse.
 
-    A kernel is held once against the function itself for each kind of arguments. Where it cannot
-    be traced, or finds something else, the function is called as it is: in more kernels.
+    They may change what they are given, and return some of it. A kernel is held once against the
+    function itself for each kind of arguments; where it cannot be traced, or finds something
+    else, the function is called as it is: in more kernels.
     """
 
     def __init__(self, cupy: Any, names: dict[str, Any]) -> None:
@@ -21,42 +36,119 @@ class Fusion:
         # While it is traced an "array" is a stand-in without methods, and its dtype is known.
         self._xp = SimpleNamespace(**names | {"astype": _cast(cupy)})
         self._plain = SimpleNamespace(**names)
-        self._fused: dict[Function, Function] = {}
+        self._fused: dict[Any, Function] = {}
+        self._numbers: dict[tuple[float, Any], Any] = {}
 
     def fused(self, function: Function) -> Function:
         """Return a function of arrays that does what `function` does with this namespace."""
         if function not in self._fused:
-            self._fused[function] = self._traced(function)
+            self._fused[function] = self._traced(function, function.__name__)
         return self._fused[function]
 
-    def _traced(self, function: Function) -> Function:
-        fuse = self._cupy.fuse(kernel_name=function.__name__)
-        kernel = fuse(lambda *arrays: function(*arrays, xp=self._xp))
-        works: dict[tuple[Any, ...], bool] = {}
+    def each(self, function: Function, works: Sequence[Any]) -> list[Any]:
+        """Return function(*work) of each optimiser's work, in one kernel where g is an array."""
+        return [self._moved(function, *work) for work in works]
 
-        def plainly(*arrays: Any) -> Any:
-            return function(*arrays, xp=self._plain)
+    def _moved(self, function: Function, rule: Any, w: Any, g: Any, moments: Any, at: Any) -> Any:
+        if not hasattr(g, "dtype"):
+            return function(rule, w, g, moments, at)  # a product adds itself to what is there
+        layout, values = taken_apart((rule, w, g, moments, at._replace(name="", xp=None)))
+        # Of two plain numbers the tracer would make one of half precision.
+        values = [self._number(v, w.dtype) if isinstance(v, float) else v for v in values]
+        if any(value.ndim not in (0, w.ndim) for value in values):
+            return function(rule, w, g, moments, at)  # one hyperparameter per model is reshaped
+        key = function, layout, is_weight(at.name)
+        if key not in self._fused:
+            step = partial(_step, function, layout, at.name)
+            self._fused[key] = self._traced(step, type(rule).__name__)
+        return self._fused[key](*values)
 
-        def fused(*arrays: Any) -> Any:
-            kind = tuple((array.dtype, array.ndim) for array in arrays)
-            if kind not in works:
-                works[kind] = self._finds_the_same(kernel, plainly, arrays)
+    def _number(self, value: float, dtype: Any) -> Any:
+        """Return a hyperparameter on the device; a few are kept, and learning rates change."""
+        if len(self._numbers) >= _KEPT_NUMBERS:
+            return self._cupy.asarray(value, dtype=dtype)
+        if (value, dtype) not in self._numbers:
+            self._numbers[value, dtype] = self._cupy.asarray(value, dtype=dtype)
+        return self._numbers[value, dtype]
+
+    def _traced(self, function: Function, name: str) -> Function:
+        kernels: dict[tuple[Any, ...], _Kernel | None] = {}
+
+        def fused(*values: Any) -> Any:
+            kind = tuple((getattr(v, "dtype", type(v)), getattr(v, "ndim", None)) for v in values)
+            if kind not in kernels:
+                kernels[kind] = self._kernel(function, name, values)
+            kernel = kernels[kind]
             # From the first call on: a run that is resumed calls it for the first time, too.
-            return kernel(*arrays) if works[kind] else plainly(*arrays)
+            return function(*values, xp=self._plain) if kernel is None else kernel(*values)
 
         return fused
 
-    def _finds_the_same(self, kernel: Function, plainly: Function, arrays: tuple[Any, ...]) -> bool:
-        expected = plainly(*arrays)
+    def _kernel(self, function: Function, name: str, values: tuple[Any, ...]) -> _Kernel | None:
+        """Return a kernel that finds what the function finds, None where there is none."""
+        kernel = _Kernel(self._cupy, partial(function, xp=self._xp), name)
+        given, again = ([v.copy() if hasattr(v, "copy") else v for v in values] for _ in range(2))
         try:
-            found = kernel(*arrays)
-            if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-                return False
-            tolerance = 1e-4 if expected.dtype.itemsize == 4 else 1e-10
-            close = self._cupy.allclose(found, expected, tolerance, tolerance, equal_nan=True)
+            _, expected = taken_apart((function(*given, xp=self._plain), given))
+            _, found = taken_apart((kernel(*again), again))
+            same = all(map(self._alike, found, expected)) and len(found) == len(expected)
         except Exception:  # cupy.fuse raises several kinds for what it cannot trace
+            return None
+        return kernel if same else None
+
+    def _alike(self, found: Any, expected: Any) -> bool:
+        if (found.dtype, found.shape) != (expected.dtype, expected.shape):
             return False
+        tolerance = 1e-4 if expected.dtype.itemsize == 4 else 1e-10
+        close = self._cupy.allclose(found, expected, tolerance, tolerance, equal_nan=True)
         return bool(close)
+
+
+class _Kernel:
+    """One kernel for a function that may change its arguments, and return some of them."""
+
+    def __init__(self, cupy: Any, function: Function, name: str) -> None:
+        self._function = function
+        self._places: Any = None  # of the results, as the function returns them
+        self._call = cupy.fuse(kernel_name=name)(self._new_ones)
+
+    def _new_ones(self, *arguments: Any) -> Any:
+        """Return what the function returns that is none of its arguments, each once."""
+        new: list[Any] = []
+
+        def place(result: Any) -> _Place:
+            for number, argument in enumerate(arguments):
+                if result is argument:
+                    return _Place(False, number)
+            if not any(result is other for other in new):
+                new.append(result)
+            return _Place(True, next(k for k, other in enumerate(new) if other is result))
+
+        self._places = _mapped(place, self._function(*arguments))
+        return tuple(new) if new else None
+
+    def __call__(self, *values: Any) -> Any:
+        """Do it, and return what the function would."""
+        new = self._call(*values)
+        return _mapped(lambda at: (new if at.new else values)[at.number], self._places)
+
+
+def _mapped(of: Callable[[Any], Any], results: Any) -> Any:
+    """Return results, by themselves or in tuples and dictionaries, with `of` each of them."""
+    if isinstance(results, dict):
+        return {name: _mapped(of, result) for name, result in results.items()}
+    if isinstance(results, tuple) and not isinstance(results, _Place):
+        return tuple(_mapped(of, result) for result in results)
+    return of(results)
+
+
+def _step(
+    function: Function, layout: Layout, name: str, *values: Any, xp: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Take an optimiser's step of arrays and numbers that were taken apart."""
+    rule, w, g, moments, at = put_together(layout, iter(values))
+    found: tuple[Any, dict[str, Any]] = function(rule, w, g, moments, at._replace(name=name, xp=xp))
+    return found
 
 
 def _cast(cupy: Any) -> Function:

@@ -87,9 +87,11 @@ def _namespace(torch: Any) -> SimpleNamespace:
     """Return the standard's functions, and the product that adds up in place."""
     compat = importlib.import_module("array_api_compat.torch")
 
-    def accumulate_product(c: Array, left: Array, right: Array, alpha: Any, beta: Any) -> bool:
+    def accumulate_product(c: Array, left: Any, right: Array, alpha: Any, beta: Any) -> bool:
         """C ← β C + α Aᵀ B, for numbers α and β and matrices or stacks of them."""
-        if not isinstance(alpha, float) or not isinstance(beta, float) or left.ndim != right.ndim:
+        if not isinstance(alpha, float) or not isinstance(beta, float):
+            return False
+        if left is None or left.ndim != right.ndim:
             return False
         add = c.addmm_ if c.ndim == 2 else c.baddbmm_
         add(left.mT, right, beta=beta, alpha=alpha)
