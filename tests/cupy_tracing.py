@@ -20,6 +20,8 @@ from cupy._core import fusion as tracing
 
 from xpmlp import ACTIVATIONS, OPTIMIZERS, StepContext
 from xpmlp.backends.cuda.fusion import Fusion, _Kernel, _step
+from xpmlp.data.normalization import _Scaling
+from xpmlp.mathematics.dropout import _mask
 from xpmlp.mathematics.products import _added
 from xpmlp.trees import taken_apart
 
@@ -59,6 +61,13 @@ def functions(dtype: str) -> Iterator[tuple[str, Callable[..., Any], list[Any]]]
     for name, f in ACTIVATIONS.items():
         yield f"{name}_forward", f.forward, [z, b]
         yield f"{name}_backward", f.backward, [z, a]
+        yield f"{name}_backward", f.backward, [z, a, a]
+    for stored in ("uint8", dtype):
+        x, each = array(stored, 20, 10), array(dtype, 10)
+        yield "scaling", _Scaling(z.dtype, True, True, True), [x, each, each]
+        yield "scaling", _Scaling(z.dtype, True, True, False), [x, 0.5, 255.0]
+    numbers = [array("uint32", 1, 1), array("uint32", 20, 1), array("uint32", 10)]
+    yield "dropout", _mask, [z, *numbers, 2**31 + 5, 2.0]
     yield "added", _added, [z, a, array(dtype), 1.0]
     for name, kind in OPTIMIZERS.items():
         rule, moments = kind(), {moment: array(dtype, 20, 10) for moment in kind.moments}

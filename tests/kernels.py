@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -72,7 +73,7 @@ def namespace(**supplied: Callable[..., Any]) -> Any:
     for name, function in vars(compat).items():
         of_arrays = callable(function) and not isinstance(function, type)
         names[name] = as_one(name, function) if of_arrays and name not in _FREE else function
-    names |= supplied
+    names |= supplied | {"arange": cache(lambda *n, dtype: counted(compat.arange(*n, dtype=dtype)))}
 
     def fuse(kernel_name: str) -> Callable[..., Any]:
         return lambda function: as_one(kernel_name, function)

@@ -50,14 +50,16 @@ def test_all_that_is_fused_is_traced_by_cupy_and_compiled_for_cards(cupy_path: s
     )
     assert done.returncode == 0, done.stderr
     kernels = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(kernels) == 2 * (2 * len(ACTIVATIONS) + 1 + len(OPTIMIZERS))
+    assert len(kernels) == 2 * (3 * len(ACTIVATIONS) + 6 + len(OPTIMIZERS))
     for kernel in kernels:
         if kernel["name"] == "identity_backward":  # a function that makes ones is no kernel
             continue
         assert kernel["error"] == "", kernel
         assert kernel["for"] == [80, 90, 100]
-        # Activations are new, but for the one that does nothing; all else is changed where it lies.
+        # New are activations, but for the one that does nothing, scaled features, and masks; all
+        # else is changed where it lies.
         new = kernel["name"].endswith("_forward") and not kernel["name"].startswith("identity")
+        new = new or kernel["name"] in ("scaling", "dropout")
         assert kernel["new"] == ([kernel["dtype"]] if new else []), kernel
 
 

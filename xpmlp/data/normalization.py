@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from xpmlp.arrays import Array, Namespace
+from xpmlp.arrays import Array, Namespace, elementwise
 from xpmlp.backends import Backend
 from xpmlp.backends.alone import ALONE, Ranks
 from xpmlp.errors import DataError, UsageError
@@ -32,6 +33,29 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """What is done to every value: whether it is shifted and scaled, and by one scale or many."""
+
+    dtype: Any
+    shifts: bool
+    scales: bool
+    per_feature: bool
+
+    __name__ = "scaling"
+
+    def __call__(self, x: Array, shift: Any, scale: Any, *, xp: Namespace) -> Array:
+        scaled = xp.astype(x, self.dtype)
+        if self.shifts:
+            scaled -= shift
+        if self.scales:
+            scaled *= 1.0 / scale if self.per_feature else scale
+        return scaled
+
+
+_scaling = cache(_Scaling)
 
 
 @dataclass(frozen=True)
@@ -61,11 +85,11 @@ class Normalization:
 
     def apply(self, x: Array, dtype: Any, *, xp: Namespace) -> Array:
         """Return stored features (N, F) as the network is given them; x stays as it is."""
-        scaled = xp.astype(x, dtype)
-        if not _is(self.shift, 0):
-            scaled -= self.shift
-        if not _is(self.scale, 1):
-            scaled *= 1.0 / self.scale
+        scale, per_feature = self.scale, not isinstance(self.scale, float | int)
+        if not per_feature:  # of two plain numbers CuPy would make one of half precision
+            scale = 1.0 / scale
+        scaling = _scaling(dtype, not _is(self.shift, 0), not _is(self.scale, 1), per_feature)
+        scaled = elementwise(scaling, x, self.shift, scale, xp=xp)
         if self.bias_column:
             ones = xp.ones((x.shape[0], 1), dtype=dtype)
             scaled = xp.concat([scaled, ones], axis=-1)

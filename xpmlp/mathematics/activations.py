@@ -39,8 +39,10 @@ class Activation(NamedTuple):
         a = self.function(z, xp=xp)
         return a, z if self.of_input else a
 
-    def backward(self, delta: Array, kept: Array, *, xp: Namespace) -> Array:
-        """Return δ ⊙ f′; δ is used up."""
+    def backward(self, delta: Array, kept: Array, *masks: Array, xp: Namespace) -> Array:
+        """Return δ ⊙ f′, and ⊙ m of a mask; δ is used up."""
+        for mask in masks:
+            delta *= mask
         delta *= self.derivative(kept, xp=xp)
         return delta
 

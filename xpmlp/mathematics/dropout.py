@@ -6,7 +6,7 @@ backend, and a batch gets the same masks however its sum is split.
 
 from __future__ import annotations
 
-from xpmlp.arrays import Array, Namespace
+from xpmlp.arrays import Array, Namespace, elementwise
 
 # Odd multipliers of a 32-bit mixing function found by search (C. Wellons 2018, "lowbias32").
 _FIRST, _SECOND, _LOW = 0x7FEB352D, 0x846CA68B, 0xFFFFFFFF
@@ -25,12 +25,17 @@ def dropout_mask(
     """
     count, units = like.shape[-2:]
     row_ids = xp.arange(count, dtype=xp.uint32) if rows is None else rows
-    unit_ids = xp.arange(units, dtype=xp.uint32)
-    row_hashes = _mix(xp.expand_dims(key, axis=-1) + _GOLDEN * row_ids, xp)
-    unit_hashes = _mix(_GOLDEN * (unit_ids + 1), xp)
-    bits = _mix(xp.expand_dims(row_hashes, axis=-1) + unit_hashes, xp)
-    mask = xp.astype(bits < int((1.0 - rate) * 2**32), like.dtype)
-    mask *= 1.0 / (1.0 - rate)
+    numbers = key[..., None, None], row_ids[:, None], xp.arange(units, dtype=xp.uint32)
+    below, scale = int((1.0 - rate) * 2**32), 1.0 / (1.0 - rate)
+    return elementwise(_mask, like, *numbers, below, scale, xp=xp)
+
+
+def _mask(
+    like: Array, key: Array, rows: Array, units: Array, below: int, scale: float, *, xp: Namespace
+) -> Array:
+    bits = _mix(_mix(key + _GOLDEN * rows, xp) + _mix(_GOLDEN * (units + 1), xp), xp)
+    mask = xp.astype(bits < below, like.dtype)
+    mask *= scale
     return mask
 
 

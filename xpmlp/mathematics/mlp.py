@@ -123,25 +123,23 @@ class MLP:
         and 1ᵀ δ of None, by default as arrays. What is kept of a layer lives in that closure alone.
         """
         # Per layer what the backward pass needs: its input h; of a hidden one a or z, and m.
-        h, inputs, kept, factors = x, [x], [], []
+        h, inputs, kept = x, [x], []
         for layer, f in enumerate(self.activations, start=1):
             w, b = of_layer(params, layer)
             a, of_slope = elementwise(f.forward, xp.matmul(h, w), b, xp=xp)
             m = masks(layer, a) if masks is not None else None
             h = a if m is None else a * m
             inputs.append(h)
-            kept.append(of_slope)
-            factors.append(m)
+            kept.append((of_slope,) if m is None else (of_slope, m))
         # A loss adds up over the outputs of each example. They are few: with the examples side by
         # side in memory, of (Wᵀ hᵀ)ᵀ, such a sum is taken for many at once.
         w, b = of_layer(params, self.layers)
         outputs = xp.matmul(w.mT, h.mT).mT
         outputs += b
 
-        def backprop(doutputs: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
+        def backprop(delta: Array, multiply: Multiply | None = None) -> dict[str, Gradient]:
             multiply = multiply or partial(product, xp=xp)
             gradients: dict[str, Gradient] = {}
-            delta = doutputs
             for layer in range(self.layers, 0, -1):
                 gradients[f"layer{layer}.weight"] = multiply(inputs[layer - 1], delta)
                 gradients[f"layer{layer}.bias"] = multiply(None, delta)
@@ -149,9 +147,7 @@ class MLP:
                     break  # nobody asks for the gradient with respect to x
                 below = layer - 2  # the hidden layer that feeds this one, from 0
                 delta = xp.matmul(delta, params[f"layer{layer}.weight"].mT)
-                if factors[below] is not None:
-                    delta *= factors[below]
-                delta = elementwise(self.activations[below].backward, delta, kept[below], xp=xp)
+                delta = elementwise(self.activations[below].backward, delta, *kept[below], xp=xp)
             return gradients
 
         return outputs, backprop

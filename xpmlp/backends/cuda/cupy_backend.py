@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -151,6 +152,8 @@ def _namespace(cupy: Any, cublas: Cublas | None) -> Any:
         "accumulate_product": cublas.accumulate_product,
         "vecdot": vecdot,
     }
+    # Counters that every step begins with; graphs go on reading them.
+    names["arange"] = cache(compat.arange)
     fusion = Fusion(cupy, names)
     names |= {"fused": fusion.fused, "each": fusion.each}
     return SimpleNamespace(**names)

@@ -33,8 +33,8 @@ class Fusion:
 
     def __init__(self, cupy: Any, names: dict[str, Any]) -> None:
         self._cupy = cupy
-        # While it is traced an "array" is a stand-in without methods, and its dtype is known.
-        self._xp = SimpleNamespace(**names | {"astype": _cast(cupy)})
+        # While it is traced an "array" is a stand-in, which is no array to array-api-compat.
+        self._xp = SimpleNamespace(**names | {"astype": _astype})
         self._plain = SimpleNamespace(**names)
         self._fused: dict[Any, Function] = {}
         self._numbers: dict[tuple[float, Any], Any] = {}
@@ -151,9 +151,5 @@ def _step(
     return found
 
 
-def _cast(cupy: Any) -> Function:
-    def astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:  # noqa: ARG001
-        # 1 and 0 of a comparison, in the dtype asked for.
-        return cupy.where(x, dtype.type(1), dtype.type(0))
-
-    return astype
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Any:
+    return x.astype(dtype, copy=copy)
