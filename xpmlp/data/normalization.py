@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -55,9 +54,6 @@ class _Scaling:
         return scaled
 
 
-_scaling = cache(_Scaling)
-
-
 @dataclass(frozen=True)
 class Normalization:
     """x ← (x − shift) / scale, with scalars or with arrays (F,).
@@ -88,7 +84,7 @@ class Normalization:
         scale, per_feature = self.scale, not isinstance(self.scale, float | int)
         if not per_feature:  # of two plain numbers CuPy would make one of half precision
             scale = 1.0 / scale
-        scaling = _scaling(dtype, not _is(self.shift, 0), not _is(self.scale, 1), per_feature)
+        scaling = _Scaling(dtype, not _is(self.shift, 0), not _is(self.scale, 1), per_feature)
         scaled = elementwise(scaling, x, self.shift, scale, xp=xp)
         if self.bias_column:
             ones = xp.ones((x.shape[0], 1), dtype=dtype)
