@@ -147,22 +147,23 @@ def _summary(case: Case, times: dict[str, list[float]], losses: dict[str, float]
 
 
 def table_rows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per library and case; what is the same in all cases is left out."""
+    """Return one row per library and case; what is the same in all cases is left out.
+
+    Where networks are told apart there is no room for more than times and ratios.
+    """
     told = [
         key
         for key in ("network", "optimizer", "batch_size")
         if key == "batch_size" or len({result[key] for result in results}) > 1
     ]
-    return [
-        {key.removesuffix("_size"): result[key] for key in told}
-        | {
-            "library": name,
-            "ms per step": row["median_ms"],
-            "from": row["min_ms"],
-            "to": row["max_ms"],
-            "theirs / ours": row["ratio"],
-            "over products": row["median_ms"] / result["products"]["median_ms"],
-        }
-        for result in results
-        for name, row in result["peers"].items()
-    ]
+    rows = []
+    for result in results:
+        case = {key.removesuffix("_size"): result[key] for key in told}
+        for name, row in result["peers"].items():
+            times = {"library": name, "ms per step": row["median_ms"]}
+            ratio, products = {"theirs / ours": row["ratio"]}, result["products"]["median_ms"]
+            if "network" not in told:
+                times |= {"from": row["min_ms"], "to": row["max_ms"]}
+                ratio |= {"over products": row["median_ms"] / products}
+            rows.append(case | times | ratio)
+    return rows
