@@ -19,6 +19,7 @@ from xpmlp.backends.cuda.fusion import Fusion
 from xpmlp.backends.cuda.graph import Recorder
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
+from xpmlp.mathematics.optimizers import Adam
 from xpmlp.mathematics.products import Product, accumulate
 
 
@@ -511,6 +512,35 @@ def test_functions_are_traced_once_and_called_plainly_where_that_fails() -> None
     assert called.count("sigmoid") == 2 * 4 + 1
     assert called.count("tanh") == called.count("relu") == 3
     assert called.count("sigmoid_derivative") == 3  # zeros where something else is expected
+
+
+def test_hyperparameters_are_on_the_device_once_and_each_new_rate_once() -> None:
+    """Also where steps are launched one by one, with rates that are plain numbers."""
+    made: list[float] = []
+
+    def asarray(value: float, dtype: Any) -> DeviceArray:
+        made.append(value)
+        return on_device(value, dtype)
+
+    cupy = SimpleNamespace(
+        fuse=lambda kernel_name: lambda function: function,  # noqa: ARG005
+        allclose=np.allclose,
+        asarray=asarray,
+    )
+    fusion = Fusion(cupy, {name: getattr(np, name) for name in ("sqrt", "astype")})
+    rule = Adam()
+    params = {f"layer{k}.weight": on_device(np.full((2, 3), 0.1 * k)) for k in (1, 2)}
+    state = rule.init(params, xp=np)
+    expected = {name: np.array(w) for name, w in params.items()}, rule.init(params, xp=np)
+    plainly, each = SimpleNamespace(sqrt=np.sqrt), SimpleNamespace(sqrt=np.sqrt, each=fusion.each)
+    for rate in (0.1, 0.1, 0.05):
+        gradients = {name: on_device(np.full((2, 3), 0.5)) for name in params}
+        params, state = rule.update(params, gradients, state, learning_rate=rate, xp=each)
+        same = {name: np.full((2, 3), 0.5) for name in params}
+        expected = rule.update(expected[0], same, expected[1], learning_rate=rate, xp=plainly)
+    assert made == [0.1, -0.1, 0.9, 0.999, 0.05, -0.05]
+    for name, w in params.items():
+        np.testing.assert_allclose(w, expected[0][name], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

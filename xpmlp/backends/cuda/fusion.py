@@ -12,8 +12,8 @@ from xpmlp.trees import Layout, put_together, taken_apart
 
 Function = Callable[..., Any]
 
-# Hyperparameters that are kept on the device.
-_KEPT_NUMBERS = 64
+# Those of a step's context.
+_RATES = ("rate", "descent")
 
 
 class _Place(NamedTuple):
@@ -38,6 +38,7 @@ class Fusion:
         self._plain = SimpleNamespace(**names)
         self._fused: dict[Any, Function] = {}
         self._numbers: dict[tuple[float, Any], Any] = {}
+        self._rates: dict[tuple[str, Any], tuple[float, Any]] = {}
 
     def fused(self, function: Function) -> Function:
         """Return a function of arrays that does what `function` does with this namespace."""
@@ -52,9 +53,11 @@ class Fusion:
     def _moved(self, function: Function, rule: Any, w: Any, g: Any, moments: Any, at: Any) -> Any:
         if not hasattr(g, "dtype"):
             return function(rule, w, g, moments, at)  # a product adds itself to what is there
-        layout, values = taken_apart((rule, w, g, moments, at._replace(name="", xp=None)))
-        # Of two plain numbers the tracer would make one of half precision.
-        values = [self._number(v, w.dtype) if isinstance(v, float) else v for v in values]
+        # Of two plain numbers the tracer would make one of half precision: all are arrays.
+        rate, descent = (self._rate(name, getattr(at, name), w.dtype) for name in _RATES)
+        context = at._replace(name="", xp=None, rate=rate, descent=descent)
+        layout, values = taken_apart((rule, w, g, moments, context))
+        values = [self._kept(v, w.dtype) if isinstance(v, float) else v for v in values]
         if any(value.ndim not in (0, w.ndim) for value in values):
             return function(rule, w, g, moments, at)  # one hyperparameter per model is reshaped
         key = function, layout, is_weight(at.name)
@@ -63,13 +66,21 @@ class Fusion:
             self._fused[key] = self._traced(step, type(rule).__name__)
         return self._fused[key](*values)
 
-    def _number(self, value: float, dtype: Any) -> Any:
-        """Return a hyperparameter on the device; a few are kept, and learning rates change."""
-        if len(self._numbers) >= _KEPT_NUMBERS:
-            return self._cupy.asarray(value, dtype=dtype)
+    def _kept(self, value: float, dtype: Any) -> Any:
+        """Return a hyperparameter on the device; it is kept, because graphs go on reading it."""
         if (value, dtype) not in self._numbers:
             self._numbers[value, dtype] = self._cupy.asarray(value, dtype=dtype)
         return self._numbers[value, dtype]
+
+    def _rate(self, name: str, value: Any, dtype: Any) -> Any:
+        """Return a learning rate on the device: the last one is kept, a schedule changes it."""
+        if not isinstance(value, float):
+            return value
+        before, array = self._rates.get((name, dtype), (None, None))
+        if value != before:
+            array = self._cupy.asarray(value, dtype=dtype)
+            self._rates[name, dtype] = value, array
+        return array
 
     def _traced(self, function: Function, name: str) -> Function:
         kernels: dict[tuple[Any, ...], _Kernel | None] = {}
