@@ -17,6 +17,7 @@ from benchmarks.peers import Problem, installed_peers
 from benchmarks.peers.cases import (
     GRID,
     RATES,
+    SEED,
     Case,
     compare,
     drawn_examples,
@@ -41,8 +42,6 @@ from xpmlp.commands.hyperparameters import batch_sizes, layer_sizes, names_of
 from xpmlp.commands.machine import measured_on
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib, save_peers
-
-_SEED = 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -190,7 +189,7 @@ def run_race(
         "accuracy": arguments.to_accuracy,
     }
     weights = initial_weights(sizes, arguments.activation)
-    return race(names, settings, dataset, weights, seed=_SEED, rounds=arguments.rounds or 5)
+    return race(names, settings, dataset, weights, seed=SEED, rounds=arguments.rounds or 5)
 
 
 if __name__ == "__main__":

@@ -15,22 +15,19 @@ import pytest
 from scripts_at_work import run_script
 from stacks import to_host
 from strict_backend import StrictBackend, strict_rules
-from trainings import fit, initial_state
+from trainings import RULES, fit, initial_state
 
 import xpmlp
 from xpmlp import (
     MLP,
     SGD,
     Adam,
-    AdamW,
     Cosine,
     Examples,
     Model,
     Momentum,
-    Nesterov,
     Penalty,
     Plan,
-    RMSprop,
     StackTraining,
     StepDecay,
     Training,
@@ -59,18 +56,9 @@ def library(request: pytest.FixtureRequest) -> Iterator[Backend]:
         yield select_backend("cpu", "float64", backend=request.param)
 
 
-CASES: dict[str, dict[str, Any]] = {
-    "sgd": {},
-    "momentum": {"optimizer": Momentum(0.9), "learning_rate": 0.05},
-    "nesterov": {"optimizer": Nesterov(0.9), "learning_rate": 0.05},
-    "rmsprop": {"optimizer": RMSprop(), "learning_rate": 0.01},
-    "adam": {"optimizer": Adam(), "learning_rate": 0.01},
-    "adamw": {"optimizer": AdamW(), "learning_rate": 0.01},
-    "dropout": {"dropout": 0.4},
+CASES: dict[str, dict[str, Any]] = RULES | {
     "step decay": {"schedule": StepDecay((1, 2), 0.3)},
     "cosine": {"schedule": Cosine(100), "optimizer": Adam(), "learning_rate": 0.01},
-    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01)},
-    "full batch": {"batch_size": None},
     "weights": {"train": Examples(ROWS.x, ROWS.y, sample_weight=RNG.uniform(size=68))},
     "scaled bytes": {
         "mlp": MLP((3, 6, 3), "relu"),

@@ -14,23 +14,20 @@ import numpy as np
 import pytest
 from stacks import to_host
 from strict_backend import StrictBackend, strict_rules
-from trainings import fit, fit_stack, initial_state
+from trainings import RULES, fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
     SGD,
     Adam,
-    AdamW,
     Constant,
     Cosine,
     Dataset,
     Examples,
     Model,
     Momentum,
-    Nesterov,
     Penalty,
     Plan,
-    RMSprop,
     StackTraining,
     Step,
     StepDecay,
@@ -94,18 +91,9 @@ def trained(backend: Backend, **settings: Any) -> tuple[TrainingState, list[floa
     return state, [value for row in losses for value in row if value is not None], arrays
 
 
-CASES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "momentum": {"optimizer": Momentum(0.9), "learning_rate": 0.05},
-    "nesterov": {"optimizer": Nesterov(0.9), "learning_rate": 0.05},
-    "rmsprop": {"optimizer": RMSprop(), "learning_rate": 0.01},
-    "adam": {"optimizer": Adam(), "learning_rate": 0.01},
-    "adamw": {"optimizer": AdamW(), "learning_rate": 0.01},
-    "dropout": {"dropout": 0.4},
+CASES: dict[str, dict[str, Any]] = RULES | {
     "steps down": {"schedule": StepDecay((1, 2), 0.3)},
     "cosine": {"schedule": Cosine(25), "optimizer": Adam(), "learning_rate": 0.01},
-    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01)},
-    "full batch": {"batch_size": None},
     "saves in between": {"save_every": 4, "save": lambda _: None},
     "weights": {"examples": Examples(ROWS.x, ROWS.y, sample_weight=RNG.uniform(size=43))},
 }

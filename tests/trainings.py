@@ -8,14 +8,19 @@ from typing import Any
 from xpmlp import (
     MLP,
     SGD,
+    Adam,
+    AdamW,
     Dataset,
     Examples,
     LogRow,
     Model,
     ModelState,
+    Momentum,
+    Nesterov,
     Optimizer,
     Penalty,
     Plan,
+    RMSprop,
     StackTraining,
     Training,
     TrainingState,
@@ -24,6 +29,19 @@ from xpmlp import (
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Draw
 from xpmlp.mathematics.step import Inputs, Outputs, Step
+
+# What a training may do at its steps, for `fit`: each way of taking steps is tried on all of it.
+RULES: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "momentum": {"optimizer": Momentum(0.9), "learning_rate": 0.05},
+    "nesterov": {"optimizer": Nesterov(0.9), "learning_rate": 0.05},
+    "rmsprop": {"optimizer": RMSprop(), "learning_rate": 0.01},
+    "adam": {"optimizer": Adam(), "learning_rate": 0.01},
+    "adamw": {"optimizer": AdamW(), "learning_rate": 0.01},
+    "dropout": {"dropout": 0.4},
+    "penalties": {"penalty": Penalty(l2=0.1, l1=0.01)},
+    "full batch": {"batch_size": None},
+}
 
 
 def initial_state(

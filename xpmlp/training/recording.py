@@ -126,13 +126,15 @@ class _Recording:
             self._steps()
             found, after = self._found(), self._copied()
             start = perf_counter()
-            self._replay = backend.record(self._steps)
-            if self._replay is not None:
+            replay = backend.record(self._steps)
+            if replay is not None:
                 _put(before, self._own)
-                self._replay()
+                replay()
                 again = self._found()
                 pairs = [*zip(after, arrays_of(self._own), strict=True), (found[0], again[0])]
-                if not all(_alike(*pair, backend=backend) for pair in pairs):
+                if all(_alike(*pair, backend=backend) for pair in pairs):
+                    self._replay = replay
+                else:
                     self._give_up()
             _put(after, self._own)
         except BaseException:
@@ -142,7 +144,7 @@ class _Recording:
 
     def _give_up(self) -> None:
         """Take steps one by one from now on: replays of them cannot be trusted here."""
-        self._replay, self._stepper.backend.records = None, False
+        self._stepper.backend.records = False
         warnings.warn(
             "a replay of recorded steps does not find what the steps find: they are launched one "
             "by one: graph=False chooses that",

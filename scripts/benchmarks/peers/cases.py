@@ -24,7 +24,7 @@ from xpmlp.randomness import random_stream
 
 # Losses may differ by rounding: after some steps, and after an epoch.
 _SAME_LOSS = {"train": 1e-3, "epoch": 1e-2}
-_SEED = 0
+SEED = 0
 RATES = {"sgd": 0.5, "momentum": 0.05, "adam": 0.001}
 
 # Networks and batch sizes of docs/performance.md; the last is a regression.
@@ -55,13 +55,13 @@ class Case:
 
 def initial_weights(sizes: tuple[int, ...], activation: str) -> HostParams:
     """Return the weights that all libraries begin with."""
-    drawn = xpmlp.MLP(sizes, activation).init(random_stream(_SEED, "weights"))
+    drawn = xpmlp.MLP(sizes, activation).init(random_stream(SEED, "weights"))
     return {name: array.astype(np.float32) for name, array in drawn.items()}
 
 
 def drawn_examples(sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return features and class ids, or values of one output, for a network of some sizes."""
-    rng, count = np.random.default_rng(_SEED), _DRAWN_EXAMPLES
+    rng, count = np.random.default_rng(SEED), _DRAWN_EXAMPLES
     x = rng.random((count, sizes[0]), dtype=np.float32)
     if sizes[-1] > 1:
         return x, rng.integers(sizes[-1], size=count)
