@@ -166,6 +166,24 @@ def test_an_interrupt_while_steps_are_recorded_leaves_them_untaken() -> None:
             np.testing.assert_array_equal(array, before[name])
 
 
+def test_a_replay_that_was_not_checked_to_the_end_is_not_used() -> None:
+    with strict_rules():
+        backend = Recorder()
+        plain = stepper_of(ROWS.to_device(backend), backend)
+        stepper = RecordingStepper(plain, plain.batches)
+        state = initial_state(NETWORK, SGD(), seed=1, backend=backend)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        backend.what = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            stepper.advance(state.variables, 0, 8)
+        backend.what = None
+        stepper.advance(state.variables, 0, 8)
+    assert backend.recorded == 2
+
+
 class OnOneDevice(Recorder):
     """Functions of the namespace are called while its device is the current one, or not at all."""
 
