@@ -20,8 +20,10 @@ from cupy._core import fusion as tracing
 
 from xpmlp import ACTIVATIONS, OPTIMIZERS, StepContext
 from xpmlp.backends.cuda.fusion import Fusion, _Kernel, _step
+from xpmlp.backends.cuda.kernels import source_of_assess, source_of_prepared_rows
 from xpmlp.data.normalization import _Scaling
 from xpmlp.mathematics.dropout import _mask
+from xpmlp.mathematics.optimizers import _descended
 from xpmlp.mathematics.products import _added
 from xpmlp.trees import taken_apart
 
@@ -69,11 +71,12 @@ def functions(dtype: str) -> Iterator[tuple[str, Callable[..., Any], list[Any]]]
     numbers = [array("uint32", 1, 1), array("uint32", 20, 1), array("uint32", 10)]
     yield "dropout", _mask, [z, *numbers, 2**31 + 5, 2.0]
     yield "added", _added, [z, a, array(dtype), 1.0]
+    yield "descended", _descended, [z, a, array(dtype)]
     for name, kind in OPTIMIZERS.items():
         rule, moments = kind(), {moment: array(dtype, 20, 10) for moment in kind.moments}
         shared = {"time": {"steps": array(dtype)}} if "adam" in name else {}
-        at = StepContext("", array(dtype), array(dtype), shared, None)
-        layout, values = taken_apart((rule, z, a, moments, at))
+        at: Any = StepContext("", array(dtype), lambda: 0.0, shared, None)
+        layout, values = taken_apart((rule, z, a, moments, at._replace(descent=None)))
         values = [array(dtype) if isinstance(value, float) else value for value in values]
         yield name, partial(_step, kind.step, layout, "layer1.weight"), values
 
@@ -102,6 +105,30 @@ def compiled(library: Any, source: str, architecture: int) -> str:
     return log.value.decode() or "an error without a word"
 
 
+def written(dtype: str) -> Iterator[tuple[str, str]]:
+    """Yield the kernels that are written by hand, as CUDA for contiguous arrays."""
+    yield "assess", source_of_assess(dtype)
+    real = "float" if dtype == "float32" else "double"
+    body = source_of_prepared_rows("value -= shift;", "value *= 1 / scale;")
+    yield (
+        "prepared_rows",
+        f"""
+struct Raw {{
+    const unsigned char* values; const long long sizes[2];
+    __device__ unsigned char operator[](long long i) const {{ return values[i]; }}
+    __device__ const long long* shape() const {{ return sizes; }}
+}};
+typedef {real} T;
+extern "C" __global__ void prepared_rows(
+    const Raw x, const long long* y, const long long* rows, T shift, T scale, T* prepared_,
+    long long* targets) {{
+    const long long i = blockIdx.x;
+    T& prepared = prepared_[i];
+    {body}
+}}""",
+    )
+
+
 def main() -> None:
     library = ctypes.CDLL(sys.argv[1])
     fusion = Fusion(SimpleNamespace(fuse=fuse, where=cupy.where), vars(compat))
@@ -118,6 +145,10 @@ def main() -> None:
             except Exception as error:  # whatever the tracer raises
                 found["error"] = f"{type(error).__name__}: {error}"
             print(json.dumps(found), flush=True)
+        for name, source in written(dtype):
+            errors = [compiled(library, source, architecture) for architecture in _ARCHITECTURES]
+            found = {"name": name, "dtype": dtype, "error": "".join(errors), "new": None}
+            print(json.dumps(found | {"for": _ARCHITECTURES}), flush=True)
 
 
 if __name__ == "__main__":

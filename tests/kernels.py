@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ import array_api_compat.numpy as compat
 import numpy as np
 
 from xpmlp.backends.cuda.fusion import Fusion
+from xpmlp.data.examples import prepared_rows
+from xpmlp.mathematics.losses import assess
 
 # Views, and questions about types: no kernel.
 _FREE = {"reshape", "expand_dims", "squeeze", "broadcast_to", "moveaxis", "isdtype", "result_type"}
@@ -73,7 +75,9 @@ def namespace(**supplied: Callable[..., Any]) -> Any:
     for name, function in vars(compat).items():
         of_arrays = callable(function) and not isinstance(function, type)
         names[name] = as_one(name, function) if of_arrays and name not in _FREE else function
-    names |= supplied | {"arange": cache(lambda *n, dtype: counted(compat.arange(*n, dtype=dtype)))}
+    names |= supplied
+    for name in ("arange", "ones"):
+        names[name] = cache(partial(_made, getattr(compat, name)))
 
     def fuse(kernel_name: str) -> Callable[..., Any]:
         return lambda function: as_one(kernel_name, function)
@@ -84,5 +88,16 @@ def namespace(**supplied: Callable[..., Any]) -> Any:
         allclose=np.allclose,
         asarray=lambda x, dtype: np.asarray(x, dtype),
     )
-    fusion = Fusion(cupy, names)
-    return SimpleNamespace(**names | {"fused": fusion.fused, "each": fusion.each})
+    written = SimpleNamespace(**{f.__name__: partial(_written, f) for f in (assess, prepared_rows)})
+    fusion = Fusion(cupy, names, written)
+    supplied = {"fused": fusion.fused, "each": fusion.each, "by_hand": fusion.by_hand}
+    return SimpleNamespace(**names | supplied)
+
+
+def _made(function: Callable[..., Any], *given: Any, dtype: Any) -> Any:
+    return counted(function(*given, dtype=dtype))
+
+
+def _written(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Stand in for a kernel that was written for a function."""
+    return as_one(function.__name__, function)(*arguments, xp=compat)

@@ -50,12 +50,14 @@ def test_all_that_is_fused_is_traced_by_cupy_and_compiled_for_cards(cupy_path: s
     )
     assert done.returncode == 0, done.stderr
     kernels = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(kernels) == 2 * (3 * len(ACTIVATIONS) + 6 + len(OPTIMIZERS))
+    assert len(kernels) == 2 * (3 * len(ACTIVATIONS) + 7 + len(OPTIMIZERS) + 2)
     for kernel in kernels:
         if kernel["name"] == "identity_backward":  # a function that makes ones is no kernel
             continue
         assert kernel["error"] == "", kernel
         assert kernel["for"] == [80, 90, 100]
+        if kernel["new"] is None:  # written by hand
+            continue
         # New are activations, but for the one that does nothing, scaled features, and masks; all
         # else is changed where it lies.
         new = kernel["name"].endswith("_forward") and not kernel["name"].startswith("identity")

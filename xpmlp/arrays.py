@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -41,6 +42,21 @@ def each(function: Callable[..., Any], works: Sequence[Any], *, xp: Namespace) -
     """
     supplied = getattr(xp, "each", None)
     return [function(*work) for work in works] if supplied is None else supplied(function, works)
+
+
+def by_hand(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have function(*arguments, xp=xp) done by a kernel where the namespace has one for it.
+
+    It may supply `by_hand(function, arguments)`: what the function returns, or None.
+    """
+
+    @wraps(function)
+    def done(*arguments: Any, xp: Namespace) -> Any:
+        supplied = getattr(xp, "by_hand", None)
+        found = None if supplied is None else supplied(function, arguments)
+        return function(*arguments, xp=xp) if found is None else found
+
+    return done
 
 
 def plain(value: float | Array) -> float | Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from xpmlp.arrays import Array, Namespace, SomeRows, some_rows
+from xpmlp.arrays import Array, Namespace, SomeRows, by_hand, some_rows
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Batches, FixedWholeBatch, Order, ShuffledBatches
 from xpmlp.data.held_out import held_out_rows
@@ -204,9 +204,9 @@ class Examples:
 
         def read(piece: SomeRows) -> Piece:
             wanted = piece if rows is None else some_rows(rows, piece, xp=xp)
-            x, y = (some_rows(array, wanted, xp=xp) for array in (self.x, self.y))
+            x, y = prepared_rows(self.x, self.y, wanted, self.normalization, self.dtype, xp=xp)
             given = None if weight is None else some_rows(weight, piece, xp=xp)
-            return Piece(prepared(x, self.normalization, self.dtype, xp=xp), y, given)
+            return Piece(x, y, given)
 
         return Batch(count, read, weight)
 
@@ -254,8 +254,18 @@ def narrowed(
     return narrow, scaling
 
 
-def prepared(x: Array, scaling: Normalization | None, dtype: Any, *, xp: Namespace) -> Array:
-    """Return stored features in a dtype, normalised; None is the dtype that they have."""
+@by_hand
+def prepared_rows(
+    x: Array,
+    y: Array,
+    rows: SomeRows,
+    scaling: Normalization | None,
+    dtype: Any,
+    *,
+    xp: Namespace,
+) -> tuple[Array, Array]:
+    """Return some rows of stored features, in a dtype (None is theirs) and normalised, and of y."""
+    x, y = (some_rows(array, rows, xp=xp) for array in (x, y))
     if scaling is not None:
-        return scaling.apply(x, dtype or x.dtype, xp=xp)
-    return x if dtype is None or x.dtype == dtype else xp.astype(x, dtype)
+        return scaling.apply(x, dtype or x.dtype, xp=xp), y
+    return x if dtype is None or x.dtype == dtype else xp.astype(x, dtype), y

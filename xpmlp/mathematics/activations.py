@@ -160,13 +160,7 @@ def gated(
     return Activation(function, derivative, steepest, onnx=(*onnx, ("Mul", "z")), of_input=True)
 
 
-_GELU_ONNX: tuple[tuple[str, Any], ...] = (
-    ("Mul", "z"),
-    ("Mul", _GELU_B),
-    ("Add", _GELU_A),
-    ("Mul", "z"),
-    ("Sigmoid", {}),
-)
+_GELU_ONNX: Any = ("Mul", "z"), ("Mul", _GELU_B), ("Add", _GELU_A), ("Mul", "z")
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(sigmoid, sigmoid_derivative, steepest=0.25, onnx=(("Sigmoid", {}),)),
     "tanh": Activation(tanh, tanh_derivative, onnx=(("Tanh", {}),)),
@@ -182,6 +176,6 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "identity": Activation(identity, identity_derivative, onnx=(("Identity", {}),)),
     "silu": gated(silu_gate, 1.099839, ("Sigmoid", {})),
-    "gelu": gated(gelu_gate, 1.128993, *_GELU_ONNX),
+    "gelu": gated(gelu_gate, 1.128993, *_GELU_ONNX, ("Sigmoid", {})),
     "mish": gated(mish_gate, 1.088498, ("Softplus", {}), ("Tanh", {})),
 }

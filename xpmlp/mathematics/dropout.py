@@ -7,11 +7,7 @@ backend, and a batch gets the same masks however its sum is split.
 from __future__ import annotations
 
 from xpmlp.arrays import Array, Namespace, elementwise
-
-# Odd multipliers of a 32-bit mixing function found by search (C. Wellons 2018, "lowbias32").
-_FIRST, _SECOND, _LOW = 0x7FEB352D, 0x846CA68B, 0xFFFFFFFF
-# Spreads consecutive counters over all 32 bits: 2^32 divided by the golden ratio.
-_GOLDEN = 0x9E3779B9
+from xpmlp.counters import random_bits
 
 
 def dropout_mask(
@@ -33,19 +29,6 @@ def dropout_mask(
 def _mask(
     like: Array, key: Array, rows: Array, units: Array, below: int, scale: float, *, xp: Namespace
 ) -> Array:
-    bits = _mix(_mix(key + _GOLDEN * rows, xp) + _mix(_GOLDEN * (units + 1), xp), xp)
-    mask = xp.astype(bits < below, like.dtype)
+    mask = xp.astype(random_bits(key, rows, units, xp=xp) < below, like.dtype)
     mask *= scale
     return mask
-
-
-def _mix(x: Array, xp: Namespace) -> Array:
-    """Scramble 32-bit numbers so that each bit of x moves every bit of the result."""
-    wide = x.dtype == xp.int64  # stands in where a library cannot calculate in uint32
-    x = x & _LOW if wide else x
-    x = xp.bitwise_xor(x, x >> 16)
-    for factor, shift in ((_FIRST, 15), (_SECOND, 16)):
-        x *= factor
-        x = x & _LOW if wide else x
-        x ^= x >> shift
-    return x

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from xpmlp.arrays import Array, Namespace
+from xpmlp.arrays import Array, Namespace, by_hand
 
 
 class Link(NamedTuple):
@@ -164,3 +164,13 @@ def count_correct(
     if sample_weight is None:
         return xp.count_nonzero(correct, axis=-1)
     return xp.sum(xp.astype(correct, sample_weight.dtype) * sample_weight, axis=-1)
+
+
+@by_hand
+def assess(
+    loss: Loss, outputs: Array, targets: Array, weight: Array | None, scale: Any, *, xp: Namespace
+) -> tuple[Array, Array, Array | None]:
+    """C, ∂C/∂z, and of class ids how many examples were right."""
+    c, derivatives = loss(outputs, targets, xp=xp, scale=scale, sample_weight=weight)
+    ids = xp.isdtype(targets.dtype, "integral")
+    return c, derivatives, count_correct(outputs, targets, xp=xp) if ids else None

@@ -8,11 +8,12 @@ on with what is returned. Hyperparameters are numbers, 0-d arrays, or arrays (mo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, NamedTuple
 
-from xpmlp.arrays import Array, Namespace, Params, each, is_weight, per_model
+from xpmlp.arrays import Array, Namespace, Params, each, elementwise, is_weight, per_model
 from xpmlp.mathematics.products import Gradient, accumulate, multiplied
 
 # Moments by name ("velocity", ...), each with an array under every parameter's name; what
@@ -21,11 +22,14 @@ OptimizerState = dict[str, Params]
 
 
 class StepContext(NamedTuple):
-    """Where a step is taken: the parameter's name, α and −α shaped for it, the state of all."""
+    """Where a step is taken: the parameter's name, α shaped for it, the state of all.
+
+    `descent()` is −α, made once for all parameters, as `accumulate` takes it.
+    """
 
     name: str
     rate: float | Array
-    descent: float | Array
+    descent: Callable[[], float | Array]
     shared: OptimizerState
     xp: Namespace
 
@@ -61,14 +65,15 @@ class Optimizer(ABC):
         xp: Namespace,
     ) -> tuple[Params, OptimizerState]:
         """Return parameters and state after one step along gradients, arrays or products."""
-        names, state, minus = self.moments, self.begun(state), -learning_rate
+        names, state = self.moments, self.begun(state)
+        minus = cache(lambda: -learning_rate)
         shared = {key: arrays for key, arrays in state.items() if key not in names}
         works = []
         for name, w in params.items():
             g = gradients[name] if self.takes_products else multiplied(gradients[name], xp=xp)
             moments = {moment: state[moment][name] for moment in names}
-            rate, descent = per_model(learning_rate, like=w, xp=xp), per_model(minus, like=w, xp=xp)
-            works.append((self, w, g, moments, StepContext(name, rate, descent, shared, xp)))
+            rate = per_model(learning_rate, like=w, xp=xp)
+            works.append((self, w, g, moments, StepContext(name, rate, minus, shared, xp)))
         after = dict(zip(params, each(type(self).step, works, xp=xp), strict=True))
         moved = {moment: {name: after[name][1][moment] for name in params} for moment in names}
         return {name: w for name, (w, _) in after.items()}, state | moved if names else state
@@ -90,7 +95,7 @@ class SGD(Optimizer):
     usual_rate = 0.1
 
     def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
-        return accumulate(w, g, alpha=at.descent, xp=at.xp), {}
+        return accumulate(w, g, alpha=at.descent(), xp=at.xp), {}
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,13 @@ class Momentum(Optimizer):
 
     def step(self, w: Array, g: Gradient, moments: Params, at: StepContext) -> tuple[Array, Params]:
         v = accumulate(moments["velocity"], g, beta=self.momentum, xp=at.xp)
-        return accumulate(w, v, alpha=at.descent, xp=at.xp), {"velocity": v}
+        return elementwise(_descended, w, v, at.rate, xp=at.xp), {"velocity": v}
+
+
+def _descended(w: Array, v: Array, alpha: float | Array, **_: Namespace) -> Array:
+    """w − α v."""
+    w -= alpha * v
+    return w
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace, Params, SomeRows
 from xpmlp.mathematics.dropout import dropout_mask
-from xpmlp.mathematics.losses import count_correct
+from xpmlp.mathematics.losses import assess
 from xpmlp.mathematics.mlp import MLP, Masks, Multiply
 from xpmlp.mathematics.optimizers import Optimizer, OptimizerState
 from xpmlp.mathematics.penalties import Penalty
@@ -135,9 +135,9 @@ def piece_gradient(
     """
     x, y, sample_weight = piece
     outputs, backprop = mlp.forward(params, x, xp=xp, masks=masks)
-    loss, doutputs = mlp.loss_function(outputs, y, scale=scale, sample_weight=sample_weight, xp=xp)
+    loss, doutputs, correct = assess(mlp.loss_function, outputs, y, sample_weight, scale, xp=xp)
     sums = Sums(backprop(doutputs, multiply), xp=xp)
     sums["loss"] = loss
-    if xp.isdtype(y.dtype, "integral"):
-        sums["correct"] = count_correct(outputs, y, xp=xp)
+    if correct is not None:
+        sums["correct"] = correct
     return sums

@@ -226,7 +226,11 @@ def _namespace() -> SimpleNamespace:
     names = vars(compat) | {"matmul": np.matmul, "sum": total, "max": largest}
     names["isdtype"] = cache(np.isdtype)
     names["ones"] = _kept_ones
-    names |= {"fused": None, "each": None}  # to be found absent takes twice as long
+    names |= {
+        "fused": None,
+        "each": None,
+        "by_hand": None,
+    }  # to be found absent takes twice as long
     product = accumulating_product()
     if product is not None:
         names["accumulate_product"] = _with_sums_of_rows(product)

@@ -17,6 +17,7 @@ from xpmlp.backends.base import Backend
 from xpmlp.backends.cuda.cublas import Cublas, product_of
 from xpmlp.backends.cuda.fusion import Fusion
 from xpmlp.backends.cuda.graph import Recorder
+from xpmlp.backends.cuda.kernels import Kernels
 from xpmlp.errors import DeviceError
 
 _INSTALL = (
@@ -152,10 +153,10 @@ def _namespace(cupy: Any, cublas: Cublas | None) -> Any:
         "accumulate_product": cublas.accumulate_product,
         "vecdot": vecdot,
     }
-    # Counters that every step begins with; graphs go on reading them.
-    names["arange"] = cache(compat.arange)
-    fusion = Fusion(cupy, names)
-    names |= {"fused": fusion.fused, "each": fusion.each}
+    # What every step begins with; graphs go on reading it.
+    names |= {name: cache(getattr(compat, name)) for name in ("arange", "ones")}
+    fusion = Fusion(cupy, names, Kernels(cupy))
+    names |= {"fused": fusion.fused, "each": fusion.each, "by_hand": fusion.by_hand}
     return SimpleNamespace(**names)
 
 

@@ -12,9 +12,6 @@ from xpmlp.trees import Layout, put_together, taken_apart
 
 Function = Callable[..., Any]
 
-# Those of a step's context.
-_RATES = ("rate", "descent")
-
 
 class _Place(NamedTuple):
     """Where a result is: the number of an argument that was changed, or of an array that is new."""
@@ -31,14 +28,15 @@ class Fusion:
     else, the function is called as it is: in more kernels.
     """
 
-    def __init__(self, cupy: Any, names: dict[str, Any]) -> None:
-        self._cupy = cupy
+    def __init__(self, cupy: Any, names: dict[str, Any], written: Any = None) -> None:
+        self._cupy, self._written = cupy, written
         # While it is traced an "array" is a stand-in, which is no array to array-api-compat.
         self._xp = SimpleNamespace(**names | {"astype": _astype})
         self._plain = SimpleNamespace(**names)
         self._fused: dict[Any, Function] = {}
+        self._agrees: dict[Any, bool] = {}
         self._numbers: dict[tuple[float, Any], Any] = {}
-        self._rates: dict[tuple[str, Any], tuple[float, Any]] = {}
+        self._rates: dict[Any, tuple[float, Any]] = {}
 
     def fused(self, function: Function) -> Function:
         """Return a function of arrays that does what `function` does with this namespace."""
@@ -50,12 +48,33 @@ class Fusion:
         """Return function(*work) of each optimiser's work, in one kernel where g is an array."""
         return [self._moved(function, *work) for work in works]
 
+    def by_hand(self, function: Function, arguments: tuple[Any, ...]) -> Any | None:
+        """Return what a kernel finds that was written for a function; None where there is none.
+
+        It is held once against the function, as those that are traced are.
+        """
+        kernel = getattr(self._written, function.__name__, None)
+        if kernel is None:
+            return None
+        layout, values = taken_apart(arguments)
+        kind = function, layout, *map(_kind, values)
+        if self._agrees.get(kind):
+            return kernel(*arguments)
+        if kind not in self._agrees:
+            try:
+                found = kernel(*arguments)
+                if found is None:
+                    return None
+                self._agrees[kind] = self._same(found, function(*arguments, xp=self._plain))
+            except Exception:  # of a compiler, or a library
+                self._agrees[kind] = False
+        return found if self._agrees[kind] else None
+
     def _moved(self, function: Function, rule: Any, w: Any, g: Any, moments: Any, at: Any) -> Any:
         if not hasattr(g, "dtype"):
             return function(rule, w, g, moments, at)  # a product adds itself to what is there
         # Of two plain numbers the tracer would make one of half precision: all are arrays.
-        rate, descent = (self._rate(name, getattr(at, name), w.dtype) for name in _RATES)
-        context = at._replace(name="", xp=None, rate=rate, descent=descent)
+        context = at._replace(name="", xp=None, rate=self._rate(at.rate, w.dtype), descent=None)
         layout, values = taken_apart((rule, w, g, moments, context))
         values = [self._kept(v, w.dtype) if isinstance(v, float) else v for v in values]
         if any(value.ndim not in (0, w.ndim) for value in values):
@@ -72,21 +91,21 @@ class Fusion:
             self._numbers[value, dtype] = self._cupy.asarray(value, dtype=dtype)
         return self._numbers[value, dtype]
 
-    def _rate(self, name: str, value: Any, dtype: Any) -> Any:
+    def _rate(self, value: Any, dtype: Any) -> Any:
         """Return a learning rate on the device: the last one is kept, a schedule changes it."""
         if not isinstance(value, float):
             return value
-        before, array = self._rates.get((name, dtype), (None, None))
+        before, array = self._rates.get(dtype, (None, None))
         if value != before:
             array = self._cupy.asarray(value, dtype=dtype)
-            self._rates[name, dtype] = value, array
+            self._rates[dtype] = value, array
         return array
 
     def _traced(self, function: Function, name: str) -> Function:
         kernels: dict[tuple[Any, ...], _Kernel | None] = {}
 
         def fused(*values: Any) -> Any:
-            kind = tuple((getattr(v, "dtype", type(v)), getattr(v, "ndim", None)) for v in values)
+            kind = tuple(map(_kind, values))
             if kind not in kernels:
                 kernels[kind] = self._kernel(function, name, values)
             kernel = kernels[kind]
@@ -100,12 +119,16 @@ class Fusion:
         kernel = _Kernel(self._cupy, partial(function, xp=self._xp), name)
         given, again = ([v.copy() if hasattr(v, "copy") else v for v in values] for _ in range(2))
         try:
-            _, expected = taken_apart((function(*given, xp=self._plain), given))
-            _, found = taken_apart((kernel(*again), again))
-            same = all(map(self._alike, found, expected)) and len(found) == len(expected)
+            expected = function(*given, xp=self._plain), given
+            same = self._same((kernel(*again), again), expected)
         except Exception:  # cupy.fuse raises several kinds for what it cannot trace
             return None
         return kernel if same else None
+
+    def _same(self, found: Any, expected: Any) -> bool:
+        """Tell whether the arrays of results are the same to rounding."""
+        (_, values), (_, others) = taken_apart(found), taken_apart(expected)
+        return len(values) == len(others) and all(map(self._alike, values, others))
 
     def _alike(self, found: Any, expected: Any) -> bool:
         if (found.dtype, found.shape) != (expected.dtype, expected.shape):
@@ -144,6 +167,11 @@ class _Kernel:
         return _mapped(lambda at: (new if at.new else values)[at.number], self._places)
 
 
+def _kind(value: Any) -> Any:
+    """Return what tells arguments apart for which a kernel may do something else."""
+    return getattr(value, "dtype", type(value)), getattr(value, "ndim", None)
+
+
 def _mapped(of: Callable[[Any], Any], results: Any) -> Any:
     """Return results, by themselves or in tuples and dictionaries, with `of` each of them."""
     if isinstance(results, dict):
@@ -158,7 +186,8 @@ def _step(
 ) -> tuple[Any, dict[str, Any]]:
     """Take an optimiser's step of arrays and numbers that were taken apart."""
     rule, w, g, moments, at = put_together(layout, iter(values))
-    found: tuple[Any, dict[str, Any]] = function(rule, w, g, moments, at._replace(name=name, xp=xp))
+    at = at._replace(name=name, xp=xp, descent=lambda: -at.rate)
+    found: tuple[Any, dict[str, Any]] = function(rule, w, g, moments, at)
     return found
 
 
