@@ -70,6 +70,7 @@ class Progress:
                 bar_format=_FORMAT,
             )
         self._lines = lines and self._bar is None
+        self._said: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +83,16 @@ class Progress:
         """Move the bar to a step; costs next to nothing."""
         if self._bar is not None:
             self._bar.update(step * self._batch - self._bar.n)
+
+    def say_once(self, text: str) -> None:
+        """Print a sentence beside the bar, at the first time that it is said."""
+        if text in self._said or not (self._bar is not None or self._lines):
+            return
+        self._said.add(text)
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def row(self, row: LogRow) -> None:
         """Show a log point's figures."""

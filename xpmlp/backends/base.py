@@ -70,6 +70,8 @@ class Backend(ABC):
     compiles = False
     # Floating-point operations of a moment, in which nobody waits for an answer.
     flop_at_once = 4e9
+    # Whether it has gone over to one thread, because other programs keep the cores busy.
+    on_one_thread = False
     # The processes that share a training; each of them has a backend.
     ranks: Ranks = ALONE
 

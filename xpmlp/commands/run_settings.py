@@ -29,7 +29,7 @@ _FREE = {
 }
 _FREE |= {"threads", "no_graph", "precision"}
 # What another version or machine may make of the same run, to rounding.
-_MADE = {"normalization", "xpmlp"}
+_MADE = {"normalization", "xpmlp", "on_one_thread"}
 _HERE = {"out", "resume", "overwrite", "quiet", "json", "debug", "distributed"}
 
 

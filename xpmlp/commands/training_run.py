@@ -29,6 +29,10 @@ from xpmlp.training.history import best_row
 
 # What a run may fail by that is no mistake of ours: the folder is left whole, and says so.
 _FAILURES = (XpmlpError, OSError, MemoryError)
+_BUSY = (
+    "other programs keep the cores busy: products are made on one thread until they are done, "
+    "which changes last digits; --threads gives a number that is kept"
+)
 
 
 class TrainingRun:
@@ -79,6 +83,7 @@ class TrainingRun:
             check_same_run(self.config(), before, saved)
             settings = before.record.get("settings") or {}
             self.begun_with = str(settings.get("library", backend.name))
+            backend.on_one_thread = settings.get("on_one_thread") is True
         self.members = members_of(self.models, backend, saved)
         if self.members.step > self.steps:
             raise UsageError(
@@ -135,6 +140,8 @@ class TrainingRun:
 
             def on_step(step: int) -> bool:
                 progress.step(step)
+                if self.backend.on_one_thread:
+                    progress.say_once(_BUSY)
                 return stop.received is not None
 
             before = members.history if arguments.resume else None
@@ -190,6 +197,7 @@ class TrainingRun:
             "val_size": len(data.validation or ()),
             "steps": self.steps,
             "library": self.backend.name,
+            "on_one_thread": self.backend.on_one_thread,
             "sizes": self.model.mlp.sizes,
             **data.preparation.as_record(),
             "xpmlp": xpmlp.__version__,

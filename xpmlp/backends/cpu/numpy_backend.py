@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController
 from xpmlp.arrays import Array, SomeRows
 from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.cpu.blas import AccumulateProduct, accumulating_product
+from xpmlp.backends.cpu.company import Company
 from xpmlp.backends.cpu.cores import single_threaded_blas, usable_cores
 from xpmlp.errors import UsageError
 from xpmlp.parts import even_parts
@@ -47,7 +48,8 @@ class NumpyBackend(Backend):
     A sum over many examples is cut into pieces, and the pieces are dealt to threads in
     contiguous shares, each multiplying with a BLAS held to one thread. The shares depend on
     the number of threads alone: for a given number results are the same bit for bit, and for
-    another the same to rounding.
+    another the same to rounding. Where none is given, the products of small batches go over to
+    one thread while other programs keep the cores busy (`on_one_thread`).
     """
 
     name = "numpy"
@@ -63,6 +65,8 @@ class NumpyBackend(Backend):
         if threads is not None:
             self._controller.limit(limits=threads)
         self.threads = threads or usable_cores()
+        # A number that was asked for is kept.
+        self._company = Company() if threads is None and self.threads > 1 else None
         _keep_freed_memory()
         self.xp = _namespace()
         super().__init__(dtype)
@@ -88,12 +92,31 @@ class NumpyBackend(Backend):
         """
         quiet = np.errstate(all="ignore")
         low, high = _WAITING_FOR_BLAS
-        return _on_one_thread(quiet) if flop is not None and low <= flop < high else quiet
+        if flop is None or flop < low:
+            return quiet
+        if flop < high:
+            return _both(quiet, single_threaded_blas())
+        if self._company is None or flop >= _FLOP_FOR_THREADS:
+            return quiet
+        return _both(quiet, self._company.step(flop))
+
+    @property
+    def on_one_thread(self) -> bool:
+        """Whether products of small batches are made on one thread at present."""
+        return self._company is not None and self._company.on_one
+
+    @on_one_thread.setter
+    def on_one_thread(self, value: bool) -> None:
+        """Begin as a training that goes on has ended; nothing where `threads` was given."""
+        if self._company is not None:
+            self._company.on_one = value
 
     def settings(self) -> dict[str, Any]:
         """Return the number of threads, and whether BLAS adds products in place."""
+        company = self._company
         return {
             "threads": self.threads,
+            "switches_of_threads": 0 if company is None else company.switches,
             "accumulating_product": hasattr(self.xp, "accumulate_product"),
             "blas": [
                 f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip()
@@ -139,7 +162,7 @@ class NumpyBackend(Backend):
         if len(works) < 2:
             return super().run_apart(works)
         alone = copy(self)
-        alone.threads = 1
+        alone.threads, alone._company = 1, None
         bundles = [works[part] for part in even_parts(len(works), min(self.threads, len(works)))]
         found = self._on_threads([partial(_one_by_one, some, alone) for some in bundles])
         return [result for results in found for result in results]
@@ -170,8 +193,8 @@ def _finished(futures: Sequence[Future[Any]]) -> None:
 
 
 @contextmanager
-def _on_one_thread(quiet: AbstractContextManager[Any]) -> Iterator[None]:
-    with quiet, single_threaded_blas():
+def _both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Iterator[None]:
+    with outer, inner:
         yield
 
 

@@ -45,6 +45,15 @@ class DistributedBackend(Backend):
         """Wait for this rank's device."""
         self._inner.synchronize()
 
+    @property
+    def on_one_thread(self) -> bool:
+        """Whether the backend underneath has gone over to one thread."""
+        return self._inner.on_one_thread
+
+    @on_one_thread.setter
+    def on_one_thread(self, value: bool) -> None:
+        self._inner.on_one_thread = value
+
     def computing(self, flop: float | None = None) -> AbstractContextManager[Any]:
         """Compute as the backend underneath does."""
         return self._inner.computing(flop)
