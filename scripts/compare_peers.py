@@ -17,14 +17,14 @@ from benchmarks.peers import Problem, installed_peers
 from benchmarks.peers.cases import (
     GRID,
     RATES,
-    SEED,
     Case,
     compare,
     drawn_examples,
     initial_weights,
     table_rows,
 )
-from benchmarks.peers.race import race
+from benchmarks.peers.race import Racer, race
+from benchmarks.peers.recipes import BEST, WITHOUT_SCHEDULES, Recipe, usual_of
 
 import xpmlp
 from xpmlp.backends.cpu.cores import usable_cores
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.switch("--grid", "time the networks and batches of docs/performance.md, on drawn data")
     group.count(
         "--rounds",
-        "blocks or processes of each library, taking turns (default: 9 blocks, 5 processes)",
+        "blocks of each library, or processes, one for each seed (default: 9, or 10)",
     )
     group.value("--peers", str, "of those installed, by their names", "all", "NAME,...")
     group.value(
@@ -76,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
         in_range(0.01, 1, "an accuracy from 0.01 to below 1"),
         "time whole processes, imports and loading included, to this test accuracy",
         metavar="A",
+    )
+    group.switch(
+        "--recipes",
+        "with --to-accuracy: the best recipe known for it, and the usual one of each library",
     )
     group.out("peers", "peers.json and peers.png, grid.json or to_accuracy.json")
     return parser
@@ -99,7 +103,9 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         sizes, data = problem_data(arguments)
         report = report_of(arguments, backend, {"-".join(map(str, sizes))})
-        report["results"] = rows = run_race(arguments, names, sizes, data, threads)
+        settings = {"sizes": sizes, "threads": threads, "accuracy": arguments.to_accuracy}
+        racers = racers_of(arguments, names, len(data.train))
+        report["results"] = rows = race(racers, settings, data, seeds=arguments.rounds or 10)
     stem = "grid" if arguments.grid else "peers" if arguments.to_accuracy is None else "to_accuracy"
     draw = partial(save_peers, report) if stem == "peers" else None
     leave_report(report, rows, arguments.out / f"{stem}.json", draw, as_json=arguments.json)
@@ -170,26 +176,20 @@ def cases_of(arguments: argparse.Namespace, threads: int) -> list[Case]:
     ]
 
 
-def run_race(
-    arguments: argparse.Namespace,
-    names: list[str],
-    sizes: tuple[int, ...],
-    dataset: xpmlp.Dataset,
-    threads: int,
-) -> list[dict[str, Any]]:
-    """Time whole processes to --to-accuracy."""
-    n, wanted = len(dataset.train), arguments.batch_sizes[0]
-    settings = {
-        "sizes": sizes,
-        "activation": arguments.activation,
-        "optimizer": arguments.optimizer[0],
-        "learning_rate": arguments.lr or RATES[arguments.optimizer[0]],
-        "batch_size": n if wanted == "full" else wanted,
-        "threads": threads,
-        "accuracy": arguments.to_accuracy,
-    }
-    weights = initial_weights(sizes, arguments.activation)
-    return race(names, settings, dataset, weights, seed=SEED, rounds=arguments.rounds or 5)
+def racers_of(arguments: argparse.Namespace, names: list[str], examples: int) -> list[Racer]:
+    """Return who takes part in a race, ours first: with one's own settings, or with recipes."""
+    if not arguments.recipes:
+        optimizer, size = arguments.optimizer[0], arguments.batch_sizes[0]
+        rate, size = arguments.lr or RATES[optimizer], examples if size == "full" else size
+        given = Recipe(arguments.activation, "xavier", optimizer, rate, size)
+        return [Racer(name, "the given", given) for name in names]
+    if arguments.to_accuracy not in BEST:
+        known = ", ".join(map(str, BEST))
+        raise UsageError(f"--recipes are known for an accuracy of {known}: choose one of them")
+    best = BEST[arguments.to_accuracy]
+    racers = [Racer(name, "the best", best) for name in names if name not in WITHOUT_SCHEDULES]
+    usual = [(name, usual_of(name)) for name in names]
+    return racers + [Racer(name, "its usual", recipe) for name, recipe in usual if recipe]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
@@ -63,6 +64,35 @@ def test_race_to_an_accuracy(tmp_path: Path) -> None:
     assert theirs["epochs"] == ours["epochs"] > 1
     assert theirs["accuracy"] == ours["accuracy"]
     assert ours["from"] <= ours["seconds"] <= ours["to"]
+    assert ours["recipe"] == theirs["recipe"] == "the given"
+    assert ours["reached"] == theirs["reached"] == "2 of 2"
+
+
+@pytest.mark.jax
+def test_race_with_recipes(tmp_path: Path) -> None:
+    """The best one with its schedule for all that can, from the same weights; and usual ones."""
+    flags = ("--data", "digits", "--hidden", "20", "--rounds", "1", "--recipes")
+    only = ("--peers", "jax.jit,jax lax.scan,scikit-learn", "--to-accuracy", "0.98")
+    result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    best: list[dict[str, Any]] = []
+    usual: list[dict[str, Any]] = []
+    for row in json.loads(result.stdout)["results"]:
+        (best if row["recipe"] == "the best" else usual).append(row)
+    assert [row["library"] for row in best] == ["xpmlp", "jax.jit", "jax lax.scan"]
+    assert [row["library"] for row in usual] == ["jax.jit", "jax lax.scan", "scikit-learn"]
+    # Eighteen of a hundred steps of warm-up: what is learnt depends on each step's rate.
+    assert {row["reached"] for row in best} == {"0 of 1"}
+    assert {row["epochs"] for row in best} == {3}
+    assert {row["accuracy"] for row in best} == {best[0]["accuracy"]}
+    assert all(row["epochs"] > 3 for row in usual)
+
+
+def test_a_recipe_that_nobody_knows(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--peers", "scikit-learn", "--recipes", "--to-accuracy", "0.9")
+    result = run_script("compare_peers.py", *flags, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--recipes are known for an accuracy of 0.98" in result.stderr
 
 
 def test_unknown_peer_lists_those_there(tmp_path: Path) -> None:

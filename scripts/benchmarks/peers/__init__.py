@@ -22,7 +22,8 @@ class Problem:
     `activation` of the hidden layers is "sigmoid", "tanh" or "relu"; y are class ids (N,), or
     values (N, outputs) of a regression by mean squared error. `optimizer` is "sgd", "momentum"
     (of 0.9) or "adam"; `device` "cpu" or "gpu:N". `graph` and `precision` are xpmlp's own way with
-    a GPU.
+    a GPU. `factors` multiply the rate of each step, where there are any; without `params` a
+    library draws its own first weights.
     """
 
     sizes: tuple[int, ...]
@@ -36,6 +37,7 @@ class Problem:
     graph: bool = True
     precision: str = "float32"
     optimizer: str = "sgd"
+    factors: tuple[float, ...] = ()
 
     @property
     def loss(self) -> str:

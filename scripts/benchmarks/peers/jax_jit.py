@@ -59,7 +59,10 @@ class Jitted(Peer):
         self._state: Any = (params, *_BEGINNINGS[problem.optimizer](params))
         self._x, self._y = jnp.asarray(problem.x), jnp.asarray(problem.y)
         layers, f = self._layers, _ACTIVATIONS[problem.activation]
-        step_of = partial(_STEPS[problem.optimizer], problem.learning_rate)
+        step_of, rate = _STEPS[problem.optimizer], problem.learning_rate
+        rates = jnp.asarray([rate * factor for factor in problem.factors])
+        if problem.factors:
+            self._state = (*self._state, jnp.zeros((), dtype=int))
 
         def forward(params: Any, x: Any) -> Any:
             h = x
@@ -75,7 +78,11 @@ class Jitted(Peer):
             return -jnp.mean(of_target)
 
         def update(state: Any, x: Any, y: Any) -> Any:
-            return step_of(jax.grad(loss)(state[0], x, y), *state)
+            if not problem.factors:
+                return step_of(rate, jax.grad(loss)(state[0], x, y), *state)
+            *state, number = state  # of the step comes last
+            found = step_of(rates[number], jax.grad(loss)(state[0], x, y), *state)
+            return (*found, number + 1)
 
         @partial(jax.jit, donate_argnums=0)
         def on_rows(state: Any, x: Any, y: Any, rows: Any) -> Any:

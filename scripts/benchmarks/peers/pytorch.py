@@ -26,13 +26,15 @@ class Eager(Peer):
         layers: list[nn.Module] = []
         for number, (fan_in, fan_out) in enumerate(pairwise(problem.sizes), start=1):
             linear = nn.Linear(fan_in, fan_out)
-            with torch.no_grad():
-                linear.weight.copy_(torch.from_numpy(problem.params[f"layer{number}.weight"].T))
-                linear.bias.copy_(torch.from_numpy(problem.params[f"layer{number}.bias"]))
+            if problem.params:
+                with torch.no_grad():
+                    linear.weight.copy_(torch.from_numpy(problem.params[f"layer{number}.weight"].T))
+                    linear.bias.copy_(torch.from_numpy(problem.params[f"layer{number}.bias"]))
             layers += [linear, _ACTIVATIONS[problem.activation]()]
         self._model = nn.Sequential(*layers[:-1]).to(self._device)
         self._x, self._y = (torch.from_numpy(a).to(self._device) for a in (problem.x, problem.y))
         self._optimizer = self._make_optimizer(problem)
+        self._rates = iter([problem.learning_rate * factor for factor in problem.factors])
         self._criterion: nn.Module = nn.CrossEntropyLoss()
         if problem.loss == "mean_squared_error":
             self._criterion = nn.MSELoss()
@@ -57,6 +59,8 @@ class Eager(Peer):
         self._train(x, y)
 
     def _train(self, x: Any, y: Any) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = next(self._rates, group["lr"])
         self._optimizer.zero_grad(set_to_none=True)
         self._loss(x, y).backward()
         self._optimizer.step()

@@ -6,71 +6,101 @@ import json
 import subprocess
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from benchmarks.peers import HostParams
 from benchmarks.peers.processes import command
+from benchmarks.peers.recipes import Recipe
 
+import xpmlp
 from xpmlp.commands.command_line import message
 from xpmlp.data import Dataset
 from xpmlp.data.batches import epoch_order
 from xpmlp.errors import CheckFailedError, DataError
+from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.randomness import random_stream
 
-_MOST_EPOCHS = 50
+
+class Racer(NamedTuple):
+    """A library, and how it trains; `recipe` is named as `called`."""
+
+    library: str
+    called: str
+    recipe: Recipe
+
+    def __str__(self) -> str:
+        return f"{self.library}, {self.called} recipe"
 
 
 def race(
-    names: list[str],
-    settings: dict[str, Any],
-    dataset: Dataset,
-    weights: HostParams,
-    *,
-    seed: int,
-    rounds: int,
+    racers: list[Racer], settings: dict[str, Any], dataset: Dataset, *, seeds: int
 ) -> list[dict[str, Any]]:
-    """Return one row per library: seconds of its processes, epochs and accuracy reached.
+    """Return one row per racer: seconds of its processes, epochs, and how often it was good enough.
 
-    All are given the same file of data, weights, and order of the examples in each epoch; the
-    order of turns changes every round.
+    Each seed is a round: weights and the order of the examples are those of the seed, the same for
+    all, and the order of turns changes. The first racer is ours.
     """
     train, test = dataset.train, dataset.test
     if test is None:
         raise DataError(f"{dataset.name} has no test set to be accurate on: give --test-data")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    reached: dict[str, dict[str, Any]] = {}
+    found: dict[Racer, list[dict[str, Any]]] = {racer: [] for racer in racers}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        given = settings | {"seed": seed, "epochs": _MOST_EPOCHS}
-        (folder / "race.json").write_text(json.dumps(given), encoding="utf-8")
         arrays = {"x_train": train.x, "y_train": train.y, "x_test": test.x, "y_test": test.y}
-        given_arrays: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
-        np.savez(folder / "data.npz", **given_arrays)
-        given_weights: dict[str, Any] = dict(weights)
-        np.savez(folder / "weights.npz", **given_weights)
-        orders = [epoch_order(seed, epoch, len(train)) for epoch in range(_MOST_EPOCHS)]
-        np.save(folder / "orders.npy", np.stack(orders).astype(np.int32))
-        for number in range(rounds):
-            first = number % len(names)
-            for library in names[first:] + names[:first]:
+        given: dict[str, Any] = {key: np.asarray(value) for key, value in arrays.items()}
+        np.savez(folder / "data.npz", **given)
+        for seed in range(seeds):
+            _leave_orders(folder, seed, len(train), max(r.recipe.epochs for r in racers))
+            first = seed % len(racers)
+            for racer in racers[first:] + racers[:first]:
+                _leave_recipe(folder, racer.recipe, settings, seed, len(train))
                 start = time.perf_counter()
-                reached[library] = _run(library, folder)
-                seconds[library].append(time.perf_counter() - start)
-                message(f"round {number + 1}, {library}: {seconds[library][-1]:.1f} s")
-    ours = seconds["xpmlp"]
-    return [
-        {
-            "library": library,
-            "seconds": median(values),
-            "from": min(values),
-            "to": max(values),
-            "theirs / ours": median(t / o for t, o in zip(values, ours, strict=True)),
-            **reached[library],
-        }
-        for library, values in seconds.items()
-    ]
+                reached = _run(racer.library, folder)
+                seconds = time.perf_counter() - start
+                found[racer].append(reached | {"seconds": seconds})
+                message(f"seed {seed}, {racer}: {reached['accuracy']:.4f} after {seconds:.1f} s")
+    ours = [run["seconds"] for run in found[racers[0]]]
+    return [_row(racer, runs, ours, settings["accuracy"]) for racer, runs in found.items()]
+
+
+def _row(
+    racer: Racer, runs: list[dict[str, Any]], ours: list[float], wanted: float
+) -> dict[str, Any]:
+    seconds = [run["seconds"] for run in runs]
+    return {
+        "library": racer.library,
+        "recipe": racer.called,
+        "seconds": median(seconds),
+        "from": min(seconds),
+        "to": max(seconds),
+        "theirs / ours": median(t / o for t, o in zip(seconds, ours, strict=True)),
+        "epochs": median(run["epochs"] for run in runs),
+        "accuracy": median(run["accuracy"] for run in runs),
+        "reached": f"{sum(run['accuracy'] >= wanted for run in runs)} of {len(runs)}",
+    }
+
+
+def _leave_orders(folder: Path, seed: int, examples: int, epochs: int) -> None:
+    orders = [epoch_order(seed, epoch, examples) for epoch in range(epochs)]
+    np.save(folder / "orders.npy", np.stack(orders).astype(np.int32))
+
+
+def _leave_recipe(
+    folder: Path, recipe: Recipe, settings: dict[str, Any], seed: int, examples: int
+) -> None:
+    """Write what a process is given: the recipe, and the first weights where it names them."""
+    factors = recipe.factors(examples)
+    given = settings | {"seed": seed, "recipe": asdict(recipe), "factors": factors}
+    (folder / "race.json").write_text(json.dumps(given), encoding="utf-8")
+    weights: dict[str, Any] = {}
+    if recipe.initializer in INITIALIZERS:
+        mlp = xpmlp.MLP(settings["sizes"])
+        drawn = mlp.init(random_stream(seed, "weights"), recipe.initializer)
+        weights = {name: array.astype(np.float32) for name, array in drawn.items()}
+    np.savez(folder / "weights.npz", **weights)
 
 
 def _run(library: str, folder: Path) -> dict[str, Any]:

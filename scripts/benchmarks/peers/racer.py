@@ -14,20 +14,30 @@ from typing import Any
 import numpy as np
 
 
-def with_xpmlp(folder: Path, race: dict[str, Any]) -> tuple[int, float]:
+def with_xpmlp(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float]:
     """Train as its users do; the seed draws the same weights and orders."""
+    from benchmarks.peers.recipes import Recipe
+
     import xpmlp
 
-    backend = xpmlp.select_backend("cpu", threads=race["threads"])
+    recipe, library = Recipe(**race["recipe"]), name.removeprefix("xpmlp").strip("[]")
+    # What compiles has threads of its own.
+    threads = {} if library == "jax" else {"threads": race["threads"]}
+    backend = xpmlp.select_backend("cpu", backend=library or "auto", **threads)
     data = xpmlp.load_data(folder / "data.npz", val_size=0)
     model = xpmlp.Model(
-        xpmlp.MLP(tuple(race["sizes"]), race["activation"]),
-        xpmlp.OPTIMIZERS[race["optimizer"]](),
-        race["learning_rate"],
+        xpmlp.MLP(tuple(race["sizes"]), recipe.activation),
+        xpmlp.OPTIMIZERS[recipe.optimizer](),
+        recipe.learning_rate,
+        initializer=recipe.initializer,
         seed=race["seed"],
     )
     plan = xpmlp.Plan(
-        epochs=race["epochs"], batch_size=race["batch_size"], log_test=True, seed=race["seed"]
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        schedule=recipe.schedule(len(data.train)),
+        log_test=True,
+        seed=race["seed"],
     )
     accuracy = 0.0
     for row in xpmlp.Training(model, data, plan, backend=backend):
@@ -48,21 +58,23 @@ def with_peer(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float
     y = y.astype(np.int64)
     with np.load(folder / "weights.npz") as file:
         params = dict(file)
+    recipe = race["recipe"]
     problem = Problem(
         tuple(race["sizes"]),
-        race["activation"],
+        recipe["activation"],
         params,
         x,
         y,
-        race["learning_rate"],
+        recipe["learning_rate"],
         race["threads"],
-        optimizer=race["optimizer"],
+        optimizer=recipe["optimizer"],
+        factors=tuple(race["factors"]),
     )
     peer = installed_peers()[name](problem)
     orders = np.load(folder / "orders.npy", mmap_mode="r")
     epoch, accuracy = 0, 0.0
-    while epoch < race["epochs"] and accuracy < race["accuracy"]:
-        peer.epoch(np.asarray(orders[epoch], dtype=np.int64), race["batch_size"])
+    while epoch < recipe["epochs"] and accuracy < race["accuracy"]:
+        peer.epoch(np.asarray(orders[epoch], dtype=np.int64), recipe["batch_size"])
         accuracy, epoch = float(np.mean(peer.predict(x_test) == y_test)), epoch + 1
     return epoch, accuracy
 
@@ -70,8 +82,8 @@ def with_peer(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     race = json.loads((folder / "race.json").read_text(encoding="utf-8"))
-    own = name == "xpmlp"
-    epochs, accuracy = with_xpmlp(folder, race) if own else with_peer(name, folder, race)
+    train = with_xpmlp if name in ("xpmlp", "xpmlp[jax]", "xpmlp[torch]") else with_peer
+    epochs, accuracy = train(name, folder, race)
     print(json.dumps({"epochs": epochs, "accuracy": accuracy}))
 
 
