@@ -220,7 +220,7 @@ def test_decay_of_adamw_comes_before_the_gradient_is_multiplied_out(backend: Bac
     sums = Sums({NAME: backend.to_device(np.array([[0.0]]))}, xp=xp)
     Penalty(l2=1.0).penalize(sums, params, scale=1.0, xp=xp)
     params, state = rule.update(params, sums, rule.init(params, xp=xp), learning_rate=0.1, xp=xp)
-    # g = 1 · 2, so m = 0.5 · 2; w = 2 · 0.95 − 0.1 · 1
-    moment = backend.to_host(state["first_moment"][NAME])
-    np.testing.assert_allclose(moment, [[1.0]], rtol=1e-14)
+    # g = 1 · 2, so m = 0.5 · 2, the sum of gradients 2; w = 2 · 0.95 − 0.1 · 1
+    total = backend.to_host(state["gradient_sum"][NAME])
+    np.testing.assert_allclose(total, [[2.0]], rtol=1e-14)
     np.testing.assert_allclose(backend.to_host(params[NAME]), [[1.8]], rtol=1e-14)

@@ -413,7 +413,7 @@ WRONG: dict[str, tuple[Any, str]] = {
                 Variables(of(NET), {}), initial_state(Model(NET, Adam()), backend_of()).models
             ),
         ),
-        "the state has no first_moment and no second_moment, which Adam remembers: it holds the "
+        "the state has no gradient_sum and no square_sum, which Adam remembers: it holds the "
         "weights alone, and no training can go on from it",
     ),
     "states of several steps": (

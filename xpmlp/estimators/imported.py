@@ -97,8 +97,9 @@ def _optimizer_state(theirs: Any, names: list[str]) -> OptimizerState | None:
 
     if hasattr(theirs, "ms") and hasattr(theirs, "vs"):
         steps = np.asarray(theirs.t, dtype=theirs.ms[0].dtype)
-        first, second = moments(theirs.ms), moments(theirs.vs)
-        return {"first_moment": first, "second_moment": second, "time": {"steps": steps}}
+        first = moments(theirs.ms, 1.0 / (1.0 - theirs.beta_1))
+        second = moments(theirs.vs, 1.0 / (1.0 - theirs.beta_2))
+        return {"gradient_sum": first, "square_sum": second, "time": {"steps": steps}}
     if hasattr(theirs, "velocities"):
         # Theirs are steps, ours gradients: v = −α Σ ...
         return {"velocity": moments(theirs.velocities, -1.0 / theirs.learning_rate)}

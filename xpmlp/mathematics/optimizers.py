@@ -167,13 +167,14 @@ class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − α m̂ / (√v̂ + ε).
 
     m̂ = m / (1 − β₁^t) and v̂ = v / (1 − β₂^t) undo the start at zero
-    (Kingma and Ba 2015, algorithm 1).
+    (Kingma and Ba 2015, algorithm 1). Remembered are the sums M = m / (1 − β₁) = Σ β₁^k g and
+    V = v / (1 − β₂), whose constants go into the step: two passes over memory less.
     """
 
     beta1: float | Array = 0.9
     beta2: float | Array = 0.999
     epsilon: float = 1e-8
-    moments = ("first_moment", "second_moment")
+    moments = ("gradient_sum", "square_sum")
     scales_with_gradient = False
     usual_rate = 0.001
 
@@ -189,23 +190,20 @@ class Adam(Optimizer):
         return state | {"time": {"steps": steps}}
 
     def step(self, w: Array, g: Array, moments: Params, at: StepContext) -> tuple[Array, Params]:
-        m, v, t = moments["first_moment"], moments["second_moment"], at.shared["time"]["steps"]
+        (sums, squares), t = (moments[name] for name in Adam.moments), at.shared["time"]["steps"]
         beta1, beta2 = (per_model(beta, like=w, xp=at.xp) for beta in (self.beta1, self.beta2))
-        square = g * g
-        square *= 1.0 - beta2
-        v *= beta2
-        v += square
-        g *= 1.0 - beta1
-        m *= beta1
-        m += g
-        # m̂ / (√v̂ + ε) with the corrections taken out: fewer passes over memory.
-        root = at.xp.sqrt(1.0 - beta2**t)
-        denominator = at.xp.sqrt(v)
-        denominator += self.epsilon_beside(root)
-        step = m / denominator
-        step *= at.rate * root / (1.0 - beta1**t)
+        sums *= beta1
+        sums += g
+        g *= g
+        squares *= beta2
+        squares += g
+        root, unit = at.xp.sqrt(1.0 - beta2**t), (1.0 - beta2) ** 0.5
+        denominator = at.xp.sqrt(squares)
+        denominator += self.epsilon_beside(root) / unit
+        step = sums / denominator
+        step *= at.rate * root * (1.0 - beta1) / (unit * (1.0 - beta1**t))
         w -= step
-        return w, {"first_moment": m, "second_moment": v}
+        return w, {"gradient_sum": sums, "square_sum": squares}
 
     def epsilon_beside(self, root: Array) -> float | Array:
         """Return ε √(1 − β₂^t): what is added to √v where the paper adds ε to √v̂."""
