@@ -13,16 +13,27 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from xpmlp import MLPClassifier, MLPRegressor
+from xpmlp import MLPClassifier, MLPRegressor, StackedSearchCV
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
+    # Of scikit-learn's own look at targets that are infinite.
+    pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning"),
 ]
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
-    [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
+    [
+        MLPClassifier(max_iter=100),
+        MLPRegressor(max_iter=100),
+        StackedSearchCV(
+            MLPClassifier(max_iter=50, random_state=0),
+            {"alpha": [1e-4, 0.1]},
+            cv=2,
+            error_score="raise",
+        ),
+    ]
 )
 def test_scikit_learns_checks(estimator: Any, check: Callable[[Any], None]) -> None:
     check(estimator)

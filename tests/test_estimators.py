@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +13,21 @@ import pandas as pd
 import pytest
 from conftest import MakeBackend
 from scipy import sparse
-from sklearn import neural_network
+from sklearn import config_context, neural_network
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from xpmlp import MLPClassifier, MLPRegressor, check_gradients, errors
+from xpmlp import DivergedError, MLPClassifier, MLPRegressor, check_gradients, errors
 from xpmlp.backends import select_backend
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.conventions import determination
+from xpmlp.mathematics import step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -357,8 +360,8 @@ def test_weights_that_cannot_be_are_refused(weights: np.ndarray, match: str) -> 
 
 
 def test_input_that_cannot_be_trained_on_is_refused() -> None:
-    with pytest.raises(TypeError, match="dense data is required"):
-        MLPClassifier().fit(sparse.csr_array(X), DIGITS)
+    with pytest.raises(ValueError, match="X is sparse, which jax on cpu does not compute with"):
+        MLPClassifier(backend="jax").fit(sparse.csr_array(X), DIGITS)
     with pytest.raises(ValueError, match="negative"):
         MLPRegressor(loss="poisson").fit(X, -1.0 - DIGITS)
     with pytest.raises(ValueError, match="classes not in"):
@@ -472,3 +475,122 @@ def test_without_scikit_learn_the_library_works_and_says_what_is_missing() -> No
     assert 'pip install "xpmlp[sklearn]"' in done.stdout, done.stderr
     program = "import xpmlp, sys; assert 'sklearn' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+class Sparse(sparse.csr_array):  # type: ignore[misc]
+    """A matrix that may not be made dense."""
+
+    def toarray(self, *_: Any, **__: Any) -> np.ndarray:
+        raise AssertionError("it was made dense")
+
+    todense = __array__ = toarray
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"solver": "adam"},
+        {"solver": "sgd", "momentum": 0.0, "hidden_layer_sizes": ()},
+        {"solver": "sgd", "batch_size": "full"},
+        {"solver": "lbfgs", "max_iter": 5},
+        {"early_stopping": True, "max_iter": 4},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_sparse_features_train_the_same_network(kind: Any, settings: dict[str, Any]) -> None:
+    given, rows = COMMON | settings, Sparse(X)
+    dense, thin = kind(**given).fit(X, DIGITS), kind(**given).fit(rows, DIGITS)
+    if settings.get("solver") != "lbfgs":
+        np.testing.assert_allclose(thin.loss_curve_, dense.loss_curve_, rtol=1e-8)
+    np.testing.assert_allclose(thin.predict(rows), dense.predict(X), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(thin.score(rows, DIGITS), thin.score(X, DIGITS))
+
+
+def test_sparse_features_in_parts_and_watched() -> None:
+    rows = Sparse(X)
+    dense, thin = MLPClassifier(**COMMON), MLPClassifier(**COMMON)
+    for part in (slice(0, 150), slice(150, 400)):
+        dense.partial_fit(X[part], DIGITS[part], classes=range(10))
+        thin.partial_fit(sparse.csc_array(X[part]), DIGITS[part], classes=range(10))
+    np.testing.assert_allclose(thin.loss_curve_, dense.loss_curve_, rtol=1e-9)
+    thin = MLPClassifier(**COMMON).fit(rows, DIGITS, X_val=rows[:100], y_val=DIGITS[:100])
+    dense = MLPClassifier(**COMMON).fit(X, DIGITS, X_val=X[:100], y_val=DIGITS[:100])
+    np.testing.assert_allclose(thin.validation_loss_curve_, dense.validation_loss_curve_)
+
+
+def test_a_pipeline_of_one_hot_codes_is_sparse() -> None:
+    towns = np.array([["Bonn", "red"], ["Ulm", "blue"], ["Trier", "red"]] * 40)
+    whole = make_pipeline(OneHotEncoder(), MLPClassifier(max_iter=60, random_state=0))
+    assert whole.fit(towns, towns[:, 1]).score(towns, towns[:, 1]) == 1.0
+
+
+def test_a_sparse_training_that_diverges_says_so() -> None:
+    wild = MLPClassifier(solver="sgd", learning_rate_init=1e9, random_state=0)
+    with pytest.raises(DivergedError, match="it began in the loss"):
+        wild.fit(sparse.csr_array(X), DIGITS)
+
+
+def test_a_divergence_is_a_value_error() -> None:
+    """Whoever catches what scikit-learn raises for numbers that are not finite catches it."""
+    with pytest.raises(ValueError, match="learning rate 1e\\+09"):
+        MLPClassifier(solver="sgd", learning_rate_init=1e9, random_state=0).fit(X, DIGITS)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_lbfgs_has_no_partial_fit(kind: Any) -> None:
+    assert hasattr(kind(), "partial_fit")
+    assert not hasattr(kind(solver="lbfgs"), "partial_fit")
+    with pytest.raises(AttributeError, match="partial_fit") as raised:
+        kind(solver="lbfgs").partial_fit(X, DIGITS)
+    assert "choose another solver" in str(raised.value.__cause__)
+
+
+def test_an_interrupt_of_lbfgs_leaves_the_weights_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    found = step.gradient
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return found(*arguments, **settings)
+
+    monkeypatch.setattr("xpmlp.estimators.epochs.gradient", interrupted)
+    model = MLPClassifier((8,), solver="lbfgs", random_state=0)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, DIGITS)
+    assert 5 <= model.n_iter_ < 12
+    monkeypatch.undo()
+    few = MLPClassifier((8,), solver="lbfgs", random_state=0, max_iter=model.n_iter_)
+    with pytest.warns(ConvergenceWarning):
+        few.fit(X, DIGITS)
+    np.testing.assert_allclose(model.coefs_[0], few.coefs_[0], rtol=1e-12)
+    assert model.loss_ == pytest.approx(few.loss_, rel=1e-12)
+
+
+def test_an_error_names_the_labels_of_the_user() -> None:
+    labels = np.where(np.arange(400) == 7, "rare", "usual")
+    with pytest.raises(ValueError, match="rare"):
+        MLPClassifier(**COMMON | {"early_stopping": True}).fit(X, labels)
+
+
+def test_what_is_watched_is_on_the_scale_of_what_is_trained_on() -> None:
+    x = 100 * X + 30
+    scaled, classifier = StandardScaler().fit_transform(x), MLPClassifier(**COMMON)
+    whole = make_pipeline(StandardScaler(), classifier)
+    watched = {"mlpclassifier__X_val": x[:100], "mlpclassifier__y_val": DIGITS[:100]}
+    with pytest.warns(UserWarning, match="X_val lies far outside of the values of X"):
+        whole.fit(x, DIGITS, **watched)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "X_val", UserWarning)
+        classifier.fit(scaled[:300], DIGITS[:300], X_val=scaled[300:], y_val=DIGITS[300:])
+    with config_context(enable_metadata_routing=True):
+        right = Pipeline(
+            [("scale", StandardScaler()), ("mlp", clone(classifier))], transform_input=["X_val"]
+        )
+        right[-1].set_fit_request(X_val=True, y_val=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "X_val", UserWarning)
+            right.fit(x, DIGITS, X_val=x[:100], y_val=DIGITS[:100])
+        assert right[-1].validation_scores_[-1] == right.score(x[:100], DIGITS[:100])

@@ -19,7 +19,7 @@ FLOORS: list[dict[str, str]] = [
         "mathematics": "activations losses initializers dropout schedules products penalties "
         "optimizers mlp step",
         "backends": "alone base library standard layout cpu.cores cpu.company cpu.blas "
-        "cpu.numpy_backend "
+        "cpu.sparse cpu.numpy_backend "
         "jax.jax_backend torch.torch_backend cuda.cublas "
         "cuda.kernels cuda.fusion cuda.graph cuda.cupy_backend ranks.lifeline ranks.mpi ranks.nccl "
         "ranks.distributed ranks.start exchange select",
@@ -50,7 +50,7 @@ FLOORS: list[dict[str, str]] = [
     {"trained": ""},
     {
         "estimators": "conventions rates draws parameters inputs labels epochs imported base "
-        "classifier regressor tabular",
+        "classifier regressor tabular stacked candidates search",
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
         "sweep ensemble convert export check_gradients "

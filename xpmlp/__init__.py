@@ -18,7 +18,7 @@ True
   `StackTraining`, to look at in between.
 - What comes out: `Trained`, which predicts, is evaluated, saved, and brought back by `load`.
 - For tables, without any setting: `TabularClassifier`, `TabularRegressor`; in scikit-learn's place:
-  `MLPClassifier`, `MLPRegressor`.
+  `MLPClassifier`, `MLPRegressor`, and `StackedSearchCV` for a search over their settings.
 - Trust: `check_gradients`, `diagnose`, `summarize`.
 - Extensions are rows of `ACTIVATIONS`, `LOSSES`, `OPTIMIZERS`, `SCHEDULES`, `FORMATS`, `BACKENDS`.
 
@@ -142,6 +142,7 @@ if TYPE_CHECKING:
     from xpmlp.estimators import (
         MLPClassifier as MLPClassifier,
         MLPRegressor as MLPRegressor,
+        StackedSearchCV as StackedSearchCV,
         TabularClassifier as TabularClassifier,
         TabularRegressor as TabularRegressor,
     )
@@ -149,7 +150,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # What is imported when it is asked for: scikit-learn is an extra, and slow to load.
-_ESTIMATORS = ("MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor")
+_ESTIMATORS = (
+    *("MLPClassifier", "MLPRegressor", "StackedSearchCV"),
+    *("TabularClassifier", "TabularRegressor"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,8 +28,8 @@ class DeviceError(XpmlpError):
     """A device that was asked for and cannot be used."""
 
 
-class DivergedError(XpmlpError):
-    """The loss became NaN or infinite."""
+class DivergedError(XpmlpError, ValueError):
+    """The loss became NaN or infinite: of these data with these settings nothing comes."""
 
 
 class OutputError(XpmlpError):

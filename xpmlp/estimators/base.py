@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -25,6 +26,7 @@ from xpmlp.estimators.inputs import (
     features,
     features_and_targets,
     real_arrays,
+    warn_of_another_scale,
     weights_of,
 )
 from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
@@ -85,6 +87,28 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         classes: np.ndarray | None = None,
         incremental: bool = False,
     ) -> Self:
+        training, params, kind = self._begin(
+            X, y, sample_weight, validation, classes=classes, incremental=incremental
+        )
+        try:
+            training.run(params)
+        finally:
+            # Whatever ended it: the weights are those of the last epoch that was any good.
+            if training.result:
+                self._keep(training.mlp, training.result, training.backend, kind)
+        return self
+
+    def _begin(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any, Any] | None = None,
+        *,
+        classes: np.ndarray | None = None,
+        incremental: bool = False,
+    ) -> tuple[EpochTraining, Params, Kind]:
+        """Check everything, and return what trains, its first weights, and the kind of X."""
         check_parameters(self)
         reset = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         if incremental and self.early_stopping:
@@ -96,7 +120,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         train = self._examples(X, y, sample_weight, backend)
         rng = check_random_state(self.random_state)
         sizes, loss = self._network(train.features)
-        mlp = MLP(sizes, activation_names(self), loss)
+        names = activation_names(self)
+        alike = names[0] if len(set(names)) == 1 else names
+        mlp = MLP(sizes, alike or "identity", loss)
         if reset:
             self._forget()
             drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
@@ -106,19 +132,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._check_network(params, mlp)
         watched = None
         if validation is not None:
-            X, y = features_and_targets(self, validation[0], validation[1], reset=False)
-            watched = self._examples(X, y, validation[2], backend)
+            X_val, y_val = features_and_targets(self, validation[0], validation[1], reset=False)
+            warn_of_another_scale(X, X_val)
+            watched = self._examples(X_val, y_val, validation[2], backend)
         elif self.early_stopping:
             train, watched = self._hold_out(train, rng, backend)
         train = self._weighted(train, backend)
         training = EpochTraining(self, mlp, train, watched, backend, rng, incremental)
-        try:
-            training.run(params)
-        finally:
-            # Whatever ended it: the weights are those of the last epoch that was any good.
-            if training.result:
-                self._keep(mlp, training.result, backend, kind)
-        return self
+        return training, params, kind
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, backend: Backend) -> Examples:
         """Return checked arrays as examples on the backend."""
@@ -128,7 +149,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             check_finite(targets, backend, "y")
         weights = weights_of(sample_weight, len(y), backend)
         # They lie on the device already; on the host they are copied to where they are best read.
-        dtype = None if backend.on_host else backend.dtype
+        dtype = None if backend.on_host and not issparse(X) else backend.dtype
         return Examples(x, targets, sample_weight=weights, dtype=dtype)
 
     def _hold_out(
@@ -214,8 +235,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "coefs_")
 
     def __sklearn_tags__(self) -> Any:
-        """Say what input is taken: dense arrays of any library of the Array API standard."""
+        """Say what input is taken: arrays of any library of the standard, sparse matrices."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils.metaestimators import available_if
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
@@ -16,7 +17,7 @@ from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.inputs import validation_of
 from xpmlp.estimators.labels import Labels, labels_of
-from xpmlp.estimators.parameters import hidden_units
+from xpmlp.estimators.parameters import hidden_units, is_stochastic
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -92,6 +93,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """
         return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
 
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train on X and y for one epoch; the first call needs all `classes`."""
         if classes is None and not hasattr(self, "classes_"):
@@ -188,7 +190,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         # As scikit-learn, which looks at the columns that it trains on: one for two classes.
         if self._labels.multilabel:
             return None
-        return backend.to_host(y).reshape(-1) if self._labels.outputs == 1 else None
+        # By their labels: an error names them.
+        ids = backend.to_host(y).reshape(-1).astype(np.int64)
+        return self._labels.classes[ids] if self._labels.outputs == 1 else None
 
     def _network(self, features: int) -> tuple[tuple[int, ...], str]:
         return (features, *hidden_units(self), self._labels.outputs), self._labels.loss

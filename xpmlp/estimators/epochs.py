@@ -42,29 +42,29 @@ class EpochTraining:
         rng: np.random.RandomState,
         incremental: bool,
     ) -> None:
-        self._estimator, self._mlp, self._backend, self._rng = estimator, mlp, backend, rng
-        self._train, self._watched, self._incremental = train, watched, incremental
+        self.estimator, self.mlp, self.backend, self.rng = estimator, mlp, backend, rng
+        self.train, self._watched, self._incremental = train, watched, incremental
         alpha = float(estimator.alpha)
-        self._penalty = PenaltyPerExample(l2=alpha) if alpha else None
+        self.penalty = PenaltyPerExample(l2=alpha) if alpha else None
         self.result: Params = {}
 
     def run(self, params: Params) -> None:
         """Train the parameters, in place."""
-        if self._estimator.solver == "lbfgs":
+        if self.estimator.solver == "lbfgs":
             self._run_lbfgs(params)
         else:
             self._run_epochs(params)
 
     def _run_epochs(self, params: Params) -> None:
-        e, backend, n = self._estimator, self._backend, len(self._train)
-        optimizer, size = _optimizer_of(e), _batch_size(e, n)
-        steps, schedule = steps_per_epoch(n, size), self._schedule(n)
+        e, backend, n = self.estimator, self.backend, len(self.train)
+        optimizer, size = optimizer_of(e), batch_size_of(e, n)
+        steps, schedule = steps_per_epoch(n, size), self.schedule(n)
         # Other masks in every call: a number alone would draw the same ones again.
-        seed = int(self._rng.randint(2**31)) + e.t_ if e.dropout else 0
-        model = Model(self._mlp, optimizer, float(e.learning_rate_init), self._penalty)
-        variables = Variables(params, self._optimizer_state(optimizer, params))
+        seed = int(self.rng.randint(2**31)) + e.t_ if e.dropout else 0
+        model = Model(self.mlp, optimizer, float(e.learning_rate_init), self.penalty)
+        variables = Variables(params, self.optimizer_state(optimizer, params))
         state = TrainingState(variables, [ModelState(model)])
-        order = orders(self._rng, n, bool(e.shuffle))
+        order = orders(self.rng, n, bool(e.shuffle))
         plan = Plan(
             epochs=1 if self._incremental else int(e.max_iter),
             batch_size=None if size >= n else size,
@@ -73,7 +73,7 @@ class EpochTraining:
             seed=seed,
             order=order,
         )
-        training = Training(model, self._train, plan, backend=backend, state=state)
+        training = Training(model, self.train, plan, backend=backend, state=state)
         self.result = params
         stopping, patience = bool(e.early_stopping), e._patience
         patience.tolerance, patience.limit = float(e.tol), float(e.n_iter_no_change) + 1
@@ -119,9 +119,9 @@ class EpochTraining:
 
     def _run_lbfgs(self, params: Params) -> None:
         """Minimise the loss over all examples with SciPy's L-BFGS-B."""
-        e, backend, xp = self._estimator, self._backend, self._backend.xp
+        e, backend, xp = self.estimator, self.backend, self.backend.xp
         shapes = {name: tuple(array.shape) for name, array in params.items()}
-        batch = self._train.batch(xp=xp)
+        batch, latest = self.train.batch(xp=xp), [inf]
 
         def unpacked(values: np.ndarray) -> Params:
             found, at = {}, 0
@@ -134,15 +134,27 @@ class EpochTraining:
         def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
             here, add_up = unpacked(values), backend.sum_over_examples
             with backend.computing():
-                sums = gradient(self._mlp, here, batch, xp=xp, add_up=add_up, penalty=self._penalty)
+                sums = gradient(self.mlp, here, batch, xp=xp, add_up=add_up, penalty=self.penalty)
                 sums.multiply_out()
-                loss = float(backend.to_host(sums["loss"]))
+                latest[0] = loss = float(backend.to_host(sums["loss"]))
                 flat = [backend.to_host(sums[name]).reshape(-1) for name in shapes]
             return loss, np.concatenate(flat).astype(np.float64)
 
         start = np.concatenate([backend.to_host(array).reshape(-1) for array in params.values()])
         options = {"maxfun": e.max_fun, "maxiter": e.max_iter, "gtol": float(e.tol)}
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        e.n_iter_, e.loss_, self.result = 0, latest[0], params
+
+        def keep(values: np.ndarray) -> None:
+            e.n_iter_ += 1
+            e.loss_, self.result = latest[0], unpacked(values)
+
+        try:
+            found = minimize(
+                objective, start, jac=True, method="L-BFGS-B", options=options, callback=keep
+            )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+            return
         e.n_iter_, e.loss_ = int(found.nit), float(found.fun)
         self.result = unpacked(found.x)
         if found.status != 0:
@@ -153,17 +165,18 @@ class EpochTraining:
                 stacklevel=5,
             )
 
-    def _optimizer_state(self, optimizer: Optimizer, params: Params) -> OptimizerState:
+    def optimizer_state(self, optimizer: Optimizer, params: Params) -> OptimizerState:
         """Return what the optimiser remembers: in `partial_fit` from the call before."""
-        with self._backend.computing():
-            new = optimizer.init(params, xp=self._backend.xp)
-        kept = self._estimator._optimizer_state
+        with self.backend.computing():
+            new = optimizer.init(params, xp=self.backend.xp)
+        kept = self.estimator._optimizer_state
         if not self._incremental or kept is None or not kept.keys() >= new.keys():
             return new
-        return {name: real_arrays(kept[name], self._backend, writable=True) for name in new}
+        return {name: real_arrays(kept[name], self.backend, writable=True) for name in new}
 
-    def _schedule(self, examples: int) -> Schedule:
-        e = self._estimator
+    def schedule(self, examples: int) -> Schedule:
+        """Return the factors of the learning rate, of so many examples."""
+        e = self.estimator
         if e.solver != "sgd" or e.learning_rate == "constant":
             return Constant()
         if e.learning_rate == "adaptive":
@@ -178,20 +191,20 @@ class EpochTraining:
         remembers gradients, to which the rate of today is applied.
         """
         if ratio != 1:
-            with self._backend.computing():
+            with self.backend.computing():
                 for velocity in state.variables.optimizer_state.get("velocity", {}).values():
                     velocity *= ratio
 
     def _watch(self, params: Params) -> float:
         """Evaluate the examples that are watched; return the figure that decides."""
-        e, watched, backend = self._estimator, self._watched, self._backend
+        e, watched, backend = self.estimator, self._watched, self.backend
         if watched is None:
             return -inf
-        outputs = outputs_of(self._mlp, params, watched.x, backend, meaning=False)
+        outputs = outputs_of(self.mlp, params, watched.x, backend, meaning=False)
         xp, weight = backend.xp, watched.sample_weight
         with backend.computing():
             scale = watched.batch(xp=xp).scale(xp=xp)
-            loss, _ = self._mlp.loss_function(
+            loss, _ = self.mlp.loss_function(
                 outputs, watched.y, scale=scale, sample_weight=weight, xp=xp
             )
             loss = float(backend.to_host(loss))
@@ -220,7 +233,8 @@ def outputs_of(
         return found[0] if len(found) == 1 else xp.concat(found, axis=0)
 
 
-def _optimizer_of(e: Any) -> Optimizer:
+def optimizer_of(e: Any) -> Optimizer:
+    """Return the update rule of an estimator's parameters."""
     if e.solver == "adam":
         return AdamEpsilonHat(float(e.beta_1), float(e.beta_2), float(e.epsilon))
     if e.solver == "rmsprop":
@@ -230,7 +244,8 @@ def _optimizer_of(e: Any) -> Optimizer:
     return (Nesterov if e.nesterovs_momentum else Momentum)(float(e.momentum))
 
 
-def _batch_size(e: Any, examples: int) -> int:
+def batch_size_of(e: Any, examples: int) -> int:
+    """Return how many examples a step has, of so many; warns where it is asked for more."""
     if e.batch_size == "full":
         return examples
     if e.batch_size == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -9,15 +10,19 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import is_regressor
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from xpmlp.arrays import Array, Params
 from xpmlp.backends import Backend, select_backend
+from xpmlp.backends.cpu.sparse import SparseRows
 from xpmlp.backends.exchange import Kind, from_any, kind_of, on_host
 from xpmlp.data.examples import check_weights
 
+# Of the values that are watched: so many beyond twice the range of those that are trained on.
+_FAR_SHARE = 0.1
 # Repeated calls, as of `partial_fit`, need not look for the machine's libraries each time.
 backend_of = cache(select_backend)
 
@@ -45,6 +50,7 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tupl
             estimator,
             on_host(X),
             on_host(y),
+            accept_sparse="csr",
             dtype=(np.float64, np.float32),
             multi_output=True,
             y_numeric=is_regressor(estimator),
@@ -63,7 +69,8 @@ def features(estimator: Any, X: Any, method: str) -> Any:
     kind = kind_of(X)
     _check_same_kind(estimator, kind, method)
     if kind.on_host:
-        return validate_data(estimator, on_host(X), dtype=(np.float64, np.float32), reset=False)
+        dtypes = (np.float64, np.float32)
+        return validate_data(estimator, on_host(X), accept_sparse="csr", dtype=dtypes, reset=False)
     _check_on_device(estimator, X, reset=False)
     return X
 
@@ -75,6 +82,24 @@ def validation_of(X_val: Any, y_val: Any, sample_weight_val: Any) -> tuple[Any, 
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val (and its weights) belong together: give both or none")
     return X_val, y_val, sample_weight_val
+
+
+def warn_of_another_scale(X: Any, X_val: Any) -> None:
+    """Warn where much of what is watched lies far outside of what is trained on.
+
+    In a pipeline the steps before transform X and leave X_val alone.
+    """
+    if issparse(X) or issparse(X_val) or not (kind_of(X).on_host and kind_of(X_val).on_host):
+        return
+    low, high = X.min(axis=0), X.max(axis=0)
+    changes, margin = high > low, high - low
+    outside = (X_val < low - margin) | (X_val > high + margin)
+    if np.any(changes) and np.mean(outside[:, changes]) > _FAR_SHARE:
+        warnings.warn(
+            "X_val lies far outside of the values of X: was it transformed as X was? In a "
+            'Pipeline transform_input=["X_val"] does that',
+            stacklevel=5,
+        )
 
 
 def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | None:
@@ -93,6 +118,13 @@ def weights_of(sample_weight: Any, examples: int, backend: Backend) -> Array | N
 
 def real_array(array: Any, backend: Backend) -> Array:
     """Return numbers as a backend's array of its dtype; without a copy where they are that."""
+    if issparse(array):
+        if not backend.on_host:
+            raise ValueError(
+                f"X is sparse, which {backend.name} on {backend.device_name} does not compute "
+                "with: leave device and backend out, or give X.toarray()"
+            )
+        return SparseRows(array.astype(backend.dtype, copy=False))
     found = from_any(array, backend)
     return found if found.dtype == backend.dtype else backend.xp.astype(found, backend.dtype)
 

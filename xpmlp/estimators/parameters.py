@@ -66,6 +66,16 @@ def check_parameters(estimator: Any) -> None:
     activation_names(estimator)
 
 
+def is_stochastic(estimator: Any) -> bool:
+    """Tell whether `partial_fit` is there; raises `AttributeError` with the reason."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit takes steps on batches, and solver='lbfgs' works on all samples: choose "
+            "another solver, or fit"
+        )
+    return True
+
+
 def hidden_units(estimator: Any) -> tuple[int, ...]:
     """Return the units of each hidden layer; a number is one layer."""
     sizes = estimator.hidden_layer_sizes

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
@@ -15,7 +16,7 @@ from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.conventions import determination
 from xpmlp.estimators.inputs import as_matrix, validation_of
-from xpmlp.estimators.parameters import hidden_units
+from xpmlp.estimators.parameters import hidden_units, is_stochastic
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -81,6 +82,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         """
         return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
 
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on X and y for one epoch."""
         return self._fit(X, y, sample_weight, incremental=True)

@@ -126,8 +126,10 @@ def stepper_of(
 
 def _stacked_step(models: list[Model], dropout: float, like: Array, backend: Backend) -> Step:
     """Return the step of a stack: hyperparameters that differ are arrays, one value per model."""
-    xp, none = backend.xp, Penalty()
-    penalties = [model.penalty or none for model in models]
+    xp = backend.xp
+    # One kind for all; a model without one has the strength 0.
+    kind = next((type(model.penalty) for model in models if model.penalty), Penalty)
+    penalties = [model.penalty or kind() for model in models]
     l2, l1 = (
         per_model_values([getattr(p, name) for p in penalties], like=like, xp=xp)
         for name in ("l2", "l1")
@@ -135,6 +137,6 @@ def _stacked_step(models: list[Model], dropout: float, like: Array, backend: Bac
     return Step(
         stacked_mlp([model.mlp for model in models]),
         stacked_optimizer([model.optimizer for model in models], like=like, xp=xp),
-        Penalty(l2, l1) if any(p.l2 or p.l1 for p in penalties) else None,
+        kind(l2, l1) if any(p.l2 or p.l1 for p in penalties) else None,
         dropout,
     )

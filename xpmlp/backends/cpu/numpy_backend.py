@@ -249,11 +249,8 @@ def _namespace() -> SimpleNamespace:
     names = vars(compat) | {"matmul": np.matmul, "sum": total, "max": largest}
     names["isdtype"] = cache(np.isdtype)
     names["ones"] = _kept_ones
-    names |= {
-        "fused": None,
-        "each": None,
-        "by_hand": None,
-    }  # to be found absent takes twice as long
+    # To be found absent takes twice as long.
+    names |= dict.fromkeys(("fused", "each", "by_hand"))
     product = accumulating_product()
     if product is not None:
         names["accumulate_product"] = _with_sums_of_rows(product)
