@@ -13,7 +13,15 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from xpmlp import MLPClassifier, MLPRegressor, StackedSearchCV
+from xpmlp import (
+    ConformalClassifier,
+    ConformalRegressor,
+    EnsembleClassifier,
+    EnsembleRegressor,
+    MLPClassifier,
+    MLPRegressor,
+    StackedSearchCV,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -27,6 +35,10 @@ pytestmark = [
     [
         MLPClassifier(max_iter=100),
         MLPRegressor(max_iter=100),
+        ConformalClassifier(MLPClassifier(max_iter=80, random_state=0)),
+        ConformalRegressor(MLPRegressor(max_iter=80, random_state=0)),
+        EnsembleClassifier(MLPClassifier(max_iter=80), 2),
+        EnsembleRegressor(MLPRegressor(max_iter=80), 2),
         StackedSearchCV(
             MLPClassifier(max_iter=50, random_state=0),
             {"alpha": [1e-4, 0.1]},

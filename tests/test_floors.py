@@ -49,8 +49,9 @@ FLOORS: list[dict[str, str]] = [
     },
     {"trained": ""},
     {
-        "estimators": "conventions rates draws parameters inputs labels epochs imported base "
-        "classifier regressor tabular stacked candidates search",
+        "estimators": "conventions rates draws parameters inputs labels stored epochs imported "
+        "base classifier regressor tabular conformal stacked "
+        "ensemble candidates search",
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
         "sweep ensemble convert export check_gradients "

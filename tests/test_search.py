@@ -40,7 +40,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(begun))
         return train(begun, backend)
 
-    monkeypatch.setattr("xpmlp.estimators.candidates.train_stack", counted)
+    monkeypatch.setattr(stacked, "train_stack", counted)
     return sizes
 
 

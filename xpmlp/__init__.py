@@ -18,7 +18,9 @@ True
   `StackTraining`, to look at in between.
 - What comes out: `Trained`, which predicts, is evaluated, saved, and brought back by `load`.
 - For tables, without any setting: `TabularClassifier`, `TabularRegressor`; in scikit-learn's place:
-  `MLPClassifier`, `MLPRegressor`, and `StackedSearchCV` for a search over their settings.
+  `MLPClassifier`, `MLPRegressor`; several of one as `EnsembleClassifier`, `EnsembleRegressor`;
+  `ConformalClassifier`, `ConformalRegressor` for sets and intervals that hold what they say;
+  `StackedSearchCV` for a search over their settings.
 - Trust: `check_gradients`, `diagnose`, `summarize`.
 - Extensions are rows of `ACTIVATIONS`, `LOSSES`, `OPTIMIZERS`, `SCHEDULES`, `FORMATS`, `BACKENDS`.
 
@@ -140,6 +142,10 @@ from xpmlp.training.state import (
 
 if TYPE_CHECKING:
     from xpmlp.estimators import (
+        ConformalClassifier as ConformalClassifier,
+        ConformalRegressor as ConformalRegressor,
+        EnsembleClassifier as EnsembleClassifier,
+        EnsembleRegressor as EnsembleRegressor,
         MLPClassifier as MLPClassifier,
         MLPRegressor as MLPRegressor,
         StackedSearchCV as StackedSearchCV,
@@ -151,6 +157,7 @@ __version__ = "0.1.0"
 
 # What is imported when it is asked for: scikit-learn is an extra, and slow to load.
 _ESTIMATORS = (
+    *("ConformalClassifier", "ConformalRegressor", "EnsembleClassifier", "EnsembleRegressor"),
     *("MLPClassifier", "MLPRegressor", "StackedSearchCV"),
     *("TabularClassifier", "TabularRegressor"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ from xpmlp.estimators.inputs import (
 )
 from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
 from xpmlp.estimators.rates import Adaptive
+from xpmlp.estimators.stored import load, save
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OptimizerState
 from xpmlp.training.stopping import Patience
@@ -73,6 +75,24 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def from_scikit_learn(cls, fitted: Any) -> Self:
         """Return one of ours with the weights and settings of scikit-learn's fitted estimator."""
         found: Self = imported(cls, fitted)
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator into a .safetensors file, which `load` reads; no pickle.
+
+        Weights, parameters, classes, names of features, and what `partial_fit` goes on with; a
+        `random_state` that is a generator is left out. Raises `UsageError` without the package
+        safetensors, `OutputError` where it cannot be written.
+        """
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the estimator that `save` has written: its predictions are the same bit for bit.
+
+        A file of a stranger is read as such. Raises `CheckpointError` for any that holds none.
+        """
+        found: Self = load({cls.__name__: cls}, path)
         return found
 
     # Training.

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import joblib
 import numpy as np
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from xpmlp.estimators.base import BaseMLP
-from xpmlp.estimators.stacked import Begun, Ended, stack_of, train_stack
-from xpmlp.parts import even_parts
+from xpmlp.estimators.stacked import Begun, Ended, converged_or_warned, stack_of, train_stacks
 
 # Rows of the data: of a split's training part, and of its test part.
 Split = tuple[np.ndarray, np.ndarray]
@@ -91,16 +87,8 @@ class Trained(BaseEstimator):  # type: ignore[misc]
         if outcome is None:
             self.estimator.fit(X, y)
             return self
-        if outcome.ended.error is not None:
-            raise outcome.ended.error
-        if not outcome.ended.converged:
-            _, mlp = _divided(outcome.estimator)
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached "
-                "and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        _, mlp = _divided(outcome.estimator)
+        converged_or_warned([outcome.ended], getattr(mlp, "max_iter", 0))
         self.estimator = outcome.estimator
         return self
 
@@ -165,20 +153,12 @@ def trained(
 
 
 def _train(groups: list[list[_Place]], outcomes: dict[tuple[int, int], Outcome | None]) -> None:
-    """Train each group as a stack, or as several where there are more threads than groups."""
-    if not groups:
-        return
-    backend = groups[0][0].begun.training.backend
-    parts = -(-backend.shares(sum(map(len, groups))) // len(groups))
-    stacks = []
-    for places in groups:
-        places.sort(key=lambda place: str(place.begun.training.estimator.activation))
-        stacks += [places[part] for part in even_parts(len(places), min(parts, len(places)))]
-    works = [partial(train_stack, [place.begun for place in stack]) for stack in stacks]
-    for stack, ends in zip(stacks, backend.run_apart(works), strict=True):
-        for place, ended in zip(stack, ends, strict=True):
-            found = _put_together(place.whole, place.steps)
-            outcomes[place.candidate, place.split] = Outcome(found, ended)
+    """Train each group as a stack."""
+    found = train_stacks([[place.begun for place in places] for places in groups])
+    for places, ends in zip(groups, found, strict=True):
+        for place, ended in zip(places, ends, strict=True):
+            whole = _put_together(place.whole, place.steps)
+            outcomes[place.candidate, place.split] = Outcome(whole, ended)
 
 
 def fitted(estimator: Any, given: Given) -> Any:

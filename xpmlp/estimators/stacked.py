@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+from sklearn.exceptions import ConvergenceWarning
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
@@ -12,6 +16,7 @@ from xpmlp.errors import DivergedError
 from xpmlp.estimators.draws import orders
 from xpmlp.estimators.epochs import EpochTraining, batch_size_of, optimizer_of
 from xpmlp.mathematics.step import Variables
+from xpmlp.parts import even_parts
 from xpmlp.training.history import LogRow
 from xpmlp.training.loop import StackTraining
 from xpmlp.training.plan import Model, Plan
@@ -55,6 +60,39 @@ def stack_of(estimator: Any) -> Hashable | None:
     rule = optimizer_of(estimator)
     shared = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _DIFFER}
     return type(estimator), type(rule), repr(sorted(shared.items()))
+
+
+def train_stacks(groups: Sequence[Sequence[Begun]]) -> list[list[Ended]]:
+    """Train each group as a stack, or as several where there are more threads than groups.
+
+    Returns for each group how its estimators have ended.
+    """
+    if not groups:
+        return []
+    backend = groups[0][0].training.backend
+    parts = -(-backend.shares(sum(map(len, groups))) // len(groups))
+    shares = [even_parts(len(group), min(parts, len(group))) for group in groups]
+    works = [
+        partial(train_stack, group[share])
+        for group, own in zip(groups, shares, strict=True)
+        for share in own
+    ]
+    found = iter(backend.run_apart(works))
+    return [[ended for _ in own for ended in next(found)] for own in shares]
+
+
+def converged_or_warned(several: Sequence[Ended], max_iter: int) -> None:
+    """Raise the first error of some trainings; warn, once, of those that have not converged."""
+    for ended in several:
+        if ended.error is not None:
+            raise ended.error
+    if not all(ended.converged for ended in several):
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization "
+            "hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
 
 def train_stack(begun: Sequence[Begun], backend: Backend) -> list[Ended]:

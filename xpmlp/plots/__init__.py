@@ -1,6 +1,7 @@
 """History and results to pictures; matplotlib is imported here alone."""
 
 from xpmlp.plots.comparisons import (
+    save_coverage as save_coverage,
     save_ensemble as save_ensemble,
     save_heat_map as save_heat_map,
     save_layer_norms as save_layer_norms,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,4 +68,25 @@ def save_layer_norms(norms: Mapping[str, Sequence[float]], path: Path) -> None:
     axes.set_ylabel("norm of the weights' gradient")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
+    save(figure, path)
+
+
+def save_coverage(report: Mapping[str, Any], path: Path) -> None:
+    """Draw how often the truth was held on each data set: every split, and their mean."""
+    rows, wanted = report["results"], report["coverage"]
+    figure = new_figure(7.5, 1.6 + 0.36 * len(rows))
+    axes = figure.subplots()
+    axes.axvspan(wanted - 0.02, wanted + 0.02, color="C2", alpha=0.15, label=f"{wanted:g} ± 0.02")
+    axes.axvline(wanted, color="C2")
+    for place, row in enumerate(rows):
+        splits = "one split" if place == 0 else None
+        axes.plot(row["each"], [place] * len(row["each"]), "|", color="0.6", label=splits)
+        mean = "their mean" if place == 0 else None
+        axes.plot(row["coverage"], place, "o", color="C0", label=mean)
+    names = [f"{row['data']} ({row['size']:g} {row['what']})" for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("share of new examples whose truth is held")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="lower left")
     save(figure, path)

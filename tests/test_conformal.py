@@ -1,0 +1,131 @@
+"""Intervals and sets: the errors by hand, and the promise held on average."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import train_test_split
+
+from xpmlp import ConformalClassifier, ConformalRegressor, MLPClassifier
+
+
+class Zero(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Predicts 0, whatever it has seen."""
+
+    def fit(self, X: Any, y: Any) -> Zero:  # noqa: ARG002
+        self.seen_ = np.asarray(y)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        return np.zeros((len(X), *self.seen_.shape[1:]))
+
+
+class Sure(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Gives the first feature as the probability of the second class."""
+
+    def fit(self, X: Any, y: Any) -> Sure:  # noqa: ARG002
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        p = np.asarray(X)[:, 0]
+        return np.stack([1 - p, p], axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        found: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return found
+
+
+def test_an_interval_is_as_wide_as_the_right_one_of_the_errors() -> None:
+    y = np.arange(1.0, 51.0) * np.where(np.arange(50) % 2, 1, -1)
+    x = np.arange(50)[:, None]
+    model = ConformalRegressor(Zero(), calibration_size=19, random_state=0)
+    with pytest.raises(ValueError, match="calibration_size is 19: choose a share"):
+        model.fit(x, y)
+    model.set_params(calibration_size=0.38).fit(x, y)
+    _, rest = train_test_split(np.arange(50), test_size=0.38, random_state=0)
+    errors = sorted(abs(y[rest]))
+    assert model.errors_.tolist() == errors
+    assert len(errors) == 19
+    for coverage in (0.5, 0.9, 0.95):
+        q = errors[ceil(20 * coverage) - 1]
+        assert model.predict_interval(x[:2], coverage).tolist() == [[-q, q]] * 2
+    # Of 19 errors the largest is exceeded once in 20 times: for more there is no bound.
+    assert model.predict_interval(x[:1], 0.96).tolist() == [[-np.inf, np.inf]]
+    with pytest.raises(ValueError, match=r"coverage is 1\.0: choose"):
+        model.predict_interval(x, 1.0)
+
+
+def test_what_is_left_out_is_not_trained_on() -> None:
+    y = np.arange(40.0)
+    model = ConformalRegressor(Zero(), calibration_size=0.25, random_state=1)
+    model.fit(np.ones((40, 1)), y)
+    assert sorted([*model.estimator_.seen_, *model.errors_]) == y.tolist()
+
+
+def test_each_output_has_errors_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(60, 2)) * [1.0, 100.0]
+    model = ConformalRegressor(Zero(), random_state=0).fit(np.ones((60, 3)), y)
+    found = model.predict_interval(np.ones((5, 3)), 0.8)
+    assert found.shape == (5, 2, 2)
+    widths = found[0, :, 1] - found[0, :, 0]
+    assert 20 < widths[1] / widths[0] < 500
+
+
+def test_a_set_holds_the_classes_that_fit_as_well_as_the_true_ones_did() -> None:
+    p = np.linspace(0.02, 0.98, 49)
+    y = np.where(np.arange(49) % 3 == 0, "no", "yes")
+    model = ConformalClassifier(Sure(), calibration_size=0.4, random_state=3).fit(p[:, None], y)
+    _, rest = train_test_split(np.arange(49), test_size=0.4, random_state=3, stratify=y)
+    errors = sorted(np.where(y[rest] == "yes", 1 - p[rest], p[rest]))
+    np.testing.assert_allclose(model.errors_, errors)
+    q = errors[ceil(21 * 0.6) - 1]
+    x = np.array([[0.1], [0.5], [0.97]])
+    found = model.predict_set(x, 0.6)
+    np.testing.assert_array_equal(found, np.stack([x[:, 0] <= q, 1 - x[:, 0] <= q], axis=1))
+    assert model.predict_set(x, 0.99).all()
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert model.predict(x).tolist() == ["no", "no", "yes"]
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_the_promise_is_held_on_average(coverage: float) -> None:
+    """With n = 40 left out it is ⌈41 c⌉ / 41, whatever the estimator is worth."""
+    rng, held = np.random.default_rng(0), {"interval": [], "set": []}  # type: ignore[var-annotated]
+    for seed in range(150):
+        x = rng.normal(size=(400, 2))
+        y = x[:, 0] ** 3 + rng.standard_t(2, size=400)
+        values = ConformalRegressor(LinearRegression(), random_state=seed).fit(x[:200], y[:200])
+        low, high = values.predict_interval(x[200:], coverage).T
+        held["interval"].append(np.mean((low <= y[200:]) & (y[200:] <= high)))
+        labels = (y > 0.5).astype(int)
+        classes = ConformalClassifier(LogisticRegression(), random_state=seed)
+        chosen = classes.fit(x[:200], labels[:200]).predict_set(x[200:], coverage)
+        held["set"].append(np.mean(chosen[np.arange(200), labels[200:]]))
+    for shares in held.values():
+        assert np.mean(shares) == pytest.approx(ceil(41 * coverage) / 41, abs=0.013)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_our_networks_and_frames() -> None:
+    x, y = load_digits(return_X_y=True)
+    frame = pd.DataFrame(x[:600] / 16)
+    frame.columns = frame.columns.astype(str)
+    member = MLPClassifier((30,), max_iter=20, learning_rate_init=0.01, random_state=0)
+    model = ConformalClassifier(member, random_state=0).fit(frame, y[:600])
+    chosen = model.predict_set(frame, 0.9)
+    assert chosen[np.arange(600), y[:600]].mean() > 0.85
+    assert 0.5 < chosen.sum(axis=1).mean() < 2
+    assert model.feature_names_in_.tolist() == list(frame.columns)
+    assert model.score(frame, y[:600]) > 0.9

@@ -1,0 +1,163 @@
+"""Estimators in a file and back, without pickle: the same bit for bit, or refused."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("safetensors")
+
+from safetensors.numpy import load_file, save_file
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+
+from xpmlp import MLPClassifier, MLPRegressor
+from xpmlp.errors import CheckpointError
+from xpmlp.interchange.safetensors_file import metadata_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+X, DIGITS = load_digits(return_X_y=True)
+X, DIGITS = X[:120] / 16, DIGITS[:120]
+SETTINGS: dict[str, Any] = {"hidden_layer_sizes": (9, 7), "max_iter": 4, "random_state": 2}
+LABELS = {
+    "numbers": DIGITS,
+    "texts": np.array(["zero", "one", "two"])[DIGITS % 3],
+    "objects": np.array(["no", "yes"], dtype=object)[DIGITS % 2],
+    "yes or no": DIGITS > 4,
+    "floats": DIGITS.astype(float),
+    "many": np.stack([DIGITS > 4, DIGITS % 2 == 0], axis=1).astype(int),
+    "one class": np.full(120, "only"),
+}
+
+
+def there_and_back(model: Any, folder: Path) -> Any:
+    model.save(folder / "model.safetensors")
+    return type(model).load(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_a_classifier_is_the_same(tmp_path: Path, labels: str) -> None:
+    model = MLPClassifier(**SETTINGS).fit(X, LABELS[labels])
+    again = there_and_back(model, tmp_path)
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert again.classes_.dtype == model.classes_.dtype
+    assert again.get_params() == model.get_params()
+    for name in ("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "n_features_in_"):
+        assert getattr(again, name) == getattr(model, name), name
+
+
+@pytest.mark.parametrize("targets", [DIGITS / 3.0, np.stack([DIGITS, -DIGITS], axis=1)])
+def test_a_regressor_is_the_same(tmp_path: Path, targets: np.ndarray) -> None:
+    model = MLPRegressor(**SETTINGS | {"activation": ("tanh", "relu")}).fit(X, targets)
+    again = there_and_back(model, tmp_path)
+    assert again.predict(X).shape == targets.shape
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert again.activation == ("tanh", "relu")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"solver": "sgd", "n_iter_no_change": np.inf, "class_weight": {3: 2.0}},
+        {"early_stopping": True, "hidden_layer_sizes": np.int64(5), "alpha": np.float32(0.5)},
+        {"hidden_layer_sizes": (), "solver": "rmsprop", "beta_2": 0.99},
+    ],
+    ids=str,
+)
+def test_parameters_of_every_kind(tmp_path: Path, changed: dict[str, Any]) -> None:
+    model = MLPClassifier(**SETTINGS | changed).fit(X.astype("f"), DIGITS)
+    again = there_and_back(model, tmp_path)
+    assert again.coefs_[0].dtype == "float32"
+    assert again.get_params() == model.get_params()
+    assert again.validation_scores_ == model.validation_scores_
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_training_goes_on_as_it_would_have(tmp_path: Path, solver: str) -> None:
+    model = MLPClassifier(solver=solver, shuffle=False).partial_fit(X, DIGITS, classes=range(10))
+    again = there_and_back(model, tmp_path)
+    for one in (model, again):
+        one.partial_fit(X, DIGITS)
+    np.testing.assert_array_equal(again.coefs_[0], model.coefs_[0])
+    assert again.t_ == model.t_ == 240
+
+
+def test_names_of_features_and_a_generator(tmp_path: Path) -> None:
+    frame = pd.DataFrame(X[:, :3], columns=["a", "b", "c"])
+    settings = SETTINGS | {"random_state": np.random.RandomState(0)}
+    model = MLPClassifier(**settings).fit(frame, DIGITS)
+    again = there_and_back(model, tmp_path)
+    assert again.random_state is None
+    np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(frame[["b", "a", "c"]])
+
+
+def test_what_is_not_fitted_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        MLPClassifier().save(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record, _: record.update(kind="MLPRegressor"), "of MLPClassifier"),
+        (lambda record, _: record.update(version=2), "version 2"),
+        (lambda record, _: record["params"].update(alpha=-1.0), "alpha"),
+        (lambda record, _: record["params"].update(nobody=1), "nobody"),
+        (lambda record, _: record["params"].update(hidden_layer_sizes=[9]), "layers"),
+        (lambda record, _: record["found"].update(n_features_in_=63), "layers"),
+        (lambda record, _: record["targets"].update(classes=[1, 2]), "layers"),
+        (lambda record, _: record["targets"].update(dtype="O8"), "classes"),
+        (lambda record, _: record.pop("targets"), "targets"),
+        (lambda _, arrays: arrays.pop("weights/layer2.bias"), "layers"),
+        (lambda _, arrays: arrays["weights/layer1.bias"].fill(np.nan), "finite"),
+        (lambda _, arrays: arrays.update({"weights/layer1.bias": np.zeros(9, "f")}), "one type"),
+    ],
+)
+def test_a_changed_file_is_refused(tmp_path: Path, change: Any, said: str) -> None:
+    path = tmp_path / "model.safetensors"
+    MLPClassifier(**SETTINGS).fit(X, DIGITS).save(path)
+    arrays = {name: array.copy() for name, array in load_file(path).items()}
+    record = json.loads(metadata_of(path.read_bytes())["xpmlp estimator"])
+    change(record, arrays)
+    save_file(arrays, path, metadata={"xpmlp estimator": json.dumps(record)})
+    with pytest.raises(CheckpointError, match=said) as raised:
+        MLPClassifier.load(path)
+    assert "model.safetensors holds no estimator" in str(raised.value)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        MLPClassifier.load(tmp_path / "nothing.safetensors")
+    (tmp_path / "text").write_text("no tensors")
+    with pytest.raises(CheckpointError, match="holds no estimator"):
+        MLPClassifier.load(tmp_path / "text")
+    save_file({"a": np.ones(3)}, tmp_path / "others.safetensors")
+    with pytest.raises(CheckpointError, match="no estimator of xpmlp, of MLPRegressor"):
+        MLPRegressor.load(tmp_path / "others.safetensors")
+
+
+def test_a_file_that_was_cut_or_changed_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    MLPClassifier(**SETTINGS).fit(X, DIGITS).save(path)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for number in range(300):
+        damaged = bytearray(content)
+        if number % 3 == 0:
+            damaged = damaged[: rng.integers(len(content))]
+        else:  # mostly in the header, where the record is
+            damaged[rng.integers(2500 if number % 3 == 1 else len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with suppress(CheckpointError, ValueError):
+            MLPClassifier.load(path).predict(X)
