@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -105,6 +106,9 @@ def main(arguments: argparse.Namespace) -> int:
         report = report_of(arguments, backend, {"-".join(map(str, sizes))})
         settings = {"sizes": sizes, "threads": threads, "accuracy": arguments.to_accuracy}
         racers = racers_of(arguments, names, len(data.train))
+        if arguments.recipes:  # which say what is compared
+            report["network"] = "-".join(map(str, sizes))
+        report["recipes"] = {str(racer): asdict(racer.recipe) for racer in racers}
         report["results"] = rows = race(racers, settings, data, seeds=arguments.rounds or 10)
     stem = "grid" if arguments.grid else "peers" if arguments.to_accuracy is None else "to_accuracy"
     draw = partial(save_peers, report) if stem == "peers" else None
