@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scripts_at_work import run_script
 
 pytest.importorskip("sklearn")
 
@@ -95,6 +98,9 @@ def test_a_set_holds_the_classes_that_fit_as_well_as_the_true_ones_did() -> None
     found = model.predict_set(x, 0.6)
     np.testing.assert_array_equal(found, np.stack([x[:, 0] <= q, 1 - x[:, 0] <= q], axis=1))
     assert model.predict_set(x, 0.99).all()
+    # Of those that were left out at least so many are held, the one at the border among them.
+    held = model.predict_set(p[rest][:, None], 0.6)[np.arange(20), (y[rest] == "yes").astype(int)]
+    assert held.sum() == ceil(21 * 0.6)
     assert model.classes_.tolist() == ["no", "yes"]
     assert model.predict(x).tolist() == ["no", "no", "yes"]
 
@@ -129,3 +135,20 @@ def test_our_networks_and_frames() -> None:
     assert 0.5 < chosen.sum(axis=1).mean() < 2
     assert model.feature_names_in_.tolist() == list(frame.columns)
     assert model.score(frame, y[:600]) > 0.9
+
+
+def test_the_measurement_of_coverage(tmp_path: Path) -> None:
+    result = run_script(
+        "compare_coverage.py", "--data", "wine,diabetes", "--splits", "2", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out" / "coverage" / "coverage.json").read_text())
+    wine, diabetes = report["results"]
+    assert (wine["what"], diabetes["what"]) == ("classes", "deviations wide")
+    assert (wine["rows"], wine["left out"]) == (178, 27)
+    assert np.mean(wine["each"]) == wine["coverage"] > 0.5
+    assert 0.5 < diabetes["coverage"] <= 1
+    assert (tmp_path / "out" / "coverage" / "coverage.png").stat().st_size > 10_000
+    wrong = run_script("compare_coverage.py", "--data", "nobody", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--data nobody is not known: choose from diabetes" in wrong.stderr

@@ -26,6 +26,7 @@ from xpmlp.estimators import stacked
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, DIGITS = load_digits(return_X_y=True)
 X, DIGITS = X[:300] / 16, DIGITS[:300]
+WEIGHTS = np.linspace(0.2, 2.0, 300)
 SETTINGS: dict[str, Any] = {"max_iter": 5, "batch_size": 50, "learning_rate_init": 0.01}
 MEMBER = MLPClassifier((12,), **SETTINGS)
 VALUES = MLPRegressor(hidden_layer_sizes=(12,), **SETTINGS)
@@ -61,9 +62,11 @@ def test_members_are_trained_as_a_stack_and_averaged(stacks: list[int]) -> None:
 @pytest.mark.parametrize("member", [MEMBER, VALUES], ids=["classes", "values"])
 def test_the_first_member_is_what_it_would_be_by_itself(member: Any) -> None:
     kind = EnsembleClassifier if member is MEMBER else EnsembleRegressor
-    weights = np.linspace(0.2, 2.0, 300)
-    first = kind(member, 3, random_state=5).fit(X, DIGITS, weights).estimators_[0]
-    alone = clone(member).set_params(random_state=first.random_state).fit(X, DIGITS, weights)
+    first = kind(member, 3, random_state=5).fit(X, DIGITS, WEIGHTS).estimators_[0]
+    alone = clone(member).set_params(random_state=first.random_state).fit(X, DIGITS, WEIGHTS)
+    assert first.loss_ == first.loss_curve_[-1]
+    assert first.best_loss_ == pytest.approx(alone.best_loss_, rel=1e-10)
+    assert (first.n_iter_, first.t_) == (alone.n_iter_, alone.t_)
     np.testing.assert_allclose(first.coefs_[0], alone.coefs_[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(first.loss_curve_, alone.loss_curve_, rtol=1e-10)
 
@@ -80,13 +83,14 @@ def test_a_regression_has_a_spread_for_each_value() -> None:
 
 
 def test_a_bootstrap_weights_examples_by_how_often_they_are_drawn(stacks: list[int]) -> None:
-    model = EnsembleClassifier(MEMBER, 2, bootstrap=True, random_state=0).fit(X, DIGITS)
+    model = EnsembleClassifier(MEMBER, 2, bootstrap=True, random_state=0)
+    model.fit(X, DIGITS, WEIGHTS)
     assert stacks == []
     rng = np.random.RandomState(0)
     seeds = [int(rng.randint(2**31 - 1)) for _ in range(2)]
     for seed, member in zip(seeds, model.estimators_, strict=True):
         drawn = np.bincount(rng.randint(300, size=300), minlength=300)
-        alone = clone(MEMBER).set_params(random_state=seed).fit(X, DIGITS, drawn)
+        alone = clone(MEMBER).set_params(random_state=seed).fit(X, DIGITS, drawn * WEIGHTS)
         np.testing.assert_array_equal(member.coefs_[0], alone.coefs_[0])
 
 
@@ -103,6 +107,7 @@ def test_several_labels_of_a_row() -> None:
     found, spread = model.predict(X, return_std=True)
     assert found.shape == spread.shape == labels.shape
     assert (found == labels).mean() > 0.7
+    np.testing.assert_array_equal(found, model.predict_proba(X) > 0.5)
 
 
 def test_defaults_and_a_seed() -> None:

@@ -585,6 +585,14 @@ def test_what_is_watched_is_on_the_scale_of_what_is_trained_on() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "X_val", UserWarning)
         classifier.fit(scaled[:300], DIGITS[:300], X_val=scaled[300:], y_val=DIGITS[300:])
+    # Values that never change in X say nothing of its scale.
+    constant = np.concatenate([scaled, np.zeros((400, 60))], axis=1)
+    other = constant[300:] + np.repeat([0.0, 1.0], [64, 60])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "X_val", UserWarning)
+        classifier.fit(constant[:300], DIGITS[:300], X_val=other, y_val=DIGITS[300:])
+    with pytest.warns(UserWarning, match="X_val lies far outside"):
+        classifier.fit(scaled, DIGITS, X_val=-x[:100], y_val=DIGITS[:100])
     with config_context(enable_metadata_routing=True):
         right = Pipeline(
             [("scale", StandardScaler()), ("mlp", clone(classifier))], transform_input=["X_val"]

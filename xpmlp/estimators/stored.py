@@ -56,7 +56,6 @@ def save(estimator: Any, path: str | Path) -> None:
         },
         "feature_names": None if names is None else list(map(str, names)),
         "targets": _targets(estimator),
-        "sizes": list(estimator.mlp_.sizes),
     }
     stored = {name: np.array(array, order="C") for name, array in arrays.items()}
     content = safetensors_package().save(stored, metadata={_KEY: json.dumps(record)})
@@ -95,8 +94,6 @@ def _restored(kind: Callable[..., Any], record: dict[str, Any], arrays: dict[str
     names = activation_names(estimator)
     alike = names[0] if len(set(names)) == 1 else names
     mlp = MLP(sizes, alike or "identity", loss)
-    if list(sizes) != record["sizes"]:
-        raise ValueError(f"its layers are {record['sizes']}, and its parameters ask for {sizes}")
     _check_weights(weights, mlp)
     dtype = str(weights["layer1.weight"].dtype)
     for name in _FOUND:

@@ -88,5 +88,5 @@ def save_coverage(report: Mapping[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("share of new examples whose truth is held")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # beside what is drawn
     save(figure, path)

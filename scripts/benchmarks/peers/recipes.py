@@ -43,8 +43,8 @@ class Recipe:
         return -(-examples // self.batch_size)
 
 
-# The quickest found that reaches an accuracy on MNIST's test set with 784-400-400-10: of some fifty,
-# compared on held-out training images and, the last dozen, on the test set with four seeds.
+# The quickest found that reaches an accuracy on MNIST's test set with 784-400-400-10: of some
+# fifty, compared on held-out training images and, the last dozen, on the test set with four seeds.
 BEST = {
     0.98: Recipe("relu", "he", "momentum", 0.15, 256, epochs=3, warmup=100, cosine=True),
 }
