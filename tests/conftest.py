@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from strict_backend import StrictBackend, strict_rules
@@ -72,6 +73,22 @@ def backend(make_backend: MakeBackend) -> Backend:
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no other program change last digits between two trainings that are compared."""
     monkeypatch.setattr("xpmlp.backends.cpu.company.Company._consider", lambda _: None)
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the sizes of the stacks that estimators are trained in."""
+    from xpmlp.estimators import stacked  # scikit-learn is slow to load
+
+    sizes: list[int] = []
+    train = stacked.train_stack
+
+    def counted(begun: Any, backend: Any) -> Any:
+        sizes.append(len(begun))
+        return train(begun, backend)
+
+    monkeypatch.setattr(stacked, "train_stack", counted)
+    return sizes
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from xpmlp import (
     MLPClassifier,
     MLPRegressor,
 )
-from xpmlp.estimators import stacked
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, DIGITS = load_digits(return_X_y=True)
@@ -30,20 +29,6 @@ WEIGHTS = np.linspace(0.2, 2.0, 300)
 SETTINGS: dict[str, Any] = {"max_iter": 5, "batch_size": 50, "learning_rate_init": 0.01}
 MEMBER = MLPClassifier((12,), **SETTINGS)
 VALUES = MLPRegressor(hidden_layer_sizes=(12,), **SETTINGS)
-
-
-@pytest.fixture
-def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the sizes of the stacks that are trained."""
-    sizes: list[int] = []
-    train = stacked.train_stack
-
-    def counted(begun: Any, backend: Any) -> Any:
-        sizes.append(len(begun))
-        return train(begun, backend)
-
-    monkeypatch.setattr(stacked, "train_stack", counted)
-    return sizes
 
 
 def test_members_are_trained_as_a_stack_and_averaged(stacks: list[int]) -> None:

@@ -50,7 +50,7 @@ FLOORS: list[dict[str, str]] = [
     {"trained": ""},
     {
         "estimators": "conventions rates draws parameters inputs labels stored epochs imported "
-        "base classifier regressor tabular conformal stacked "
+        "base classifier regressor tabular meta conformal stacked "
         "ensemble candidates search",
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "

@@ -21,27 +21,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xpmlp import DivergedError, MLPClassifier, MLPRegressor, StackedSearchCV
-from xpmlp.estimators import stacked
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DIGITS, DIGIT = load_digits(return_X_y=True)
 X, Y = DIGITS[:300] / 16.0, DIGIT[:300]
 SMALL = MLPClassifier((12,), max_iter=6, batch_size=50, learning_rate_init=0.01, random_state=0)
 GRID = {"alpha": [1e-4, 1.0], "learning_rate_init": [0.003, 0.03]}
-
-
-@pytest.fixture
-def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the sizes of the stacks that are trained."""
-    sizes: list[int] = []
-    train = stacked.train_stack
-
-    def counted(begun: Any, backend: Any) -> Any:
-        sizes.append(len(begun))
-        return train(begun, backend)
-
-    monkeypatch.setattr(stacked, "train_stack", counted)
-    return sizes
 
 
 def check_same(ours: Any, theirs: Any) -> None:

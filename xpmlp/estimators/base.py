@@ -97,19 +97,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     # Training.
 
-    def _fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        validation: tuple[Any, Any, Any] | None = None,
-        *,
-        classes: np.ndarray | None = None,
-        incremental: bool = False,
-    ) -> Self:
-        training, params, kind = self._begin(
-            X, y, sample_weight, validation, classes=classes, incremental=incremental
-        )
+    def _fit(self, *given: Any, **settings: Any) -> Self:
+        """Train on what `_begin` is given."""
+        training, params, kind = self._begin(*given, **settings)
         try:
             training.run(params)
         finally:
@@ -139,13 +129,10 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self._prepare(y, backend, reset, classes)
         train = self._examples(X, y, sample_weight, backend)
         rng = check_random_state(self.random_state)
-        sizes, loss = self._network(train.features)
-        names = activation_names(self)
-        alike = names[0] if len(set(names)) == 1 else names
-        mlp = MLP(sizes, alike or "identity", loss)
+        mlp = self._mlp(train.features)
         if reset:
             self._forget()
-            drawn = initial_weights(rng, sizes, drawn_for(self), self.init)
+            drawn = initial_weights(rng, mlp.sizes, drawn_for(self), self.init)
             params = backend.all_to_device(drawn)
         else:
             params = real_arrays(self._named(), backend, writable=True)
@@ -160,6 +147,12 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         train = self._weighted(train, backend)
         training = EpochTraining(self, mlp, train, watched, backend, rng, incremental)
         return training, params, kind
+
+    def _mlp(self, features: int) -> MLP:
+        """Return the network; one name of an activation serves all layers that have it."""
+        (sizes, loss), names = self._network(features), activation_names(self)
+        alike = names[0] if len(set(names)) == 1 else names
+        return MLP(sizes, alike or "identity", loss)
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, backend: Backend) -> Examples:
         """Return checked arrays as examples on the backend."""

@@ -13,13 +13,7 @@ from math import ceil, inf
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    RegressorMixin,
-    clone,
-)
+from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.multiclass import check_classification_targets
@@ -27,16 +21,15 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from xpmlp.backends.exchange import on_host
 from xpmlp.estimators.classifier import MLPClassifier
+from xpmlp.estimators.meta import MetaMLP
 from xpmlp.estimators.regressor import MLPRegressor
 from xpmlp.rules import check, number
 
 _SHARE = number(0, 1, "a share above 0 and below 1", open_low=True, open_high=True)
 
 
-class _Conformal(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class _Conformal(MetaMLP):
     """What both have in common: an estimator trained on one part, and its errors on the other."""
-
-    _default: type[Any]
 
     def __init__(
         self, estimator: Any = None, *, calibration_size: float = 0.2, random_state: Any = None
@@ -57,14 +50,12 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             random_state=self.random_state,
             stratify=self._stratify(y),
         )
-        prototype = self._default() if self.estimator is None else self.estimator
+        prototype = self._prototype()
         self.estimator_ = clone(prototype)
         self.estimator_.fit(_safe_indexing(X, train), _safe_indexing(y, train))
         errors = self._errors(_safe_indexing(X, rest), np.asarray(_safe_indexing(y, rest)))
         self.errors_ = np.sort(errors, axis=0)
-        for name in ("n_features_in_", "feature_names_in_", "classes_"):
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        self._adopt(self.estimator_)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -88,14 +79,6 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         place = ceil((count + 1) * coverage)
         # Of too few errors none is known to be large enough.
         return self.errors_[place - 1] if place <= count else np.full_like(self.errors_[0], inf)
-
-    def __sklearn_tags__(self) -> Any:
-        """Say what the estimator takes."""
-        tags = super().__sklearn_tags__()
-        own = (self._default() if self.estimator is None else self.estimator).__sklearn_tags__()
-        tags.input_tags, tags.target_tags = own.input_tags, own.target_tags
-        tags.array_api_support = False
-        return tags
 
 
 class ConformalRegressor(RegressorMixin, _Conformal):  # type: ignore[misc]

@@ -6,18 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    RegressorMixin,
-    clone,
-)
+from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends.exchange import on_host
 from xpmlp.estimators.classifier import MLPClassifier
+from xpmlp.estimators.meta import MetaMLP
 from xpmlp.estimators.regressor import MLPRegressor
 from xpmlp.estimators.stacked import Begun, converged_or_warned, stack_of, train_stacks
 from xpmlp.rules import BOOLEAN, check, whole
@@ -25,10 +20,8 @@ from xpmlp.rules import BOOLEAN, check, whole
 _MOST_SEED = 2**31 - 1
 
 
-class _Ensemble(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class _Ensemble(MetaMLP):
     """What both have in common: how the members are trained."""
-
-    _default: type[Any]
 
     def __init__(
         self,
@@ -46,7 +39,7 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         check("n_estimators", self.n_estimators, whole(1))
         check("bootstrap", self.bootstrap, BOOLEAN)
         rng = check_random_state(self.random_state)
-        prototype = self._default() if self.estimator is None else self.estimator
+        prototype = self._prototype()
         members = [
             clone(prototype).set_params(random_state=int(rng.randint(_MOST_SEED)))
             for _ in range(self.n_estimators)
@@ -63,9 +56,7 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             (ended,) = train_stacks([begun])
             converged_or_warned(ended, prototype.max_iter)
         self.estimators_ = members
-        for name in ("n_features_in_", "feature_names_in_", "classes_"):
-            if hasattr(members[0], name):
-                setattr(self, name, getattr(members[0], name))
+        self._adopt(members[0])
         return self
 
     def _weights(self, X: Any, sample_weight: Any, rng: np.random.RandomState) -> Any:
@@ -80,15 +71,6 @@ class _Ensemble(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         """Return what the members say (members, N, ...)."""
         check_is_fitted(self, "estimators_")
         return np.stack([np.asarray(on_host(getattr(m, method)(X))) for m in self.estimators_])
-
-    def __sklearn_tags__(self) -> Any:
-        """Say what the members take."""
-        tags = super().__sklearn_tags__()
-        own = (self._default() if self.estimator is None else self.estimator).__sklearn_tags__()
-        tags.input_tags, tags.target_tags = own.input_tags, own.target_tags
-        tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
-        tags.array_api_support = False
-        return tags
 
 
 class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]

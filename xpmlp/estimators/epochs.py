@@ -103,12 +103,7 @@ class EpochTraining:
                     break
             else:
                 if not self._incremental:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
-                        "optimization hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=5,
-                    )
+                    warn_of_no_convergence(e.max_iter, stacklevel=6)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
@@ -257,3 +252,13 @@ def batch_size_of(e: Any, examples: int) -> int:
             stacklevel=6,
         )
     return min(int(e.batch_size), examples)
+
+
+def warn_of_no_convergence(max_iter: int, *, stacklevel: int) -> None:
+    """Warn that training has ended before it stood still, as scikit-learn does."""
+    warnings.warn(
+        f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization "
+        "hasn't converged yet.",
+        ConvergenceWarning,
+        stacklevel=stacklevel,
+    )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
-
-from sklearn.exceptions import ConvergenceWarning
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import Kind
 from xpmlp.errors import DivergedError
 from xpmlp.estimators.draws import orders
-from xpmlp.estimators.epochs import EpochTraining, batch_size_of, optimizer_of
+from xpmlp.estimators.epochs import (
+    EpochTraining,
+    batch_size_of,
+    optimizer_of,
+    warn_of_no_convergence,
+)
 from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
 from xpmlp.training.history import LogRow
@@ -87,12 +89,7 @@ def converged_or_warned(several: Sequence[Ended], max_iter: int) -> None:
         if ended.error is not None:
             raise ended.error
     if not all(ended.converged for ended in several):
-        warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization "
-            "hasn't converged yet.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+        warn_of_no_convergence(max_iter, stacklevel=4)
 
 
 def train_stack(begun: Sequence[Begun], backend: Backend) -> list[Ended]:

@@ -15,7 +15,7 @@ from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind, on_host
 from xpmlp.errors import CheckpointError
 from xpmlp.estimators.labels import Labels
-from xpmlp.estimators.parameters import activation_names, check_parameters
+from xpmlp.estimators.parameters import check_parameters
 from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.interchange.safetensors_file import metadata_of, safetensors_package
 from xpmlp.mathematics.mlp import MLP
@@ -90,10 +90,7 @@ def _restored(kind: Callable[..., Any], record: dict[str, Any], arrays: dict[str
     estimator._forget()
     _give_targets(estimator, record["targets"])
     weights = {k.removeprefix("weights/"): a for k, a in arrays.items() if k.startswith("weights/")}
-    sizes, loss = estimator._network(int(record["found"]["n_features_in_"]))
-    names = activation_names(estimator)
-    alike = names[0] if len(set(names)) == 1 else names
-    mlp = MLP(sizes, alike or "identity", loss)
+    mlp = estimator._mlp(int(record["found"]["n_features_in_"]))
     _check_weights(weights, mlp)
     dtype = str(weights["layer1.weight"].dtype)
     for name in _FOUND:
