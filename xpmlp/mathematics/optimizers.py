@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from operator import neg
 from typing import ClassVar, NamedTuple
 
 from xpmlp.arrays import Array, Namespace, Params, each, elementwise, is_weight, per_model
@@ -66,7 +67,9 @@ class Optimizer(ABC):
     ) -> tuple[Params, OptimizerState]:
         """Return parameters and state after one step along gradients, arrays or products."""
         names, state = self.moments, self.begun(state)
-        minus = cache(lambda: -learning_rate)
+        minus: Callable[[], float | Array] = partial(neg, learning_rate)
+        if not isinstance(learning_rate, float):
+            minus = cache(minus)  # an array is negated once for all parameters
         shared = {key: arrays for key, arrays in state.items() if key not in names}
         works = []
         for name, w in params.items():
