@@ -18,8 +18,8 @@ FLOORS: list[dict[str, str]] = [
         "files": "",
         "mathematics": "activations losses initializers dropout schedules products penalties "
         "optimizers mlp step",
-        "backends": "alone base library standard layout cpu.cores cpu.company cpu.blas "
-        "cpu.sparse cpu.numpy_backend "
+        "backends": "alone base library standard layout results cpu.cores cpu.company cpu.blas "
+        "cpu.sparse cpu.tracing cpu.fusion cpu.numpy_backend "
         "jax.jax_backend torch.torch_backend cuda.cublas "
         "cuda.kernels cuda.fusion cuda.graph cuda.cupy_backend ranks.lifeline ranks.mpi ranks.nccl "
         "ranks.distributed ranks.start exchange select",

@@ -19,6 +19,7 @@ from xpmlp.backends.base import Backend, Result, Sums
 from xpmlp.backends.cpu.blas import AccumulateProduct, accumulating_product
 from xpmlp.backends.cpu.company import Company
 from xpmlp.backends.cpu.cores import single_threaded_blas, usable_cores
+from xpmlp.backends.cpu.fusion import Fusion, numba_is_installed
 from xpmlp.errors import UsageError
 from xpmlp.parts import even_parts
 from xpmlp.pools import shared_pool
@@ -233,11 +234,12 @@ def _with_sums_of_rows(product: AccumulateProduct) -> AccumulateProduct:
     return accumulate_product
 
 
+@cache
 def _namespace() -> SimpleNamespace:
     """Return the standard's functions, the accumulating product, and shorter ways to some.
 
     A step on a small batch is some fifty calls: what numpy and array-api-compat wrap around
-    these costs more than their work.
+    these costs more than their work. It is one for all backends: loops are compiled once.
     """
 
     def total(x: Array, /, *, axis: Any = None, keepdims: Any = False) -> Array:
@@ -254,4 +256,7 @@ def _namespace() -> SimpleNamespace:
     product = accumulating_product()
     if product is not None:
         names["accumulate_product"] = _with_sums_of_rows(product)
+    if numba_is_installed():
+        fusion = Fusion(SimpleNamespace(**names))
+        names["each"] = fusion.each
     return SimpleNamespace(**names)

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpmlp.arrays import is_weight
+from xpmlp.backends.results import in_places, places_of
 from xpmlp.trees import Layout, put_together, taken_apart
 
 Function = Callable[..., Any]
-
-
-class _Place(NamedTuple):
-    """Where a result is: the number of an argument that was changed, or of an array that is new."""
-
-    new: bool
-    number: int
 
 
 class Fusion:
@@ -148,37 +142,18 @@ class _Kernel:
 
     def _new_ones(self, *arguments: Any) -> Any:
         """Return what the function returns that is none of its arguments, each once."""
-        new: list[Any] = []
-
-        def place(result: Any) -> _Place:
-            for number, argument in enumerate(arguments):
-                if result is argument:
-                    return _Place(False, number)
-            if not any(result is other for other in new):
-                new.append(result)
-            return _Place(True, next(k for k, other in enumerate(new) if other is result))
-
-        self._places = _mapped(place, self._function(*arguments))
+        self._places, new = places_of(self._function(*arguments), arguments)
         return tuple(new) if new else None
 
     def __call__(self, *values: Any) -> Any:
         """Do it, and return what the function would."""
-        new = self._call(*values)
-        return _mapped(lambda at: (new if at.new else values)[at.number], self._places)
+        new = self._call(*values)  # which says the places
+        return in_places(self._places, values, new)
 
 
 def _kind(value: Any) -> Any:
     """Return what tells arguments apart for which a kernel may do something else."""
     return getattr(value, "dtype", type(value)), getattr(value, "ndim", None)
-
-
-def _mapped(of: Callable[[Any], Any], results: Any) -> Any:
-    """Return results, by themselves or in tuples and dictionaries, with `of` each of them."""
-    if isinstance(results, dict):
-        return {name: _mapped(of, result) for name, result in results.items()}
-    if isinstance(results, tuple) and not isinstance(results, _Place):
-        return tuple(_mapped(of, result) for result in results)
-    return of(results)
 
 
 def _step(
