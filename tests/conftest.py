@@ -81,13 +81,13 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from xpmlp.estimators import stacked  # scikit-learn is slow to load
 
     sizes: list[int] = []
-    train = stacked.train_stack
+    begin = stacked.Stack.__init__
 
-    def counted(begun: Any, backend: Any) -> Any:
+    def counted(self: Any, begun: Any) -> None:
         sizes.append(len(begun))
-        return train(begun, backend)
+        begin(self, begun)
 
-    monkeypatch.setattr(stacked, "train_stack", counted)
+    monkeypatch.setattr(stacked.Stack, "__init__", counted)
     return sizes
 
 

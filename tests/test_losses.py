@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import MakeBackend
 
+from xpmlp import MLP, UsageError
 from xpmlp.backends import Backend
 from xpmlp.inspection.softmax_by_hand import cross_entropy, softmax_backward, softmax_jacobian
 from xpmlp.mathematics.losses import LOSSES, softmax, softmax_cross_entropy
+from xpmlp.rows import named
 
 binary_cross_entropy = LOSSES["binary_cross_entropy"]
 mean_squared_error = LOSSES["mean_squared_error"]
@@ -28,6 +31,11 @@ def test_mean_squared_error_by_hand(backend: Backend) -> None:
 # (ln² 2 + (ln 3 − 1)²) / 2; (ln 2, ln 3 − 1)
 # the same sum, not divided by their number, times ½; the differences
 # a = (2, 3), y = (0, 2): 2 + (2 ln(2/3) + 1); a − y
+# ln 2 + ln 3 − 1: both are above
+# δ = ½: ½ (ln 2 − ¼), beyond; ½ (ln 3 − 1)², within
+# q = (ln 2, ln 2 + ln(1 + 3) = ln 8), y = 1: ¼ (1 − ln 2) + ½ (ln 8 − 1), slopes −¼ and ½; z₁ moves
+# both, −¼ + ½, and z₂ the second by σ(ln 3) = ¾
+# one question with two classes is the cross-entropy
 LN2, LN3 = np.log(2), np.log(3)
 BY_HAND: dict[str, tuple[list[float], float, list[float]]] = {
     "cross_entropy": ([0, 1], np.log(5 / 3), [0.4, -0.4]),
@@ -35,10 +43,19 @@ BY_HAND: dict[str, tuple[list[float], float, list[float]]] = {
     "mean_squared_error": ([0, 1], (LN2**2 + (LN3 - 1) ** 2) / 2, [LN2, LN3 - 1]),
     "squared_error": ([0, 1], (LN2**2 + (LN3 - 1) ** 2) / 2, [LN2, LN3 - 1]),
     "poisson_deviance": ([0, 2], 3 + 2 * np.log(2 / 3), [2, 1]),
+    "absolute_error": ([0, 1], LN2 + LN3 - 1, [1, 1]),
+    "huber(0.5)": ([0, 1], 0.5 * (LN2 - 0.25) + 0.5 * (LN3 - 1) ** 2, [0.5, LN3 - 1]),
+    "quantiles(0.25,0.5)": ([1, 1], 0.25 * (1 - LN2) + 0.5 * (3 * LN2 - 1), [0.25, 0.375]),
+    "several_classes(2)": ([0, 1], np.log(5 / 3), [0.4, -0.4]),
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_figure_by_hand() -> None:
+    families = {name.partition("(")[0] for name in BY_HAND}
+    assert {name.partition("(")[0] for name in LOSSES} | LOSSES.families.keys() == families
+
+
+@pytest.mark.parametrize("name", BY_HAND)
 def test_every_loss_is_worked_out_by_hand(backend: Backend, name: str) -> None:
     y, expected, derivatives = BY_HAND[name]
     z = backend.to_device(np.array([[LN2, LN3]]))
@@ -58,6 +75,95 @@ def test_losses_differ_by_the_number_of_outputs(backend: Backend) -> None:
         np.testing.assert_allclose(
             backend.to_host(gradient), [[factor, 2 * factor, 3 * factor]], rtol=1e-15
         )
+
+
+FAMILIES = [
+    "huber(0.7)",
+    "quantiles(0.5)",
+    "quantiles(0.1,0.5,0.75,0.9)",
+    "several_classes(2,3,1)",
+    "absolute_error",
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_derivatives_are_those_of_central_differences(backend: Backend, name: str) -> None:
+    width = {"several_classes(2,3,1)": 6, "quantiles(0.5)": 1}.get(name, 4)
+    rng, xp = np.random.default_rng(3), backend.xp
+    z, y = rng.normal(size=(5, width)), rng.normal(size=(5, width))
+    if name.startswith("several"):
+        y = np.concatenate([np.eye(c)[rng.integers(c, size=5)] for c in (2, 3, 1)], axis=1)
+    if name.startswith("quantiles"):
+        y = np.repeat(y[:, :1], width, axis=1)
+
+    def loss(values: np.ndarray) -> float:
+        found, _ = LOSSES[name](backend.to_device(values), backend.to_device(y), xp=xp)
+        return float(backend.to_host(found))
+
+    _, gradient = LOSSES[name](backend.to_device(z), backend.to_device(y), xp=xp)
+    for place in np.ndindex(z.shape):
+        step = np.zeros_like(z)
+        step[place] = 1e-6
+        numeric = (loss(z + step) - loss(z - step)) / 2e-6
+        assert float(backend.to_host(gradient)[place]) == pytest.approx(numeric, abs=1e-8)
+
+
+def test_several_questions_are_asked_apart(backend: Backend) -> None:
+    """A softmax over two outputs and one over three, whose losses add up."""
+    rng, xp = np.random.default_rng(0), backend.xp
+    z, y = rng.normal(size=(4, 5)), np.eye(5)[[0, 1, 0, 1]]
+    y[:, 2:] = np.eye(3)[[2, 1, 0, 2]]
+    whole, gradient = LOSSES["several_classes(2,3)"](
+        backend.to_device(z), backend.to_device(y), xp=xp
+    )
+    total = 0.0
+    for part in (slice(0, 2), slice(2, 5)):
+        loss, derivative = LOSSES["cross_entropy"](
+            backend.to_device(z[:, part]), backend.to_device(y[:, part]), xp=xp
+        )
+        total += float(backend.to_host(loss))
+        np.testing.assert_allclose(
+            backend.to_host(gradient)[:, part], backend.to_host(derivative), rtol=1e-14
+        )
+    assert float(backend.to_host(whole)) == pytest.approx(total, rel=1e-14)
+    p = backend.to_host(LOSSES["several_classes(2,3)"].link.function(backend.to_device(z), xp=xp))
+    np.testing.assert_allclose([p[:, :2].sum(axis=1), p[:, 2:].sum(axis=1)], 1, rtol=1e-14)
+
+
+def test_quantiles_never_cross_and_keep_their_type(make_backend: MakeBackend) -> None:
+    backend = make_backend("float32")
+    z = np.random.default_rng(0).normal(size=(200, 3)) * [1, 30, 30]
+    loss = LOSSES["quantiles(0.1,0.5,0.9)"]
+    q = loss.link.function(backend.to_device(z.astype("float32")), xp=backend.xp)
+    assert q.dtype == backend.dtype
+    assert (np.diff(backend.to_host(q), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("huber(0)", r"delta is 0\.0: choose a number above 0"),
+        ("quantiles(0.9,0.1)", "choose rising shares"),
+        ("quantiles(0,0.5)", "choose rising shares"),
+        ("several_classes(2,0)", "choose whole numbers from 1 up"),
+        ("several_classes(2.5)", "choose whole numbers from 1 up"),
+        ("huber", "loss 'huber' is not known"),
+        ("huber()", "is not known"),
+        ("huber(1", "is not known"),
+        ("huber(one)", "is not known"),
+        ("cross_entropy(1)", "is not known"),
+        ("nothing(1)", "is not known"),
+    ],
+)
+def test_names_of_families(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        MLP((2, 1), loss=name)
+
+
+def test_a_row_of_a_family_is_made_once() -> None:
+    name = named("huber", 1.35)
+    assert name == "huber(1.35)"
+    assert MLP((2, 1), loss=name).loss_function is LOSSES[name]
 
 
 def test_deviance_of_a_count_below_one(backend: Backend) -> None:

@@ -118,6 +118,7 @@ from xpmlp.mathematics.step import (
     Variables as Variables,
     gradient as gradient,
 )
+from xpmlp.robust_losses import absolute_error as absolute_error  # its rows are in LOSSES then
 from xpmlp.trained import (
     Trained as Trained,
     fit as fit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -27,6 +27,11 @@ def one_of(*words: str | None) -> Rule:
         return value in words if value is None else isinstance(value, str) and value in words
 
     return Rule(holds, ", ".join(map(str, words)))
+
+
+def row_of(rows: Container[str]) -> Rule:
+    """Return the rule of a name in a table."""
+    return Rule(lambda value: isinstance(value, str) and value in rows, "a name that is known")
 
 
 def number(

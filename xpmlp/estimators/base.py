@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,10 +12,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xpmlp.arrays import Array, Params
+from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import Kind, kind_of, on_host, to_kind
 from xpmlp.data.examples import Examples
+from xpmlp.estimators.callbacks import CallbackSupport, Seen, Told, with_callbacks
 from xpmlp.estimators.draws import held_out, initial_weights
 from xpmlp.estimators.epochs import EpochTraining, outputs_of
 from xpmlp.estimators.imported import imported
@@ -32,13 +32,13 @@ from xpmlp.estimators.inputs import (
 )
 from xpmlp.estimators.parameters import activation_names, check_parameters, drawn_for
 from xpmlp.estimators.rates import Adaptive
-from xpmlp.estimators.stored import load, save
+from xpmlp.estimators.stored import Stored
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OptimizerState
 from xpmlp.training.stopping import Patience
 
 
-class BaseMLP(BaseEstimator):  # type: ignore[misc]
+class BaseMLP(Stored, CallbackSupport, BaseEstimator):  # type: ignore[misc]
     """The common part of the two estimators; not to be used by itself."""
 
     if TYPE_CHECKING:  # parameters, which scikit-learn wants to find as attributes
@@ -48,7 +48,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     # What the kinds of estimators do differently.
 
     @abstractmethod
-    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: Any) -> None:
         """Note what the targets say of the network: classes (if none are given), outputs."""
 
     @abstractmethod
@@ -77,26 +77,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         found: Self = imported(cls, fitted)
         return found
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted estimator into a .safetensors file, which `load` reads; no pickle.
-
-        Weights, parameters, classes, names of features, and what `partial_fit` goes on with; a
-        `random_state` that is a generator is left out. Raises `UsageError` without the package
-        safetensors, `OutputError` where it cannot be written.
-        """
-        save(self, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Return the estimator that `save` has written: its predictions are the same bit for bit.
-
-        A file of a stranger is read as such. Raises `CheckpointError` for any that holds none.
-        """
-        found: Self = load({cls.__name__: cls}, path)
-        return found
-
     # Training.
 
+    @with_callbacks
     def _fit(self, *given: Any, **settings: Any) -> Self:
         """Train on what `_begin` is given."""
         training, params, kind = self._begin(*given, **settings)
@@ -106,6 +89,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             # Whatever ended it: the weights are those of the last epoch that was any good.
             if training.result:
                 self._keep(training.mlp, training.result, training.backend, kind)
+        training.told.close(training.result)
         return self
 
     def _begin(
@@ -115,7 +99,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         validation: tuple[Any, Any, Any] | None = None,
         *,
-        classes: np.ndarray | None = None,
+        classes: Any = None,
         incremental: bool = False,
     ) -> tuple[EpochTraining, Params, Kind]:
         """Check everything, and return what trains, its first weights, and the kind of X."""
@@ -145,7 +129,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         elif self.early_stopping:
             train, watched = self._hold_out(train, rng, backend)
         train = self._weighted(train, backend)
-        training = EpochTraining(self, mlp, train, watched, backend, rng, incremental)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        told = Told(
+            self,
+            Seen(X, y, metadata),
+            1 if incremental else int(self.max_iter),
+            lambda params: self._kept(mlp, copied(params, xp=backend.xp), backend, kind),
+        )
+        training = EpochTraining(self, mlp, train, watched, backend, rng, incremental, told)
         return training, params, kind
 
     def _mlp(self, features: int) -> MLP:
@@ -196,14 +187,24 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, mlp: MLP, params: Params, backend: Backend, kind: Kind) -> None:
         """Put weights where scikit-learn's users look for them, in the kind of X."""
-        layers = range(1, mlp.layers + 1)
-        self.coefs_, self.intercepts_ = (
-            [to_kind(params[f"layer{layer}.{part}"], backend, kind) for layer in layers]
+        for name, value in self._kept(mlp, params, backend, kind).items():
+            setattr(self, name, value)
+
+    @staticmethod
+    def _kept(mlp: MLP, params: Params, backend: Backend, kind: Kind) -> dict[str, Any]:
+        """Return the attributes that say what has been trained."""
+        coefs, intercepts = (
+            [to_kind(params[f"layer{k}.{part}"], backend, kind) for k in range(1, mlp.layers + 1)]
             for part in ("weight", "bias")
         )
-        self.mlp_ = mlp
-        self.n_layers_, self.n_outputs_ = len(mlp.sizes), mlp.sizes[-1]
-        self.out_activation_ = mlp.loss_function.link.scikit_learn
+        return {
+            "coefs_": coefs,
+            "intercepts_": intercepts,
+            "mlp_": mlp,
+            "n_layers_": len(mlp.sizes),
+            "n_outputs_": mlp.sizes[-1],
+            "out_activation_": mlp.loss_function.link.scikit_learn,
+        }
 
     def _named(self) -> dict[str, Any]:
         """Return `coefs_` and `intercepts_`, in whatever kind they are, under our names."""

@@ -15,11 +15,25 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from xpmlp.estimators.base import BaseMLP
-from xpmlp.estimators.stacked import Begun, Ended, converged_or_warned, stack_of, train_stacks
+from xpmlp.estimators.callbacks import Evaluations
+from xpmlp.estimators.halving import Halving, Outcome
+from xpmlp.estimators.stacked import (
+    Begun,
+    Ended,
+    Stack,
+    advance,
+    converged_or_warned,
+    shared_out,
+    stack_of,
+)
 
 # Rows of the data: of a split's training part, and of its test part.
 Split = tuple[np.ndarray, np.ndarray]
 _VALIDATION = "X_val"
+_ALONE = (
+    "what ends early with factor trains as a stack, and solver='lbfgs', early_stopping, "
+    "warm_start, callbacks and a learning_rate that changes train alone: leave one of them out"
+)
 # Each of them has a copy of its training part meanwhile.
 _SPLITS_AT_ONCE = 4
 
@@ -42,13 +56,6 @@ class Given(NamedTuple):
 
         params = {name: some(name, value) for name, value in self.params.items()}
         return Given(_safe_indexing(self.X, numbers), _safe_indexing(self.y, numbers), params)
-
-
-class Outcome(NamedTuple):
-    """A candidate after its training on a split."""
-
-    estimator: Any
-    ended: Ended = Ended()
 
 
 class Trained(BaseEstimator):  # type: ignore[misc]
@@ -87,7 +94,7 @@ class Trained(BaseEstimator):  # type: ignore[misc]
         if outcome is None:
             self.estimator.fit(X, y)
             return self
-        _, mlp = _divided(outcome.estimator)
+        _, mlp = divided(outcome.estimator)
         converged_or_warned([outcome.ended], getattr(mlp, "max_iter", 0))
         self.estimator = outcome.estimator
         return self
@@ -111,22 +118,30 @@ class _Prepared(NamedTuple):
 
 
 def trained(
-    estimator: Any, candidates: Sequence[Mapping[str, Any]], splits: Sequence[Split], given: Given
+    estimator: Any,
+    candidates: Sequence[Mapping[str, Any]],
+    splits: Sequence[Split],
+    given: Given,
+    evaluations: Evaluations,
+    halving: Halving | None = None,
 ) -> list[Outcome | None]:
     """Train each candidate on each split; return them in the order in which a search fits.
 
-    None where the estimator is not ours.
+    None where the estimator is not ours. With `halving` the worst end early. `evaluations` are
+    told of each.
     """
     outcomes: dict[tuple[int, int], Outcome | None] = {}
-    for start in range(0, len(splits), _SPLITS_AT_ONCE):
+    noted = 0
+    at_once = len(splits) if halving else _SPLITS_AT_ONCE  # they are compared on all splits
+    for start in range(0, len(splits), at_once):
         groups: dict[Hashable, list[_Place]] = defaultdict(list)
-        for number in range(start, min(start + _SPLITS_AT_ONCE, len(splits))):
+        for number in range(start, min(start + at_once, len(splits))):
             part = given.rows(splits[number][0])
             prepared: dict[Hashable, _Prepared] = {}
             checked: set[Hashable] = set()
             for candidate, settings in enumerate(candidates):
                 whole = clone(estimator).set_params(**clone(dict(settings), safe=False))
-                steps, mlp = _divided(whole)
+                steps, mlp = divided(whole)
                 if not isinstance(mlp, BaseMLP):
                     outcomes[candidate, number] = None
                     continue
@@ -135,9 +150,10 @@ def trained(
                     if key not in prepared:
                         prepared[key] = _fitted_steps(steps, part)
                     ready, stack = prepared[key], stack_of(mlp)
+                    if halving and stack is None:
+                        raise ValueError(_ALONE)
                     if stack is None or _VALIDATION in _of_last(whole, part.params):
-                        outcome = Outcome(_fitted_on(whole, ready))
-                        outcomes[candidate, number] = outcome
+                        outcomes[candidate, number] = Outcome(_fitted_on(whole, ready))
                         continue
                     weight = _of_last(whole, part.params).get("sample_weight")
                     # What has been looked at for another candidate need not be again.
@@ -148,29 +164,50 @@ def trained(
                     groups[number, key, stack].append(place)
                 except Exception as error:  # it is the search's to count, or to raise
                     outcomes[candidate, number] = Outcome(whole, Ended(error))
-        _train(list(groups.values()), outcomes)
+        _train(list(groups.values()), outcomes, halving)
+        for _ in range(len(outcomes) - noted):
+            evaluations.note()
+        noted = len(outcomes)
     return [outcomes[c, s] for c in range(len(candidates)) for s in range(len(splits))]
 
 
-def _train(groups: list[list[_Place]], outcomes: dict[tuple[int, int], Outcome | None]) -> None:
-    """Train each group as a stack."""
-    found = train_stacks([[place.begun for place in places] for places in groups])
-    for places, ends in zip(groups, found, strict=True):
-        for place, ended in zip(places, ends, strict=True):
-            whole = _put_together(place.whole, place.steps)
-            outcomes[place.candidate, place.split] = Outcome(whole, ended)
+def _train(
+    groups: list[list[_Place]],
+    outcomes: dict[tuple[int, int], Outcome | None],
+    halving: Halving | None,
+) -> None:
+    """Train each group as a stack, or as several; note the outcome of all that ends."""
+    parts = shared_out([[place.begun for place in places] for places in groups])
+    stacks, at_work = [], []
+    for places, own in zip(groups, parts, strict=True):
+        left = iter(places)
+        for part in own:
+            stacks.append(Stack(part))
+            at_work.append([next(left) for _ in part])
+    for share in halving.shares if halving else (1.0,):
+        advance(stacks, share)
+        for stack, places in zip(stacks, at_work, strict=True):
+            for place, ended in zip(places, stack.ended(), strict=True):
+                whole = _put_together(place.whole, place.steps)
+                outcomes[place.candidate, place.split] = Outcome(whole, ended)
+        if halving:
+            going_on = halving.best(outcomes)
+            for number, places in enumerate(at_work):
+                kept = [k for k, place in enumerate(places) if place.candidate in going_on]
+                stacks[number].keep(kept)
+                at_work[number] = [places[k] for k in kept]
 
 
 def fitted(estimator: Any, given: Given) -> Any:
     """Return an estimator trained on all that is given; what is watched goes through its steps."""
-    steps, mlp = _divided(estimator)
+    steps, mlp = divided(estimator)
     if not isinstance(mlp, BaseMLP):
         return estimator.fit(given.X, given.y, **given.params)
     return _fitted_on(estimator, _fitted_steps(steps, given))
 
 
 def _fitted_on(whole: Any, ready: _Prepared) -> Any:
-    _, mlp = _divided(whole)
+    _, mlp = divided(whole)
     mlp.fit(ready.given.X, ready.given.y, **_of_last(whole, ready.given.params))
     return _put_together(whole, ready.steps)
 
@@ -187,7 +224,7 @@ def _fitted_steps(steps: list[Any], given: Given) -> _Prepared:
     return _Prepared(before.steps, Given(X, given.y, params))
 
 
-def _divided(whole: Any) -> tuple[list[Any], Any]:
+def divided(whole: Any) -> tuple[list[Any], Any]:
     """Return the steps of a pipeline and its last one's estimator; of another none, and itself."""
     if isinstance(whole, Pipeline):
         return whole.steps[:-1], whole.steps[-1][1]

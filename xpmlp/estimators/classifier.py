@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.metaestimators import available_if
 
 from xpmlp.arrays import Array
@@ -16,7 +15,7 @@ from xpmlp.backends.exchange import from_any, on_host, to_kind
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.inputs import validation_of
-from xpmlp.estimators.labels import Labels, labels_of
+from xpmlp.estimators.labels import Labels, labels_of, share_of_right
 from xpmlp.estimators.parameters import hidden_units, is_stochastic
 
 
@@ -94,81 +93,81 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train on X and y for one epoch; the first call needs all `classes`."""
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on X and y for one epoch; the first call needs all `classes`.
+
+        Of several questions they are a list with an array for each; of labels that a sample has or
+        has not [0, 1]. X_val and y_val are watched: `validation_scores_` gets one more.
+        """
         if classes is None and not hasattr(self, "classes_"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if isinstance(self.class_weight, str):
             raise ValueError("class_weight 'balanced' is not known in partial_fit: give a dict")
-        if classes is not None:
+        if isinstance(classes, list) and np.ndim(classes[0]) == 1:
+            classes = [np.unique(np.asarray(on_host(some))) for some in classes]
+        elif classes is not None:
             classes = np.unique(np.asarray(on_host(classes)))
-            if hasattr(self, "classes_") and not np.array_equal(self._labels.classes, classes):
-                raise ValueError(
-                    f"`classes={classes}` is not the same as on last call to partial_fit, was: "
-                    f"{self._labels.classes}"
-                )
-        return self._fit(X, y, sample_weight, classes=classes, incremental=True)
+        validation = validation_of(X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, validation, classes=classes, incremental=True)
 
     def predict(self, X: Any) -> Any:
         """Return the class of each row of X, in the kind of X where labels are numbers."""
-        probabilities, backend, kind = self._outputs(X, "predict")
-        xp, labels = backend.xp, self._labels
-        with backend.computing():
-            if labels.multilabel:
-                return to_kind(xp.astype(probabilities > 0.5, xp.int64), backend, kind)
-            if labels.outputs == 1:
-                ids = xp.astype(probabilities[:, 0] > 0.5, xp.int64)
-                ids *= len(labels.classes) - 1
-            else:
-                ids = xp.argmax(probabilities, axis=-1)
-            if kind.namespace is None or labels.classes.dtype.kind not in "biuf":
-                return labels.classes[backend.to_host(ids)]
-            classes = from_any(labels.classes, backend)
-            return to_kind(xp.take(classes, ids, axis=0), backend, kind)
+        found = self._outputs(X, "predict")
+        return self._labels.chosen(*found)
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class (N, classes), in the kind of X."""
-        found, backend, kind = self._outputs(X, "predict_proba")
-        return to_kind(self._of_classes(found, backend), backend, kind)
+        """Return the probability of each class (N, classes), in the kind of X.
+
+        Of several questions with classes of their own it is a list with an array for each.
+        """
+        found = self._outputs(X, "predict_proba")
+        return self._labels.of_classes(*found)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of `predict_proba`."""
         found, backend, kind = self._outputs(X, "predict_log_proba")
-        with backend.computing():
-            return to_kind(backend.xp.log(self._of_classes(found, backend)), backend, kind)
+        of_classes = self._labels.of_classes(found, backend, kind)
+
+        def logarithm(array: Any) -> Any:
+            with backend.computing():
+                return to_kind(backend.xp.log(from_any(array, backend)), backend, kind)
+
+        several = isinstance(of_classes, list)
+        return list(map(logarithm, of_classes)) if several else logarithm(of_classes)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of rows whose class (all of whose labels) is right."""
-        found, wanted = on_host(self.predict(X)), on_host(y)
-        return float(accuracy_score(wanted, found, sample_weight=on_host(sample_weight)))
+        return share_of_right(self.predict(X), y, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
-        """Add that rows may have several labels."""
+        """Add that rows may have several labels, or answer several questions."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags
 
-    def _of_classes(self, probabilities: Array, backend: Backend) -> Array:
-        """Of two classes the network has the second's probability alone."""
-        xp, labels = backend.xp, self._labels
-        if labels.outputs > 1 or labels.multilabel:
-            return probabilities
-        if len(labels.classes) == 1:
-            return xp.ones_like(probabilities)
-        with backend.computing():
-            return xp.concat([1.0 - probabilities, probabilities], axis=-1)
-
-    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
-        if not reset and not self.warm_start:
-            return  # `partial_fit`: what does not fit is found when y is translated
-        found = labels_of(y, backend)
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: Any) -> None:
+        if not reset and not self.warm_start:  # `partial_fit`
+            found = None if classes is None else labels_of(y, backend, classes)
+            if found and (type(found) is not type(self._labels) or not found.same_as(self._labels)):
+                raise ValueError(
+                    f"`classes={found.classes}` is not the same as on last call to partial_fit, "
+                    f"was: {self._labels.classes}"
+                )
+            return  # what else does not fit is found when y is translated
+        found = labels_of(y, backend, classes)
         if reset:
-            if classes is not None and not found.multilabel:
-                found = Labels(classes, multilabel=False)
             self._labels, self.classes_ = found, found.classes
-        elif found.multilabel == self._labels.multilabel and (
-            self.warm_start and set(found.classes) != set(self._labels.classes)
-        ):
+        elif type(found) is type(self._labels) and not found.same_as(self._labels):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {found.classes}"
@@ -187,22 +186,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return replace(train, sample_weight=weight)
 
     def _stratify(self, y: Array, backend: Backend) -> np.ndarray | None:
-        # As scikit-learn, which looks at the columns that it trains on: one for two classes.
-        if self._labels.multilabel:
-            return None
-        # By their labels: an error names them.
-        ids = backend.to_host(y).reshape(-1).astype(np.int64)
-        return self._labels.classes[ids] if self._labels.outputs == 1 else None
+        return self._labels.strata(y, backend)
 
     def _network(self, features: int) -> tuple[tuple[int, ...], str]:
         return (features, *hidden_units(self), self._labels.outputs), self._labels.loss
 
     def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
-        xp, y = backend.xp, examples.y
-        if y.ndim == 1:
-            right = xp.argmax(outputs, axis=-1) == y
-        else:
-            right = xp.all((outputs > 0) == (y > 0.5), axis=-1)
+        xp = backend.xp
+        right = self._labels.right(outputs, examples.y, xp)
         if examples.sample_weight is None:
             return int(backend.to_host(xp.count_nonzero(right))) / len(examples)
         weighted = xp.astype(right, outputs.dtype) * examples.sample_weight

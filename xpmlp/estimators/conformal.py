@@ -17,7 +17,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d
 
 from xpmlp.backends.exchange import on_host
 from xpmlp.estimators.classifier import MLPClassifier
@@ -30,6 +30,8 @@ _SHARE = number(0, 1, "a share above 0 and below 1", open_low=True, open_high=Tr
 
 class _Conformal(MetaMLP):
     """What both have in common: an estimator trained on one part, and its errors on the other."""
+
+    _trained_in, _found_arrays = "estimator_", ("errors_",)
 
     def __init__(
         self, estimator: Any = None, *, calibration_size: float = 0.2, random_state: Any = None
@@ -153,9 +155,15 @@ class ConformalClassifier(ClassifierMixin, _Conformal):  # type: ignore[misc]
         chosen: np.ndarray = found <= self._allowed(coverage)
         return chosen
 
+    def __sklearn_tags__(self) -> Any:
+        """Say that a sample has one label."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
+        return tags
+
     def _stratify(self, y: Any) -> Any:
         check_classification_targets(y)
-        return y
+        return column_or_1d(y, warn=True)
 
     def _errors(self, X: Any, y: np.ndarray) -> np.ndarray:
         ids = np.searchsorted(self.estimator_.classes_, y)

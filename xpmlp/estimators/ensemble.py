@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends.exchange import on_host
 from xpmlp.estimators.classifier import MLPClassifier
+from xpmlp.estimators.labels import YesesAndNoes, share_of_right
 from xpmlp.estimators.meta import MetaMLP
 from xpmlp.estimators.regressor import MLPRegressor
 from xpmlp.estimators.stacked import Begun, converged_or_warned, stack_of, train_stacks
@@ -22,6 +23,8 @@ _MOST_SEED = 2**31 - 1
 
 class _Ensemble(MetaMLP):
     """What both have in common: how the members are trained."""
+
+    _trained_in, _holds_several = "estimators_", True
 
     def __init__(
         self,
@@ -67,11 +70,6 @@ class _Ensemble(MetaMLP):
         drawn = np.bincount(rng.randint(count, size=count), minlength=count).astype(np.float64)
         return drawn if sample_weight is None else drawn * np.asarray(on_host(sample_weight))
 
-    def _each(self, method: str, X: Any) -> np.ndarray:
-        """Return what the members say (members, N, ...)."""
-        check_is_fitted(self, "estimators_")
-        return np.stack([np.asarray(on_host(getattr(m, method)(X))) for m in self.estimators_])
-
 
 class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
     """Several networks of one kind, whose probabilities are averaged (Lakshminarayanan 2017).
@@ -96,25 +94,48 @@ class EnsembleClassifier(ClassifierMixin, _Ensemble):  # type: ignore[misc]
 
     _default = MLPClassifier
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the mean of the members' probabilities (N, classes)."""
-        mean: np.ndarray = self._each("predict_proba", X).mean(axis=0)
-        return mean
+    def predict_proba(self, X: Any) -> Any:
+        """Return the mean of the members' probabilities (N, classes).
+
+        Of several questions with classes of their own it is a list with an array for each.
+        """
+        found = [each.mean(axis=0) for each in self._questions(X)]
+        return found if isinstance(self.classes_, list) else found[0]
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the most probable class of each row; of many labels those above a half.
 
         With `return_std` also the deviation of its probability from member to member (N,), of many
-        labels that of each (N, classes).
+        labels, or questions, that of each (N, columns).
         """
-        each = self._each("predict_proba", X)
-        mean, spread = each.mean(axis=0), each.std(axis=0)
-        if getattr(self.estimators_[0], "_labels").multilabel:  # noqa: B009
-            found: Any = (mean > 0.5).astype(np.int64)
-        else:
-            ids = mean.argmax(axis=1)
-            found, spread = self.classes_[ids], spread[np.arange(len(ids)), ids]
+        questions, labels, spreads = self._questions(X), [], []
+        several = isinstance(self.classes_, list)
+        classes = self.classes_ if several else [self.classes_]
+        for known, each in zip(classes, questions, strict=True):
+            mean, spread = each.mean(axis=0), each.std(axis=0)
+            if isinstance(self.estimators_[0]._labels, YesesAndNoes):
+                labels.append((mean > 0.5).astype(np.int64))
+            else:
+                ids = mean.argmax(axis=1)
+                labels.append(known[ids])
+                spread = spread[np.arange(len(ids)), ids]
+            spreads.append(spread)
+        found, spread = (np.stack(c, axis=1) if several else c[0] for c in (labels, spreads))
         return (found, spread) if return_std else found
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of rows whose class (all of whose labels) is right."""
+        return share_of_right(self.predict(X), y, sample_weight)
+
+    def _questions(self, X: Any) -> list[np.ndarray]:
+        """Return what the members say of each question (members, N, classes)."""
+        check_is_fitted(self, "estimators_")
+        each = [member.predict_proba(X) for member in self.estimators_]
+        lists = [one if isinstance(one, list) else [one] for one in each]
+        return [
+            np.stack([np.asarray(on_host(found)) for found in column])
+            for column in zip(*lists, strict=True)
+        ]
 
 
 class EnsembleRegressor(RegressorMixin, _Ensemble):  # type: ignore[misc]
@@ -139,6 +160,7 @@ class EnsembleRegressor(RegressorMixin, _Ensemble):  # type: ignore[misc]
 
         With `return_std` also their deviation from member to member, of the same shape.
         """
-        each = self._each("predict", X)
+        check_is_fitted(self, "estimators_")
+        each = np.stack([np.asarray(on_host(member.predict(X))) for member in self.estimators_])
         mean = each.mean(axis=0)
         return (mean, each.std(axis=0)) if return_std else mean

@@ -14,6 +14,7 @@ from xpmlp.arrays import Array, Params, copied
 from xpmlp.backends import Backend
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.data.examples import Examples
+from xpmlp.estimators.callbacks import Told
 from xpmlp.estimators.conventions import AdamEpsilonHat, PenaltyPerExample
 from xpmlp.estimators.draws import orders
 from xpmlp.estimators.inputs import real_arrays
@@ -41,7 +42,9 @@ class EpochTraining:
         backend: Backend,
         rng: np.random.RandomState,
         incremental: bool,
+        told: Told,
     ) -> None:
+        self.told = told
         self.estimator, self.mlp, self.backend, self.rng = estimator, mlp, backend, rng
         self.train, self._watched, self._incremental = train, watched, incremental
         alpha = float(estimator.alpha)
@@ -78,6 +81,7 @@ class EpochTraining:
         stopping, patience = bool(e.early_stopping), e._patience
         patience.tolerance, patience.limit = float(e.tol), float(e.n_iter_no_change) + 1
         e.n_iter_ = 0
+        self.told.begin()
         try:
             for row in training:
                 if size >= n:
@@ -99,8 +103,10 @@ class EpochTraining:
                 if stalled and isinstance(schedule, Adaptive) and schedule.lowered():
                     patience.waiting, stalled = 0, False
                 self._scale_velocity(state, factor / schedule(state.step, steps))
-                if stalled:
+                if self.told.end(state.params) or stalled:
                     break
+                if e.n_iter_ < plan.epochs:
+                    self.told.begin()
             else:
                 if not self._incremental:
                     warn_of_no_convergence(e.max_iter, stacklevel=6)
@@ -142,7 +148,12 @@ class EpochTraining:
         def keep(values: np.ndarray) -> None:
             e.n_iter_ += 1
             e.loss_, self.result = latest[0], unpacked(values)
+            if self.told.end(self.result):
+                raise StopIteration
+            if e.n_iter_ < e.max_iter:
+                self.told.begin()
 
+        self.told.begin()
         try:
             found = minimize(
                 objective, start, jac=True, method="L-BFGS-B", options=options, callback=keep

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind
-from xpmlp.estimators.labels import Labels
+from xpmlp.estimators.labels import Classes, YesesAndNoes
 from xpmlp.estimators.parameters import activation_names
 from xpmlp.estimators.rates import Adaptive
 from xpmlp.mathematics.losses import LOSSES
@@ -57,7 +57,7 @@ def imported(kind: type[Any], theirs: Any) -> Any:
     if classes is not None:
         ours.classes_ = classes
         several = loss == "binary_cross_entropy" and theirs.n_outputs_ > 1
-        ours._labels = Labels(np.asarray(classes), multilabel=several)
+        ours._labels = YesesAndNoes(len(classes)) if several else Classes(np.asarray(classes))
     else:
         ours._columns, ours._single = theirs.n_outputs_, theirs.n_outputs_ == 1
     ours._forget()

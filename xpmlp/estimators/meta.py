@@ -6,8 +6,10 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 
+from xpmlp.estimators.stored import Stored
 
-class MetaMLP(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+
+class MetaMLP(Stored, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     """Trains copies of its `estimator`, by default one of a kind of its own."""
 
     _default: type[Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from math import inf
 from numbers import Integral
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from xpmlp.backends import BACKENDS
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
+from xpmlp.rows import named
 from xpmlp.rules import (
     ABOVE_0,
     FROM_0,
@@ -32,10 +34,14 @@ _ALIASES = {"logistic": "sigmoid"}
 _COUNT = Rule(whole(1).holds, "a whole number from 1 up")
 _BOOLEAN = Rule(lambda v: isinstance(v, Integral | np.bool_) and v in (0, 1), "True or False")
 
+_LEVEL = number(
+    0, 1, "a share above 0 and below 1, or several rising ones", open_low=True, open_high=True
+)
+
 _RULES = {
     "solver": one_of("sgd", "adam", "rmsprop", "lbfgs"),
     "learning_rate": one_of("constant", "invscaling", "adaptive"),
-    "loss": one_of("squared_error", "poisson"),
+    "loss": one_of("squared_error", "poisson", "absolute_error", "huber", "quantile"),
     "monitor": one_of("score", "loss"),
     "init": one_of(None, *INITIALIZERS),
     "momentum": number(0, 1, "a number from 0 to 1"),
@@ -47,7 +53,7 @@ _RULES = {
     "threads": optional(_COUNT),
     **dict.fromkeys(("max_iter", "max_fun"), _COUNT),
     **dict.fromkeys(("alpha", "power_t", "tol"), FROM_0),
-    **dict.fromkeys(("learning_rate_init", "epsilon"), ABOVE_0),
+    **dict.fromkeys(("learning_rate_init", "epsilon", "delta"), ABOVE_0),
     **dict.fromkeys(("beta_1", "beta_2", "dropout", "validation_fraction"), SHARE),
     **dict.fromkeys(("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"), _BOOLEAN),
 }
@@ -64,6 +70,27 @@ def check_parameters(estimator: Any) -> None:
             )
     hidden_units(estimator)
     activation_names(estimator)
+    if "quantile" in estimator.get_params(deep=False):
+        levels_of(estimator)
+
+
+def levels_of(estimator: Any) -> tuple[float, ...]:
+    """Return the levels of the quantiles of a regressor; one number is one level."""
+    given = estimator.quantile
+    levels = tuple(given) if isinstance(given, Iterable) else (given,)
+    rising = all(low < high for low, high in pairwise(levels))
+    if not levels or not all(map(_LEVEL.holds, levels)) or not rising:
+        raise ValueError(f"The parameter quantile is {given!r}: choose {_LEVEL.allowed}")
+    return tuple(map(float, levels))
+
+
+def loss_of(estimator: Any) -> str:
+    """Return our name of a regressor's loss."""
+    if estimator.loss == "quantile":
+        return named("quantiles", *levels_of(estimator))
+    if estimator.loss == "huber":
+        return named("huber", float(estimator.delta))
+    return {"poisson": "poisson_deviance"}.get(estimator.loss, str(estimator.loss))
 
 
 def is_stochastic(estimator: Any) -> bool:

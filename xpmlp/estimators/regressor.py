@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
+from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.utils.metaestimators import available_if
 
 from xpmlp.arrays import Array
@@ -16,16 +16,28 @@ from xpmlp.data.examples import Examples
 from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.conventions import determination
 from xpmlp.estimators.inputs import as_matrix, validation_of
-from xpmlp.estimators.parameters import hidden_units, is_stochastic
+from xpmlp.estimators.parameters import hidden_units, is_stochastic, levels_of, loss_of
+from xpmlp.mathematics.losses import LOSSES
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """A multi-layer perceptron that predicts values, with scikit-learn's interface.
 
     Parameters have the names, defaults and meaning of scikit-learn's MLPRegressor; what there is
-    beside them is said at MLPClassifier. `loss` is "squared_error", ½ ‖z − y‖² of each sample,
-    or "poisson", half the Poisson deviance of e^z, for counts. Several columns of y are several
-    outputs; `loss_curve_` adds their losses, whose gradient the training follows.
+    beside them is said at MLPClassifier. `loss` is "squared_error", ½ ‖z − y‖² of each sample;
+    "poisson", half the Poisson deviance of e^z, for counts; "absolute_error"; "huber", the squared
+    error up to an error of `delta` and straight beyond; or "quantile", which predicts those at
+    the levels `quantile`: a share, or several rising ones (N, levels), which never cross. Several
+    columns of y are several outputs, but for quantiles; `loss_curve_` adds their losses, whose
+    gradient the training follows.
+
+    >>> import numpy as np
+    >>> from xpmlp import MLPRegressor
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> model = MLPRegressor(loss="quantile", quantile=(0.1, 0.9), tol=0.01, random_state=0)
+    >>> low, high = model.fit(x, x[:, 0]).predict(x).T
+    >>> bool((low <= high).all())
+    True
     """
 
     def __init__(
@@ -61,6 +73,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         device: str | None = None,
         backend: str = "auto",
         threads: int | None = None,
+        delta: float = 1.0,
+        quantile: Any = 0.5,
     ) -> None:
         for name, value in locals().items():
             if name not in ("self", "__class__"):
@@ -83,19 +97,47 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, validation_of(X_val, y_val, sample_weight_val))
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on X and y for one epoch."""
-        return self._fit(X, y, sample_weight, incremental=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on X and y for one epoch; X_val and y_val are watched."""
+        validation = validation_of(X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight, validation, incremental=True)
 
     def predict(self, X: Any) -> Any:
-        """Return the values (N,) or (N, K), in the kind of X."""
+        """Return the values (N,) or (N, K), in the kind of X; several quantiles (N, levels)."""
         values, backend, kind = self._outputs(X, "predict")
-        return to_kind(values[:, 0] if self._single else values, backend, kind)
+        single = self._single and values.shape[1] == 1
+        return to_kind(values[:, 0] if single else values, backend, kind)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R², the mean over the columns."""
-        found, wanted = on_host(self.predict(X)), on_host(y)
-        return float(r2_score(wanted, found, sample_weight=on_host(sample_weight)))
+        """Return R², the mean over the columns.
+
+        Of quantiles it is D² of their pinball losses, the mean over the levels: the share of the
+        loss of the constant quantiles of y that is saved.
+        """
+        found, wanted, weight = on_host(self.predict(X)), on_host(y), on_host(sample_weight)
+        if self.loss == "quantile":
+            return self._d2(np.reshape(found, (len(found), -1)), wanted, weight)
+        return float(r2_score(wanted, found, sample_weight=weight))
+
+    def _d2(self, found: np.ndarray, wanted: np.ndarray, weight: Any) -> float:
+        """Return D² of quantiles (N, levels) for values (N,), or (N, levels) of the same."""
+        y = wanted if wanted.ndim == 1 else wanted[:, 0]
+        return float(
+            np.mean(
+                [
+                    d2_pinball_score(y, found[:, k], sample_weight=weight, alpha=level)
+                    for k, level in enumerate(levels_of(self))
+                ]
+            )
+        )
 
     def __sklearn_tags__(self) -> Any:
         """Add that there may be several outputs."""
@@ -103,7 +145,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
-    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: np.ndarray | None) -> None:
+    def _prepare(self, y: Any, backend: Backend, reset: bool, classes: Any) -> None:
         columns = 1 if y.ndim == 1 else int(y.shape[1])
         if reset:
             self._columns, self._single = columns, y.ndim == 1
@@ -116,6 +158,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             with backend.computing():
                 if bool(backend.to_host(backend.xp.any(values < 0))):
                     raise ValueError("y has negative values: the loss poisson is of counts")
+        if self.loss == "quantile":
+            if self._columns > 1:
+                raise ValueError(f"y has {self._columns} columns: the loss quantile is of one")
+            values = backend.xp.concat([values] * len(levels_of(self)), axis=1)
         return values
 
     def _weighted(self, train: Examples, backend: Backend) -> Examples:
@@ -125,11 +171,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return None
 
     def _network(self, features: int) -> tuple[tuple[int, ...], str]:
-        loss = "poisson_deviance" if self.loss == "poisson" else "squared_error"
-        return (features, *hidden_units(self), self._columns), loss
+        loss, outputs = loss_of(self), self._columns
+        if self.loss == "quantile":
+            outputs = len(levels_of(self))
+        return (features, *hidden_units(self), outputs), loss
 
     def _score_outputs(self, outputs: Array, examples: Examples, backend: Backend) -> float:
-        xp = backend.xp
-        values = xp.exp(outputs) if self.loss == "poisson" else outputs
+        xp, loss = backend.xp, LOSSES[loss_of(self)]
+        values = loss.link.function(outputs, xp=xp)
+        if self.loss == "quantile":
+            found, wanted = (backend.to_host(array) for array in (values, examples.y))
+            weight = examples.sample_weight
+            return self._d2(found, wanted, None if weight is None else backend.to_host(weight))
         r2 = determination(values, examples.y, sample_weight=examples.sample_weight, xp=xp)
         return float(backend.to_host(r2))

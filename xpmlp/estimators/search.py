@@ -7,10 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils import indexable
 
-from xpmlp.estimators.candidates import Given, Trained, trained
+from xpmlp.estimators.callbacks import Evaluations, with_callbacks
+from xpmlp.estimators.candidates import Given, Split, Trained, divided, trained
+from xpmlp.estimators.halving import Halving
 
 
 class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
@@ -26,7 +29,11 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
 
     `estimator`: ours, or a Pipeline that ends with it. `param_grid`: names of parameters and their
     values, or a list of such; with `n_iter` values may be distributions, of which so many settings
-    are drawn by `random_state`. All else is as in GridSearchCV.
+    are drawn by `random_state`. With `factor` only one of so many candidates goes on after each
+    round, the best by its mean test score over the splits, and the others end (successive
+    halving): the last round ends at `max_iter`, every one before it at 1/`factor` of the next one.
+    A candidate's scores are then those of its last round, which `cv_results_["round"]` counts, and
+    `best_index_` is one of the last round's. All else is as in GridSearchCV.
 
     >>> from sklearn.datasets import load_iris
     >>> from xpmlp import MLPClassifier, StackedSearchCV
@@ -42,6 +49,7 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
         param_grid: Any,
         *,
         n_iter: int | None = None,
+        factor: int | None = None,
         scoring: Any = None,
         refit: Any = True,
         cv: Any = None,
@@ -60,8 +68,9 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
             error_score=error_score,
             return_train_score=return_train_score,
         )
-        self.n_iter, self.random_state = n_iter, random_state
+        self.n_iter, self.factor, self.random_state = n_iter, factor, random_state
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search, and train the best setting on all of X and y.
 
@@ -73,28 +82,70 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, groups))
         given, start = Given(X, y, params), perf_counter()
-        outcomes = trained(self.estimator, candidates, splits, given)
+        halving = self._halving(len(candidates), splits, given)
+        evaluations = Evaluations(self, X, y, len(candidates) * len(splits))
+        outcomes = trained(self.estimator, candidates, splits, given, evaluations, halving)
         share = (perf_counter() - start) / len(outcomes)
         stand_in = Trained(self.estimator, iter(outcomes), given)
         search = GridSearchCV(
             stand_in,
             [{name: [value] for name, value in one.items()} for one in candidates],
             scoring=self.scoring,
-            refit=self.refit,
+            refit=self._refit(halving),
             cv=splits,
             verbose=self.verbose,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
         )
         search.fit(X, y)
-        search.cv_results_["mean_fit_time"] = np.full(len(candidates), share)
-        search.cv_results_["std_fit_time"] = np.zeros(len(candidates))
+        results = search.cv_results_
+        results["mean_fit_time"] = np.full(len(candidates), share)
+        results["std_fit_time"] = np.zeros(len(candidates))
         for name, value in vars(search).items():
             if name.endswith("_") and not name.startswith("_"):
                 setattr(self, name, value)
+        if self.scoring is None:  # it is the score of the stand-in
+            self.scorer_ = check_scoring(self.estimator)
+        if halving is not None:
+            results["round"] = halving.rounds
+            self._take_winner(halving)
         if self.refit:
             self.best_estimator_ = search.best_estimator_.estimator
+        evaluations.close()
         return self
+
+    def _halving(self, candidates: int, splits: list[Split], given: Given) -> Halving | None:
+        """Return what decides which candidates go on, by the score that the best is chosen by."""
+        if self.factor is None:
+            return None
+        scorer = check_scoring(self.estimator, self.scoring)
+        tests = [given.rows(test) for _, test in splits]
+
+        def score(estimator: Any, split: int) -> float:
+            found = scorer(estimator, tests[split].X, tests[split].y)
+            return float(found[self._metric] if isinstance(found, dict) else found)
+
+        _, mlp = divided(self.estimator)
+        return Halving(self.factor, candidates, len(splits), int(mlp.max_iter), score)
+
+    @property
+    def _metric(self) -> str:
+        return self.refit if isinstance(self.refit, str) else "score"
+
+    def _refit(self, halving: Halving | None) -> Any:
+        """Return `refit` for a search that chooses the best: of the last round, after halving."""
+        if halving is None or callable(self.refit) or not self.refit:
+            return self.refit
+        return lambda results: halving.winner(results[f"mean_test_{self._metric}"])
+
+    def _take_winner(self, halving: Halving) -> None:
+        """Say which is the best of the last round, where that is by a score."""
+        scores = self.cv_results_.get(f"mean_test_{self._metric}")
+        if callable(self.refit) or scores is None:
+            return
+        self.best_index_ = halving.winner(scores)
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+        self.best_score_ = scores[self.best_index_]
 
     def _candidates(self) -> list[dict[str, Any]]:
         if self.n_iter is None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.backends.exchange import Kind
 from xpmlp.errors import DivergedError
+from xpmlp.estimators.callbacks import has_callbacks
 from xpmlp.estimators.draws import orders
 from xpmlp.estimators.epochs import (
     EpochTraining,
@@ -51,6 +54,8 @@ def stack_of(estimator: Any) -> Hashable | None:
     alone = (
         estimator.solver == "lbfgs"
         or estimator.early_stopping
+        # Who is told of each epoch may stop the training after it.
+        or has_callbacks(estimator)
         or estimator.warm_start
         # A velocity is carried over to each new rate, as scikit-learn's.
         or (estimator.solver == "sgd" and estimator.learning_rate != "constant")
@@ -69,18 +74,28 @@ def train_stacks(groups: Sequence[Sequence[Begun]]) -> list[list[Ended]]:
 
     Returns for each group how its estimators have ended.
     """
+    stacks = [[Stack(part) for part in parts] for parts in shared_out(groups)]
+    advance([stack for some in stacks for stack in some])
+    return [[ended for stack in some for ended in stack.ended()] for some in stacks]
+
+
+def shared_out(groups: Sequence[Sequence[Begun]]) -> list[list[Sequence[Begun]]]:
+    """Return the stacks that each group is trained in: one, or several, one for each thread."""
     if not groups:
         return []
     backend = groups[0][0].training.backend
     parts = -(-backend.shares(sum(map(len, groups))) // len(groups))
-    shares = [even_parts(len(group), min(parts, len(group))) for group in groups]
-    works = [
-        partial(train_stack, group[share])
-        for group, own in zip(groups, shares, strict=True)
-        for share in own
+    return [
+        [group[share] for share in even_parts(len(group), min(parts, len(group)))]
+        for group in groups
     ]
-    found = iter(backend.run_apart(works))
-    return [[ended for _ in own for ended in next(found)] for own in shares]
+
+
+def advance(stacks: Sequence[Stack], share: float = 1.0) -> None:
+    """Train stacks up to a share of their epochs, dealt to the threads."""
+    works = [partial(stack.advance, share) for stack in stacks if stack.begun]
+    if works:
+        stacks[0].backend.run_apart(works)
 
 
 def converged_or_warned(several: Sequence[Ended], max_iter: int) -> None:
@@ -92,35 +107,56 @@ def converged_or_warned(several: Sequence[Ended], max_iter: int) -> None:
         warn_of_no_convergence(max_iter, stacklevel=4)
 
 
-def train_stack(begun: Sequence[Begun], backend: Backend) -> list[Ended]:
-    """Train estimators of one stack on the examples of the first; return how each has ended.
+class Stack:
+    """Estimators that are trained together on the examples of the first, as far as it is asked.
 
     Each is trained as `fit` would train it alone: on the same batches, until it has converged.
     """
-    first = begun[0].training
-    e, n = first.estimator, len(first.train)
-    size = batch_size_of(e, n)
-    seed = int(first.rng.randint(2**31)) if e.dropout else 0
-    tolerance, limit = float(e.tol), float(e.n_iter_no_change) + 1
 
-    def stop(history: list[LogRow]) -> bool:
-        patience = Patience(limit, tolerance)
-        return patience.after(-row.train_loss for row in history).exhausted
+    def __init__(self, begun: Sequence[Begun]) -> None:
+        self.begun, first = list(begun), begun[0].training
+        self.backend, self._train = first.backend, first.train
+        e, n = first.estimator, len(first.train)
+        size = batch_size_of(e, n)
+        tolerance, limit = float(e.tol), float(e.n_iter_no_change) + 1
 
-    plan = Plan(
-        epochs=int(e.max_iter),
-        batch_size=None if size >= n else size,
-        schedule=first.schedule(n),
-        dropout=float(e.dropout),
-        seed=seed,
-        order=orders(first.rng, n, bool(e.shuffle)),
-        stop=stop,
-    )
-    states = [_state_of(training, params) for training, params, _ in begun]
-    models = [state.only.model for state in states]
-    stack = StackTraining(models, first.train, plan, backend=backend, states=states)
-    stack.run()
-    return [_left_by(one, state, n) for one, state in zip(begun, stack.states(), strict=True)]
+        def stop(history: list[LogRow]) -> bool:
+            patience = Patience(limit, tolerance)
+            return patience.after(-row.train_loss for row in history).exhausted
+
+        self._plan = Plan(
+            epochs=int(e.max_iter),
+            batch_size=None if size >= n else size,
+            schedule=first.schedule(n),
+            dropout=float(e.dropout),
+            seed=int(first.rng.randint(2**31)) if e.dropout else 0,
+            order=orders(first.rng, n, bool(e.shuffle)),
+            stop=stop,
+        )
+        self._states = [_state_of(training, params) for training, params, _ in begun]
+
+    def advance(self, share: float, backend: Backend) -> None:
+        """Train up to a share of the epochs, from where the training is."""
+        epochs = max(1, ceil(share * (self._plan.epochs or 1)))
+        stack = StackTraining(
+            [state.only.model for state in self._states],
+            self._train,
+            replace(self._plan, epochs=epochs),
+            backend=backend,
+            states=self._states,
+        )
+        stack.run()
+        self._states = stack.states()
+
+    def ended(self) -> list[Ended]:
+        """Give each estimator what `fit` would have left now; return how it has ended."""
+        pairs = zip(self.begun, self._states, strict=True)
+        return [_left_by(one, state, len(self._train)) for one, state in pairs]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some of the estimators alone."""
+        self.begun = [self.begun[place] for place in places]
+        self._states = [self._states[place] for place in places]
 
 
 def _state_of(training: EpochTraining, params: Params) -> TrainingState:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind, on_host
-from xpmlp.errors import CheckpointError
-from xpmlp.estimators.labels import Labels
+from xpmlp.errors import CheckpointError, UsageError
+from xpmlp.estimators.labels import Classes, Labels, SeveralClasses, YesesAndNoes
 from xpmlp.estimators.parameters import check_parameters
 from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.interchange.safetensors_file import metadata_of, safetensors_package
@@ -34,46 +34,116 @@ _FOUND += ("validation_scores_", "validation_loss_curve_", "n_features_in_")
 _DTYPES = ("float32", "float64")
 
 
-def save(estimator: Any, path: str | Path) -> None:
-    """Write a fitted estimator; raises `UsageError` without safetensors, `OutputError` else."""
+# The kinds of estimators that there are files of, by name.
+KINDS: dict[str, Callable[..., Any]] = {}
+
+
+class Stored:
+    """An estimator that can be written into a file and read again; a kind of its own by its name.
+
+    One that is made of others names the attribute that holds them, trained, and the arrays that it
+    has found itself.
+    """
+
+    _trained_in: str | None = None
+    _holds_several = False
+    _found_arrays: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if not cls.__name__.startswith(("_", "Base", "Meta")):
+            KINDS[cls.__name__] = cls
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator into a .safetensors file, which `load` reads; no pickle.
+
+        Weights, parameters, classes, names of features, and what `partial_fit` goes on with; a
+        `random_state` that is a generator is left out. Raises `UsageError` without the package
+        safetensors, or where it is made of estimators that are not ours; `OutputError` where the
+        file cannot be written.
+        """
+        record, arrays = _described(self)
+        stored = {name: np.array(array, order="C") for name, array in arrays.items()}
+        metadata = {_KEY: json.dumps({"version": _VERSION, **record})}
+        write_whole(Path(path), safetensors_package().save(stored, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the estimator that `save` has written: its predictions are the same bit for bit.
+
+        A file of a stranger is read as such. Raises `CheckpointError` for any that holds none.
+        """
+        found: Self = _loaded(cls.__name__, Path(path))
+        return found
+
+
+def _described(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file says of an estimator, and its arrays by name."""
     check_is_fitted(estimator)
+    return (_network if estimator._trained_in is None else _made_of_others)(estimator)
+
+
+def _network(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {f"weights/{name}": array for name, array in estimator.params_.items()}
     for moment, named in (estimator._optimizer_state or {}).items():
         for name, array in named.items():
             arrays[f"optimizer/{moment}/{name}"] = np.asarray(on_host(array))
-    # A generator of random numbers is none of the network.
-    params = {
-        name: None if isinstance(value, np.random.RandomState) else _plain(value)
-        for name, value in estimator.get_params(deep=False).items()
-    }
     names = getattr(estimator, "feature_names_in_", None)
-    record = {
-        "version": _VERSION,
-        "kind": type(estimator).__name__,
-        "params": params,
-        "found": {
-            name: _plain(getattr(estimator, name)) for name in _FOUND if hasattr(estimator, name)
-        },
+    found = {name: _plain(getattr(estimator, name)) for name in _FOUND if hasattr(estimator, name)}
+    return {
+        **_settings(estimator),
+        "found": found,
         "feature_names": None if names is None else list(map(str, names)),
         "targets": _targets(estimator),
+    }, arrays
+
+
+def _made_of_others(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    held = getattr(estimator, estimator._trained_in)
+    members = held if isinstance(held, list) else [held]
+    records = []
+    arrays = {f"own/{name}": getattr(estimator, name) for name in estimator._found_arrays}
+    for number, member in enumerate(members):
+        if not isinstance(member, Stored):
+            raise UsageError(
+                f"{type(estimator).__name__} is made of {type(member).__name__}, which is not of "
+                "xpmlp: give it to skops.io.dump"
+            )
+        record, own = _described(member)
+        records.append(record)
+        arrays |= {f"{number}/{name}": array for name, array in own.items()}
+    return {**_settings(estimator), "members": records}, arrays
+
+
+def _settings(estimator: Any) -> dict[str, Any]:
+    """Return its kind and parameters, and those of the estimator that it makes copies of.
+
+    A generator of random numbers is none.
+    """
+    params = estimator.get_params(deep=False)
+    prototype = params.pop("estimator", None)
+    return {
+        "kind": type(estimator).__name__,
+        "params": {
+            name: None if isinstance(value, np.random.RandomState) else _plain(value)
+            for name, value in params.items()
+        },
+        "prototype": None if prototype is None else _settings(prototype),
     }
-    stored = {name: np.array(array, order="C") for name, array in arrays.items()}
-    content = safetensors_package().save(stored, metadata={_KEY: json.dumps(record)})
-    write_whole(Path(path), content)
 
 
-def load(kinds: dict[str, Callable[..., Any]], path: str | Path) -> Any:
-    """Return the estimator of a file, one of `kinds`; raises `CheckpointError` for another file."""
-    package, path = safetensors_package(), Path(path)
+def _loaded(kind: str, path: Path) -> Any:
+    """Return the estimator of a file; raises `CheckpointError` for another file."""
+    package = safetensors_package()
     try:
         raw = read_whole(path)
         arrays = package.load(raw)
         record = parse_json(metadata_of(raw).get(_KEY, "null"))
-        if not isinstance(record, dict) or record.get("kind") not in kinds:
-            raise ValueError(f"no estimator of xpmlp, of {' or '.join(kinds)}")
+        if not isinstance(record, dict) or record.get("kind") != kind:
+            raise ValueError(f"no estimator of xpmlp, of {kind}")
         if record["version"] > _VERSION:
             raise ValueError(f"it has the version {record['version']}: update xpmlp")
-        return _restored(kinds[record["kind"]], record, arrays)
+        return _restored(record, arrays)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
     except CheckpointError:
@@ -83,13 +153,14 @@ def load(kinds: dict[str, Callable[..., Any]], path: str | Path) -> Any:
         raise CheckpointError(f"{path} holds no estimator ({said}): give another file") from error
 
 
-def _restored(kind: Callable[..., Any], record: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    params = {name: _value(plain) for name, plain in record["params"].items()}
-    estimator = kind(**params)
+def _restored(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    if "members" in record:
+        return _restored_of_others(record, arrays)
+    estimator = _untrained(record)
     check_parameters(estimator)
     estimator._forget()
     _give_targets(estimator, record["targets"])
-    weights = {k.removeprefix("weights/"): a for k, a in arrays.items() if k.startswith("weights/")}
+    weights = _below("weights", arrays)
     mlp = estimator._mlp(int(record["found"]["n_features_in_"]))
     _check_weights(weights, mlp)
     dtype = str(weights["layer1.weight"].dtype)
@@ -100,12 +171,39 @@ def _restored(kind: Callable[..., Any], record: dict[str, Any], arrays: dict[str
         estimator.feature_names_in_ = np.array(record["feature_names"], dtype=object)
     estimator._keep(mlp, weights, select_backend("cpu", dtype), Kind())
     moments: dict[str, dict[str, Any]] = {}
-    for key, array in arrays.items():
-        if key.startswith("optimizer/"):
-            _, moment, name = key.split("/")
-            moments.setdefault(moment, {})[name] = array
+    for key, array in _below("optimizer", arrays).items():
+        moment, name = key.split("/")
+        moments.setdefault(moment, {})[name] = array
     estimator._optimizer_state = moments or None
     return estimator
+
+
+def _restored_of_others(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    estimator = _untrained(record)
+    members = [
+        _restored(one, _below(str(number), arrays)) for number, one in enumerate(record["members"])
+    ]
+    if len({type(member) for member in members}) != 1:
+        raise ValueError("what it is made of is not of one kind")
+    held = members if estimator._holds_several else members[0]
+    setattr(estimator, estimator._trained_in, held)
+    own = _below("own", arrays)
+    for name in estimator._found_arrays:
+        setattr(estimator, name, own[name])
+    estimator._adopt(members[0])
+    return estimator
+
+
+def _untrained(record: dict[str, Any]) -> Any:
+    params = {name: _value(plain) for name, plain in record["params"].items()}
+    if record.get("prototype") is not None:
+        params["estimator"] = _untrained(record["prototype"])
+    return KINDS[record["kind"]](**params)
+
+
+def _below(name: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays whose names begin with another one, without it."""
+    return {k.removeprefix(f"{name}/"): a for k, a in arrays.items() if k.startswith(f"{name}/")}
 
 
 def _check_weights(weights: dict[str, np.ndarray], mlp: MLP) -> None:
@@ -126,25 +224,39 @@ def _targets(estimator: Any) -> dict[str, Any]:
     labels: Labels | None = getattr(estimator, "_labels", None)
     if labels is None:
         return {"columns": estimator._columns, "single": estimator._single}
-    kind = labels.classes.dtype
+    if isinstance(labels, SeveralClasses):
+        return {"several": [_of_labels(classes) for classes in labels.classes]}
+    return _of_labels(labels.classes) | {"multilabel": isinstance(labels, YesesAndNoes)}
+
+
+def _of_labels(classes: np.ndarray) -> dict[str, Any]:
+    kind = classes.dtype
     return {
-        "classes": [_plain(label) for label in labels.classes.tolist()],
+        "classes": [_plain(label) for label in classes.tolist()],
         "dtype": "object" if kind.kind == "O" else kind.str,
-        "multilabel": labels.multilabel,
     }
 
 
 def _give_targets(estimator: Any, record: dict[str, Any]) -> None:
-    if "classes" not in record:
+    if "columns" in record:
         estimator._columns, estimator._single = int(record["columns"]), bool(record["single"])
         return
+    if "several" in record:
+        labels: Labels = SeveralClasses([_labels(one) for one in record["several"]])
+    elif record["multilabel"]:
+        labels = YesesAndNoes(len(_labels(record)))
+    else:
+        labels = Classes(_labels(record))
+    estimator._labels, estimator.classes_ = labels, labels.classes
+
+
+def _labels(record: dict[str, Any]) -> np.ndarray:
     if record["dtype"] != "object" and np.dtype(record["dtype"]).kind not in "biufU":
         raise ValueError(f"its classes are of {record['dtype']}")
     classes = np.array([_value(label) for label in record["classes"]], dtype=record["dtype"])
     if classes.ndim != 1 or not len(classes):
         raise ValueError("its classes are no list of labels")
-    estimator._labels = Labels(classes, multilabel=bool(record["multilabel"]))
-    estimator.classes_ = classes
+    return classes
 
 
 def _plain(value: Any) -> Any:

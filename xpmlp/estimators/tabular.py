@@ -103,6 +103,22 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
         self._one = targets.ndim == 1
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what there is to keep in a file: all but the library that computes."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "trained_" in state:
+            trained: Trained = state["trained_"]
+            state["trained_"] = {**vars(trained), "backend": trained.backend.dtype_name}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it back; what computes is chosen anew by `backend` and `device`."""
+        if "trained_" in state:
+            kept = state["trained_"]
+            backend = chosen_backend(state["backend"], state["device"], kept["backend"])
+            state = {**state, "trained_": Trained(**{**kept, "backend": backend})}
+        super().__setstate__(state)
+
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "trained_")
         return self.trained_.outputs(_table(X))

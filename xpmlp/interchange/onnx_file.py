@@ -103,6 +103,8 @@ def _network(graph: Graph, h: str, layers: list[Layer], mlp: MLP, prefix: str, o
         graph.node("Gemm", names, z)
         h = z if layer.activation is None else _activated(graph, z, layer.activation, own)
     operator = mlp.loss_function.link.onnx
+    if not operator:
+        raise UsageError(f"what the loss {mlp.loss} predicts is not known to ONNX: choose another")
     axis = {"axis": -1} if operator == "Softmax" else {}
     return graph.node(operator, [h], output, **axis)
 

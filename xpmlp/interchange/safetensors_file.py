@@ -24,7 +24,7 @@ from xpmlp.interchange.layers import layers_of, networks_of
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.rules import RECORD, checked, either, one_of, optional, several, whole
+from xpmlp.rules import RECORD, checked, either, one_of, optional, row_of, several, whole
 
 _NAME = re.compile(r"(.*\.)?(\d+)\.(weight|bias)")
 
@@ -184,7 +184,7 @@ def _record(raw: bytes) -> dict[str, Any]:
     name = one_of(*ACTIVATIONS)
     rules = {
         "activation": optional(either(name, several(name))),
-        "loss": optional(one_of(*LOSSES)),
+        "loss": optional(row_of(LOSSES)),
         "members": optional(whole(1)),
         **dict.fromkeys(("normalization", "targets", "encoding"), optional(RECORD)),
         "image_shape": optional(several(whole(1))),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace, by_hand
+from xpmlp.rows import Rows
 
 
 class Link(NamedTuple):
@@ -93,7 +94,7 @@ EXPONENTIAL = Link("exp", lambda z, *, xp: xp.exp(z), "counts", "Exp", "exp")
 LINEAR = Link("linear", lambda z, **_: z, "values", "Identity", "identity")
 
 
-def _cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+def cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
     """−y_i ln a_i with a = softmax(z), and a − y."""
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     a = xp.exp(shifted)
@@ -140,13 +141,13 @@ def _poisson_deviance(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array
     return terms, difference
 
 
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, SOFTMAX, one_class=True),
-    "mean_squared_error": Loss(_mean_squared_error, LINEAR),
-    "squared_error": Loss(_squared_error, LINEAR),
-    "binary_cross_entropy": Loss(_binary_cross_entropy, SIGMOID),
-    "poisson_deviance": Loss(_poisson_deviance, EXPONENTIAL),
-}
+LOSSES: Rows[Loss] = Rows(
+    cross_entropy=Loss(cross_entropy, SOFTMAX, one_class=True),
+    mean_squared_error=Loss(_mean_squared_error, LINEAR),
+    squared_error=Loss(_squared_error, LINEAR),
+    binary_cross_entropy=Loss(_binary_cross_entropy, SIGMOID),
+    poisson_deviance=Loss(_poisson_deviance, EXPONENTIAL),
+)
 softmax_cross_entropy = LOSSES["cross_entropy"]
 
 

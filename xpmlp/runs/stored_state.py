@@ -25,6 +25,7 @@ from xpmlp.rules import (
     either,
     one_of,
     optional,
+    row_of,
     several,
     whole,
 )
@@ -85,7 +86,7 @@ def checked_network(arrays: Arrays) -> MLP:
     rules = {
         "sizes": several(whole(1)),
         "activation": either(name, several(name)),
-        "loss": one_of(*LOSSES),
+        "loss": row_of(LOSSES),
     }
     found = _record(arrays, "network", rules)
     activation = found["activation"]
