@@ -15,11 +15,14 @@ from scripts_at_work import run_script
 pytest.importorskip("sklearn")
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
-from xpmlp import ConformalClassifier, ConformalRegressor, MLPClassifier
+from xpmlp import ConformalClassifier, ConformalRegressor, EnsembleClassifier, MLPClassifier
 
 
 class Zero(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -152,3 +155,20 @@ def test_the_measurement_of_coverage(tmp_path: Path) -> None:
     wrong = run_script("compare_coverage.py", "--data", "nobody", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "--data nobody is not known: choose from diabetes" in wrong.stderr
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_probabilities_that_are_too_sure_are_cooled_by_scikit_learn() -> None:
+    """Its temperature scaling takes ours: one number, which changes no class."""
+    if "temperature" not in CalibratedClassifierCV._parameter_constraints["method"][0].options:
+        pytest.skip("scikit-learn has it from 1.8 on")
+    x, y = load_digits(return_X_y=True)
+    sure = MLPClassifier((100,), max_iter=200, alpha=0.0, tol=0.0, random_state=0)
+    several = EnsembleClassifier(MLPClassifier((30,), max_iter=60), 2, random_state=0)
+    for model, least in ((sure, 0.01), (several, -0.1)):
+        model.fit(x[:300], y[:300])
+        cooled = CalibratedClassifierCV(FrozenEstimator(model), method="temperature")
+        cooled.fit(x[300:1000], y[300:1000])
+        loss, before = (log_loss(y[1000:], m.predict_proba(x[1000:])) for m in (cooled, model))
+        assert before - loss > least
+        np.testing.assert_array_equal(cooled.predict(x[1000:]), model.predict(x[1000:]))

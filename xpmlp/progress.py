@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, one line per log point anywhere else."""
+"""Progress on stderr: a bar on a terminal or in a notebook, one line per log point elsewhere."""
 
 from __future__ import annotations
 
@@ -39,10 +39,14 @@ def counter(total: int | None, unit: str, *, shown: bool = True) -> Iterator[Cou
 
 
 def _bar(**settings: Any) -> Any:
-    """Return a bar on a terminal, None elsewhere or where tqdm is not installed."""
-    if not sys.stderr.isatty() or find_spec("tqdm") is None:
+    """Return a bar on a terminal or in a notebook, None elsewhere or without tqdm."""
+    notebook = type(sys.stderr).__module__.partition(".")[0] == "ipykernel"
+    if not (notebook or sys.stderr.isatty()) or find_spec("tqdm") is None:
         return None
-    from tqdm import tqdm
+    if notebook and find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm  # a widget
+    else:
+        from tqdm import tqdm
 
     return tqdm(**settings)
 

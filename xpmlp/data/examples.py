@@ -245,6 +245,8 @@ def narrowed(
     values that the dtype does not hold exactly are scaled in float64 first. Raises `DataError`
     for values beyond its range.
     """
+    if x.dtype == dtype and not (scaling and scaling.is_extreme):
+        return x, scaling
     with np.errstate(over="ignore"):
         narrow = x.astype(dtype)
         if scaling and (scaling.is_extreme or not np.array_equal(narrow, x)):

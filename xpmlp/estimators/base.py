@@ -152,8 +152,10 @@ class BaseMLP(Stored, CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if not backend.xp.isdtype(targets.dtype, "integral") and not kind_of(y).on_host:
             check_finite(targets, backend, "y")
         weights = weights_of(sample_weight, len(y), backend)
-        # They lie on the device already; on the host they are copied to where they are best read.
-        dtype = None if backend.on_host and not issparse(X) else backend.dtype
+        # They lie on the device already. On the host those that are multiplied where they lie, and
+        # not gathered, are copied to where they are best read.
+        whole = self.solver == "lbfgs" or self.batch_size == "full"
+        dtype = None if whole and backend.on_host and not issparse(X) else backend.dtype
         return Examples(x, targets, sample_weight=weights, dtype=dtype)
 
     def _hold_out(

@@ -15,7 +15,9 @@ except ImportError:  # an older scikit-learn has none
     _theirs = None
 
 # The base of an estimator that callbacks can be set on.
-CallbackSupport: Any = object if _theirs is None else _theirs.CallbackSupportMixin
+CallbackSupport: Any = type("NoCallbacks", (), {})
+if _theirs is not None:
+    CallbackSupport = _theirs.CallbackSupportMixin
 
 
 def with_callbacks(method: Method) -> Method:

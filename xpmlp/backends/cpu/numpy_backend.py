@@ -7,6 +7,7 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import cache, lru_cache, partial
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,6 +125,11 @@ class NumpyBackend(Backend):
                 for info in self._controller.info()
             ],
         }
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of numpy, and of Numba where it makes loops of optimisers' steps."""
+        found = {"numba": version("numba")} if self.xp.each else {}
+        return super().versions() | found
 
     def synchronize(self) -> None:
         """Nothing to wait for: numpy returns when it is done."""
