@@ -43,6 +43,8 @@ FLOORS: list[dict[str, str]] = [
         "inspection": "gradcheck diagnostics learning_rates predictions scores importance ensemble "
         "summary softmax_by_hand",
         "interchange": "layers onnx_graph onnx_columns onnx_file safetensors_file",
+        "teach": "slips structure layout numbers student findings truth picture report network "
+        "gradients steps before check courses apart",
         "plots": "figures comparisons images features curves learning_rates speed",
     },
     {
@@ -56,7 +58,7 @@ FLOORS: list[dict[str, str]] = [
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
         "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
         "sweep ensemble convert export check_gradients "
-        "find_learning_rate main",
+        "find_learning_rate teach main",
     },
 ]
 HEIGHTS = {name: height for height, rooms in enumerate(FLOORS) for name in rooms}
@@ -65,7 +67,7 @@ FILES = {name: files.split() for rooms in FLOORS for name, files in rooms.items(
 # Everything else receives a namespace and knows no library.
 NUMPY_ALLOWED = {"backends", "data", "randomness", "training", "inspection", "runs"}
 NUMPY_ALLOWED |= {"plots", "estimators", "interchange", "trained", "commands"}
-NUMPY_ALLOWED |= {"mathematics.initializers"}
+NUMPY_ALLOWED |= {"mathematics.initializers", "teach"}
 # Formulas and steps: only functions of the namespace that they are handed.
 STANDARD_ONLY = [
     "mathematics",

@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "turn a data set into HDF5 files",
     "export": "write a trained network as ONNX, or its weights as safetensors",
     "check-gradients": "hold backpropagation against central differences",
+    "teach": "look at backpropagation that you have written, and name the first slip",
 }
 
 
