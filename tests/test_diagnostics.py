@@ -37,6 +37,9 @@ def test_saturated_and_dead_units_by_hand(backend: Backend) -> None:
     layers = diagnose(model, variables, examples.to_device(backend), backend=backend)
     assert (layers[0].saturated, layers[0].dead) == (0.75, 0.5)
     assert (layers[1].saturated, layers[1].dead) == (None, None)
+    # Outputs (0, 1) and (0, 0): mean ¼, of their squares ¼; ‖(1, 1)‖ and ‖six ones‖.
+    assert layers[0].deviation == pytest.approx(np.sqrt(3 / 16), rel=1e-6)
+    assert [layer.weight_norm for layer in layers] == pytest.approx([2**0.5, 6**0.5], rel=1e-6)
 
 
 def test_norms_are_those_of_the_next_step(backend: Backend) -> None:

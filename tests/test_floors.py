@@ -43,12 +43,13 @@ FLOORS: list[dict[str, str]] = [
         "inspection": "gradcheck diagnostics learning_rates predictions scores importance ensemble "
         "summary softmax_by_hand",
         "interchange": "layers onnx_graph onnx_columns onnx_file safetensors_file",
-        "teach": "slips structure layout numbers student findings truth picture report network "
-        "gradients steps before check courses apart",
-        "plots": "figures comparisons images features curves learning_rates speed",
+        "teach": "slips structure layout numbers student findings truth variants picture report "
+        "network gradients steps before check courses apart",
+        "plots": "figures comparisons images features curves learning_rates layers page speed",
     },
     {
-        "runs": "containers stored_state checkpoint lock folder members stop_signals sweep",
+        "runs": "containers stored_state checkpoint lock folder boundary members stop_signals "
+        "sweep",
     },
     {"trained": ""},
     {
@@ -56,8 +57,8 @@ FLOORS: list[dict[str, str]] = [
         "imported base classifier regressor tabular meta conformal stacked "
         "ensemble halving candidates search",
         "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
-        "trained_flags grids sweep_results run_report training_run train evaluate predict plot "
-        "sweep ensemble convert export check_gradients "
+        "trained_flags grids sweep_results run_report training_run train evaluate predict "
+        "plot show sweep ensemble convert export check_gradients "
         "find_learning_rate teach main",
     },
 ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from students import LAYOUTS, program
 
 from xpmlp import MLP, UsageError
 from xpmlp.teach import SLIPS, check
+from xpmlp.teach.student import FUNCTIONS
 
 ONE, THREE = (6, 5, 3), (6, 5, 4, 7, 3)
 SIZES = pytest.mark.parametrize("sizes", [ONE, THREE], ids=["one hidden", "three hidden"])
@@ -116,7 +121,7 @@ PLANTED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "bias averaged": ("divided_twice", [("delta.sum(axis=0)", "delta.mean(axis=0)")]),
     "bias of the first example": ("bias_not_summed", [("delta.sum(axis=0)", "delta[0]")]),
     "bias not summed": ("bias_not_summed", [("delta.sum(axis=0)", "delta")]),
-    "bias forgotten": ("bias_forgotten", [("delta.sum(axis=0)", "0 * delta.sum(axis=0)")]),
+    "bias forgotten": ("gradient_zero", [("delta.sum(axis=0)", "0 * delta.sum(axis=0)")]),
     "derivative forgotten": (
         "derivative_forgotten",
         [(" * f_slope(hs[k - 1])", "")],
@@ -129,6 +134,63 @@ PLANTED: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "σ(z) (1 − σ(z)) of a": (
         "derivative_of_z_at_output",
         [("return a * (1 - a)", "return f(a) * (1 - f(a))")],
+    ),
+    "bias summed over the units, too": (
+        "bias_summed_over_units",
+        [("delta.sum(axis=0)", "delta.sum(keepdims=True)")],
+    ),
+    "a 1 taken off at all labels' columns": (
+        "all_labels_taken",
+        [
+            (
+                "delta = (hs[-1] - y) / n",
+                "delta = hs[-1] / n\n    delta[:, y.argmax(axis=1)] -= 1 / n",
+            )
+        ],
+    ),
+    "biases stay": (
+        "part_not_updated",
+        [
+            (
+                "w - learning_rate * gradients[name] for",
+                'w - (name[0] == "W") * learning_rate * gradients[name] for',
+            )
+        ],
+    ),
+    "√ of the inputs the wrong way up": (
+        "start_too_large",
+        [("rng.normal(0, a ** -0.5, ", "rng.normal(0, (a / 2) ** 0.5, ")],
+    ),
+    "the last example alone": (
+        "one_example",
+        [("delta = (hs[-1] - y) / n", "delta = (hs[-1] - y) / n\n    delta[:-1] = 0")],
+    ),
+    "a layer that is never trained": (
+        "gradient_zero",
+        [
+            (
+                'grads[f"W{k}"] = hs[k - 1].T @ delta',
+                'grads[f"W{k}"] = (k > 1) * (hs[k - 1].T @ delta)',
+            )
+        ],
+    ),
+    "1 − a": ("other_derivative", [("return a * (1 - a)", "return 1 - a")]),
+    "derivative at δ": (
+        "derivative_of_error",
+        [
+            (
+                '(delta @ params[f"W{k}"].T) * f_slope(hs[k - 1])',
+                '(d := delta @ params[f"W{k}"].T) * f_slope(f(d))',
+            )
+        ],
+    ),
+    "a (1 − a) in the output layer, too": (
+        "output_derivative",
+        [("delta = (hs[-1] - y) / n", "delta = (hs[-1] - y) / n * hs[-1] * (1 - hs[-1])")],
+    ),
+    "rate twice": (
+        "rate_twice",
+        [("w - learning_rate * gradients[name]", "w - learning_rate**2 * gradients[name]")],
     ),
     "uphill": ("uphill", [("return {name: w - learning_rate", "return {name: w + learning_rate")]),
     "no rate": ("rate_not_used", [("w - learning_rate * gradients[name]", "w - gradients[name]")]),
@@ -203,8 +265,8 @@ MOMENTUM: dict[str, tuple[str, tuple[str, str]]] = {
     "sign": ("momentum_sign", ("momentum * v + g", "g - momentum * v")),
     "not kept": ("momentum_not_kept", ("velocity = [momentum * v + g", "velocity = [0 * v + g")),
     "uphill": ("uphill", ("w - learning_rate * v", "w + learning_rate * v")),
-    "δ through W and not its transpose": (
-        "unknown",
+    "the first row left out where the last is the bias": (
+        "wrong_row_left_out",
         ("delta.dot(ws[k][:-1].T)", "delta.dot(ws[k][1:].T)"),
     ),
 }
@@ -291,6 +353,36 @@ def _softmax() -> dict[str, Any]:
     return {"softmax": softmax}
 
 
+def test_gradients_in_another_order() -> None:
+    change = (
+        "parts = [(hs[k].T @ delta).ravel(), delta.sum(0)] + parts",
+        "parts = [delta.sum(0), (hs[k].T @ delta).ravel()] + parts",
+    )
+    report = check(**program("flat", ONE, change))
+    assert [finding.slip for finding in report.findings] == ["other_order"]
+
+
+def test_a_slip_that_nobody_knows_is_no_slip_of_another_name() -> None:
+    change = ("delta = (hs[-1] - y) / n", "delta = (hs[-1] - y) ** 3 / n")
+    report = check(**program("rows", ONE, change))
+    first = report.findings[0]
+    assert (first.slip, first.certain) == ("unknown", False)
+    assert first.says.startswith("the gradient of the weights of layer 2 is none that a known")
+    assert "a guess" in str(report)
+
+
+def test_a_softmax_of_columns_or_of_one_example() -> None:
+    def of_columns(z: Any) -> Any:
+        e = np.exp(z - z.max(axis=0))
+        return e / e.sum(axis=0)
+
+    assert check(MLP(ONE), softmax=of_columns).right == ["softmax"]
+    report = check(MLP(ONE), softmax=lambda z: np.exp(z) / np.exp(z).sum(axis=0))
+    assert report.findings[0].slip == "softmax_overflows"
+    report = check(MLP(ONE), softmax=lambda z: np.exp(z))
+    assert report.findings[0].slip == "unknown"
+
+
 def test_two_slips_at_once() -> None:
     """The first on the way back is named; that there is more is said."""
     changes = [(" * f_slope(hs[k - 1])", ""), ("delta.sum(axis=0)", "delta[0]")]
@@ -313,8 +405,42 @@ def test_gradients_alone_and_all_slips_are_planted() -> None:
     assert check(**given).passed
     named = {slip for slip, _ in PLANTED.values()} | {slip for slip, _ in MOMENTUM.values()}
     named |= {slip for slip, *_ in BEFORE.values()}
-    named |= {"rate_too_large", "weights_not_transposed", "raises", "unknown"}
+    named |= {
+        "rate_too_large",
+        "other_order",
+        "start_too_large",
+        "part_not_updated",
+        "weights_not_transposed",
+        "raises",
+        "unknown",
+    }
     assert named | {"input_of_another_layer"} == set(SLIPS)
+
+
+PROGRAMS = Path(__file__).parent / "student_programs"
+JUDGED: dict[str, Any] = json.loads((PROGRAMS / "judged.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_program_of_another_hand_is_judged_rightly(name: str) -> None:
+    names = runpy.run_path(str(PROGRAMS / name))
+    functions = {function: names[function] for function in FUNCTIONS if function in names}
+    report = check(
+        MLP(names["SIZES"], names.get("ACTIVATION", "sigmoid")),
+        targets=names.get("TARGETS"),
+        learning_rate=names.get("LEARNING_RATE"),
+        **functions,
+    )
+    wanted = JUDGED[name]["first"]
+    assert (report.findings[0].slip if report.findings else None) == wanted, str(report)
+
+
+def test_the_programs_and_what_is_wrong_with_them_are_in_the_docs() -> None:
+    page = (REPOSITORY / "docs" / "teaching.md").read_text(encoding="utf-8")
+    assert len(JUDGED) == len(list(PROGRAMS.glob("s*.py"))) == 20
+    for name, found in JUDGED.items():
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"`{found['first']}`" in line if found["first"] else "passes" in line
 
 
 def test_usage() -> None:

@@ -62,6 +62,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    result, names, files = evaluated(arguments)
+    message(f"pictures: {', '.join(map(str, files))}")
+    show(result, names, arguments.json)
+    return 0
+
+
+def evaluated(
+    arguments: argparse.Namespace,
+) -> tuple[dict[str, Any], tuple[Any, ...], list[Path]]:
+    """Return the figures of a network, the names of its classes or values, and its pictures."""
     backend = backend_of(arguments)
     path = checkpoint_path(arguments)
     checkpoint = load_result(path)
@@ -77,8 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
     found = outputs_of(mlp, params, examples, backend=backend, targets=targets)
     result |= {k: v for k, v in scores(found, targets).items() if k != "accuracy"}
     result |= {"network": str(mlp), "step": checkpoint.numbers["step"], "checkpoint": str(path)}
-    out: Path = arguments.out or path.parent
-    pictures = Pictures(out, dataset, source, backend, arguments.worst)
+    pictures = Pictures(arguments.out or path.parent, dataset, source, backend, arguments.worst)
     if targets.task == "classification":
         predictions = Predictions(found.predicted, found.targets)
         result["confusion"] = predictions.confusion().tolist()
@@ -86,9 +95,7 @@ def main(arguments: argparse.Namespace) -> int:
     elif targets.task == "regression":
         pictures.of_values(found, targets.names)
     pictures.of_features(checkpoint, params, prepared, own)
-    message(f"pictures: {', '.join(map(str, pictures.files))}")
-    show(result, targets.names, arguments.json)
-    return 0
+    return result, targets.names, pictures.files
 
 
 _SETTINGS = {

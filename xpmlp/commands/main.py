@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "evaluate a network: loss, accuracy, confusion, worst mistakes",
     "predict": "predict the classes or values of new rows",
     "plot": "draw the curves of a run, or of several in one picture",
+    "show": "show how a run has learned, on one page for a browser",
     "sweep": "train every combination of some settings, and rank them",
     "find-learning-rate": "try learning rates side by side, and show which suits",
     "ensemble": "train networks of several seeds, and average them",

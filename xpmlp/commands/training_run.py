@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from xpmlp.inspection.predictions import evaluate_averaged, outputs_of
 from xpmlp.inspection.scores import scores
 from xpmlp.plots import save_curves
 from xpmlp.progress import Progress
+from xpmlp.runs.boundary import Boundary, boundary_of
 from xpmlp.runs.checkpoint import load_result
 from xpmlp.runs.folder import CHECKPOINT, CURVES, NoRunFolder, RunFolder, host_versions
 from xpmlp.runs.members import OneModel, members_of
@@ -156,10 +158,13 @@ class TrainingRun:
                 )
             )
             folder.write_config(self.config())
+            boundary = self.boundary()
             try:
                 for row in rows:
                     folder.append(row)
                     progress.row(row)
+                    if boundary is not None and isinstance(members, OneModel):
+                        boundary.add(row.step, self.model.mlp, members.state.params)
                     if arguments.diagnostics:
                         folder.append_diagnostics(row.step, self.diagnose(row))
             except _FAILURES as error:
@@ -168,7 +173,9 @@ class TrainingRun:
                 failures.append(error)
                 members.interrupt()
             summary = self.summary()
-            leave = [partial(folder.write_summary, summary)]
+            leave: list[Callable[[], object]] = [partial(folder.write_summary, summary)]
+            if boundary is not None:
+                leave.append(boundary.write)
             if self.first_rank and members.history:
                 title = f"{self.data.name}: {self.model.mlp}"
                 draw = partial(save_curves, averaged=not self.plan.train_exact)
@@ -214,6 +221,13 @@ class TrainingRun:
                 backend=self.backend,
                 learning_rate=row.learning_rate,
             )
+
+    def boundary(self) -> Boundary | None:
+        """Return what follows the boundary between classes of two features, else None."""
+        if not isinstance(self.members, OneModel) or self.backend.ranks.count > 1:
+            return None
+        resumed = self.members.step if self.arguments.resume else None
+        return boundary_of(self.data, self.arguments.out, self.backend, resumed=resumed)
 
     def summary(self) -> dict[str, Any]:
         """Return what came out; test figures are of the best weights."""

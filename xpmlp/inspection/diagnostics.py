@@ -25,15 +25,18 @@ class LayerDiagnostics:
     `gradient_norm` is ‖∂C/∂W‖ and `update_ratio` ‖Δw‖/‖w‖ of the weights in the next step,
     healthy near 10⁻³. `saturated` is the share of (example, unit) pairs where f′(z) is below
     1 % of its largest value (for ReLU: off), `dead` the share of units where that holds for
-    every example; both are None for the output layer. Of a stack each is a list, with one
-    value per model.
+    every example. `weight_norm` is ‖W‖, `deviation` that of the layer's outputs f(z) over examples
+    and units. Those of activations are None for the output layer. Of a stack each is a list, with
+    one value per model.
     """
 
     layer: int
     gradient_norm: Any
     update_ratio: Any
-    saturated: Any
-    dead: Any
+    weight_norm: Any
+    saturated: Any = None
+    dead: Any = None
+    deviation: Any = None
 
 
 def diagnose(
@@ -64,36 +67,40 @@ def diagnose(
     step = Step(mlp, model.optimizer, model.penalty)
     inputs = Inputs(model.rate if learning_rate is None else learning_rate)
 
-    def flat_counts(rows: slice) -> Sums:
-        hidden = hidden_layers(mlp, params, batch.read(rows).x, xp=xp)
-        flat = (
-            xp.abs(f.slope(z, xp=xp)) < _FLAT * f.steepest
-            for f, (z, _) in zip(mlp.activations, hidden, strict=True)
-        )
-        counts = {f"{k}": xp.count_nonzero(some, axis=-2) for k, some in enumerate(flat, start=1)}
-        return Sums(counts, xp=xp)
+    def of_activations(rows: slice) -> Sums:
+        hidden, sums = hidden_layers(mlp, params, batch.read(rows).x, xp=xp), {}
+        for k, (f, (z, a)) in enumerate(zip(mlp.activations, hidden, strict=True), start=1):
+            flat = xp.abs(f.slope(z, xp=xp)) < _FLAT * f.steepest
+            sums[f"flat{k}"] = xp.count_nonzero(flat, axis=-2)
+            sums[f"sum{k}"] = xp.sum(a, axis=(-2, -1))
+            sums[f"squares{k}"] = xp.sum(a * a, axis=(-2, -1))
+        return Sums(sums, xp=xp)
 
     add_up = backend.sum_over_examples
     with backend.computing():
         gradients = gradient(mlp, params, batch, xp=xp, add_up=add_up, penalty=model.penalty)
         gradients.multiply_out()
         norms = {name: _norm(gradients[name], xp) for name in params if is_weight(name)}
-        counts = add_up(flat_counts, batch.size)
+        sums = add_up(of_activations, batch.size)
         own = copied_variables(variables, xp=xp)
         moved, _ = step(own, examples, inputs, xp=xp, add_up=add_up)
         rows = []
         for layer in range(1, mlp.layers + 1):
             name = f"layer{layer}.weight"
             w = params[name]
-            ratio = _norm(moved.params[name] - w, xp) / _norm(w, xp)
-            figures = [norms[name], ratio]
+            norm = _norm(w, xp)
+            figures = [norms[name], _norm(moved.params[name] - w, xp) / norm, norm]
             if layer < mlp.layers:
-                flat, units = counts[f"{layer}"], mlp.sizes[layer]
+                flat, units = sums[f"flat{layer}"], mlp.sizes[layer]
                 dead = xp.count_nonzero(flat == n, axis=-1)
+                mean = sums[f"sum{layer}"] / (n * units)
+                variance = sums[f"squares{layer}"] / (n * units) - mean * mean
                 figures.append(xp.astype(xp.sum(flat, axis=-1), w.dtype) / (n * units))
                 figures.append(xp.astype(dead, w.dtype) / units)
-            read = [backend.to_host(figure).tolist() for figure in figures]
-            rows.append(LayerDiagnostics(layer, *read, *[None] * (4 - len(read))))
+                figures.append(xp.sqrt(xp.maximum(variance, 0.0)))
+            rows.append(
+                LayerDiagnostics(layer, *(backend.to_host(figure).tolist() for figure in figures))
+            )
     return rows
 
 

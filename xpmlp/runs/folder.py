@@ -20,7 +20,8 @@ from xpmlp.training.history import COLUMNS, LogRow, row_of
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
 CHECKPOINT, BEST, DIAGNOSTICS = "checkpoint.h5", "best.h5", "diagnostics.csv"
-_FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS)
+BOUNDARY = "boundary.npz"
+_FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS, BOUNDARY)
 _TEST_COLUMNS = ("test_loss", "test_accuracy")
 
 

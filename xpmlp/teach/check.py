@@ -19,6 +19,7 @@ from xpmlp.teach.before import (
 from xpmlp.teach.findings import Finding
 from xpmlp.teach.gradients import look_at_gradients
 from xpmlp.teach.network import (
+    Case,
     case_of,
     look_at_extremes,
     look_at_forward,
@@ -82,14 +83,35 @@ def check(
         params,
         learning_rate,
     )
-    report = Report(mlp)
+    report, network = Report(mlp), Report(mlp)
+    # Whether examples are columns is known when the network has been looked at.
+    case = _case(student, network)
+    report.layout = network.layout
     _look_before(student, report)
-    if any(student.has(name) for name in ("forward", "gradients", "update", "step")):
-        _look_at_network(student, report)
+    report.findings += network.findings
+    if case is not None:
+        _look_at_network(student, case, report)
     with _raising(report):
         look_at_rate(student, report)
     report.printed = student.said.getvalue()
     return report
+
+
+def _case(student: Student, report: Report) -> Case | None:
+    """Return parameters and what is right for a batch; None where there is no network."""
+    if not any(student.has(name) for name in ("forward", "gradients", "update", "step")):
+        return None
+    if student.params is None:
+        if not student.has("initialize"):
+            raise UsageError("there are no parameters: give params, or the function initialize")
+        try:
+            student.params = student.call("initialize", student.mlp.sizes, 0)
+        except RaisedError:  # it is looked at by itself
+            return None
+    found: list[Case | None] = []
+    with _raising(report):
+        found.append(case_of(student, report))
+    return found[0] if found else None
 
 
 def _look_before(student: Student, report: Report) -> None:
@@ -106,17 +128,7 @@ def _look_before(student: Student, report: Report) -> None:
                 look(student, report)
 
 
-def _look_at_network(student: Student, report: Report) -> None:
-    if student.params is None:
-        if not student.has("initialize"):
-            raise UsageError("there are no parameters: give params, or the function initialize")
-        with _raising(report):
-            student.params = student.call("initialize", student.mlp.sizes, 0)
-        if student.params is None:
-            return
-    case = case_of(student, report)
-    if case is None:
-        return
+def _look_at_network(student: Student, case: Case, report: Report) -> None:
     factor: float | None = None
     right = True
     with _raising(report):

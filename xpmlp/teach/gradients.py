@@ -13,7 +13,8 @@ from xpmlp.teach.numbers import same, tolerance_of, worst
 from xpmlp.teach.report import Report
 from xpmlp.teach.structure import copied, leaves, with_arrays
 from xpmlp.teach.student import Student
-from xpmlp.teach.truth import Truth, Variant, number_of, said, variants
+from xpmlp.teach.truth import Truth, number_of, said
+from xpmlp.teach.variants import Variant, variants
 
 
 def look_at_gradients(
@@ -71,6 +72,12 @@ def judge(
             best = agreed, variant
     if best is None:
         best = _up_to_a_factor(named, truth, first, tolerance)
+    if best is None and _in_another_order(named, right, tolerance):
+        layer = number_of(first)
+        report.findings.append(
+            Finding("other_order", function, "", "", evidence, certain=True, layer=layer)
+        )
+        return False
     if best is None:
         ratio = _ratio(named[first], right[first])
         detail = f"the gradient of {said(first)} is none that a known slip leads to{ratio}"
@@ -121,6 +128,14 @@ def _up_to_a_factor(
     return None
 
 
+def _in_another_order(named: Params, right: Params, tolerance: float) -> bool:
+    """Tell whether all numbers are there, at other places."""
+    found, expected = (
+        np.sort(np.concatenate([g.reshape(-1) for g in some.values()])) for some in (named, right)
+    )
+    return same(found, expected, tolerance)
+
+
 def _ratio(found: np.ndarray, right: np.ndarray) -> str:
     if found.shape != right.shape or not np.any(right):
         return ""
@@ -150,6 +165,9 @@ def _shape_slip(student: Student, case: Case, result: Any) -> Finding:
         several = sum(count in shape for shape in shapes) > 1
         place = "all layers" if several else "a layer"
         return Finding("bias_not_summed", "gradients", place, "", evidence, certain=True)
+    spread = [np.full(w, a) if a.size == 1 else a for a, w in zip(arrays, wanted, strict=False)]
+    if len(spread) == len(wanted) and named_gradients(student, spread) is not None:
+        return Finding("bias_summed_over_units", "gradients", "", "", evidence, certain=True)
     detail = "the gradients have not the shapes of the parameters"
     return Finding("unknown", "gradients", detail=detail, evidence=evidence)
 

@@ -17,7 +17,7 @@ from xpmlp.teach.structure import copied, leaves, with_arrays
 from xpmlp.teach.student import RaisedError, Student, first_of
 from xpmlp.teach.truth import Truth, other_activations
 
-_LOUD = 500.0
+_LOUD = 1e4
 
 
 class Case(NamedTuple):
@@ -219,7 +219,16 @@ def _usual_factors(truth: Truth) -> list[float]:
 def _loss_slip(found: float, truth: Truth, tolerance: float) -> tuple[str, str]:
     n, k, loss = float(truth.count), float(truth.mlp.sizes[-1]), truth.loss
     squares = ((truth.predicted - truth.y) ** 2).sum() / n
+    picked = truth.predicted[:, truth.y.argmax(axis=1)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = float(-np.log(picked).mean())
+        p, y = truth.predicted, truth.y
+        binary = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum() / n
     known = {
+        "the binary cross-entropy, with (1 − y) ln(1 − a), of a softmax": binary,
+        "the mean of the binary cross-entropy, with (1 − y) ln(1 − a), of a softmax": binary / k,
+        "taken of the columns of all labels, outputs[:, y], and not of each example's own label, "
+        "outputs[np.arange(N), y]": columns,
         "divided by the number of classes as well": loss / k,
         "taken with the logarithm to the base 2": loss / np.log(2),
         "taken with the logarithm to the base 10": loss / np.log(10),

@@ -57,7 +57,7 @@ SLIPS: dict[str, Slip] = {
     ),
     "loss_sign": Slip("the loss has the wrong sign", "C = −Σ_i y_i ln a_i", _LONG),
     "other_loss": Slip(
-        "the loss is {detail} and not the one that was said", "C = −Σ_i y_i ln a_i", _LONG
+        "the loss is {detail}; that is not the one that was said", "C = −Σ_i y_i ln a_i", _LONG
     ),
     # gradients
     "gradient_of_another_loss": Slip(
@@ -87,11 +87,32 @@ SLIPS: dict[str, Slip] = {
         _SHAPES,
     ),
     "bias_not_summed": Slip(
-        "the bias gradient of {place} is of one example, and not summed over all",
+        "the bias gradient is of one example, and not summed over all ({place})",
         "∂C/∂b = Σ_n δ_n",
         _SHAPES,
     ),
-    "bias_forgotten": Slip("the bias gradient of {place} is 0", "∂C/∂b = Σ_n δ_n", _SHAPES),
+    "bias_summed_over_units": Slip(
+        "the bias gradient is one number for the whole layer: it is summed over the units, too",
+        "∂C/∂b_k = Σ_n δ_nk: over the examples alone",
+        _SHAPES,
+    ),
+    "all_labels_taken": Slip(
+        "δ of the output layer has a 1 taken off at the columns of all labels, `a[:, y] -= 1`, and "
+        "not at each example's own, `a[np.arange(N), y] -= 1`",
+        "δ = a − y",
+        _SHORT,
+    ),
+    "gradient_zero": Slip("the gradient of {place} is 0", "∂C/∂W = hᵀ δ, ∂C/∂b = Σ_n δ_n", _SHAPES),
+    "one_example": Slip(
+        "the gradient is that of the {detail} example alone, and not the sum over all",
+        "∂C/∂W = Σ_n h_n δ_nᵀ: += and not =, and begun with 0 once",
+        _SHAPES,
+    ),
+    "other_derivative": Slip(
+        "the derivative in {place} is {detail}, which is another function's",
+        "σ′ = a (1 − a), tanh′ = 1 − a², ReLU′ = 1 where z > 0",
+        _BELOW,
+    ),
     "derivative_forgotten": Slip(
         "δ of {place} is not multiplied by the activation's derivative",
         "δ ← (δ Wᵀ) ⊙ f′(z)",
@@ -106,6 +127,26 @@ SLIPS: dict[str, Slip] = {
         "the derivative in {place} is written for z and is given a = f(z)",
         "σ′ = σ(z) (1 − σ(z)): of z, or of a alone",
         _BELOW,
+    ),
+    "derivative_of_error": Slip(
+        "the derivative in {place} is taken at δ and not at z", "δ ← (δ Wᵀ) ⊙ f′(z)", _BELOW
+    ),
+    "output_derivative": Slip(
+        "δ of the output layer is multiplied by a (1 − a), the derivative of a sigmoid with a "
+        "squared error",
+        "δ = a − y for softmax and cross-entropy",
+        _SHORT,
+    ),
+    "wrong_row_left_out": Slip(
+        "δ goes down through the weights without one of their rows and with the bias's: at "
+        "{place} the wrong row is left out",
+        "δ ← (δ Wᵀ) ⊙ f′(z), with the rows of W that are not the bias",
+        _BELOW,
+    ),
+    "other_order": Slip(
+        "the gradients are the right numbers in another order than the parameters",
+        "one order for both",
+        _SHAPES,
     ),
     "weights_not_transposed": Slip(
         "δ goes down through W and not through Wᵀ at {place}", "δ ← (δ Wᵀ) ⊙ f′(z)", _BELOW
@@ -130,6 +171,10 @@ SLIPS: dict[str, Slip] = {
     ),
     "rate_not_used": Slip(
         "the update is the gradient, without the learning rate", "w ← w − α g", _STEP
+    ),
+    "part_not_updated": Slip("the update leaves {place} as they are", "w ← w − α g for all", _STEP),
+    "rate_twice": Slip(
+        "the learning rate is multiplied in twice: the step is −α² g", "w ← w − α g", _STEP
     ),
     "momentum_sign": Slip(
         "the momentum works against the step: its sign is wrong",
@@ -174,6 +219,11 @@ SLIPS: dict[str, Slip] = {
     "all_equal": Slip(
         "all weights of {place} are equal: its units stay the same for ever",
         "drawn at random, of deviation near √(1 / fan_in)",
+        _START,
+    ),
+    "start_too_large": Slip(
+        "the first weights of {place} are too large: {detail}",
+        "a deviation near √(1 / fan_in), or √(2 / fan_in) before ReLU",
         _START,
     ),
     "dead_from_the_start": Slip(

@@ -68,6 +68,7 @@ def _one_step(g: Params) -> Steps:
         "nothing_changes": {name: 0 * v for name, v in g.items()},
         "uphill": {name: -_RATE * v for name, v in g.items()},
         "rate_not_used": g,
+        "rate_twice": {name: _RATE**2 * v for name, v in g.items()},
     }
 
 
@@ -99,8 +100,15 @@ def _is_wrong(student: Student, before: Any, after: Any, steps: Steps, report: R
                 return False
             report.findings.append(Finding(slip, "update", certain=True))
             return True
+    right = steps[""]
+    still = [n for n in moved if not np.any(moved[n]) and np.any(right[n])]
+    if still and all(n in still or same(moved[n], right[n], tolerance) for n in moved):
+        biases = all(name.endswith("bias") for name in still)
+        place = "the biases" if biases else ", ".join(map(said, still))
+        report.findings.append(Finding("part_not_updated", "update", place, certain=True))
+        return True
     wrong = next(n for n in moved if not same(moved[n], steps[""][n], tolerance))
-    detail = f"{said(wrong)} moves in another way than by −α g"
+    detail = f"{said(wrong)}: it is moved in another way than by −α g"
     report.findings.append(Finding("unknown", "update", said(wrong), detail))
     return True
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy as np
 from xpmlp.errors import UsageError, check_known
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.teach.layout import Layout
-from xpmlp.teach.structure import leaves
 
 FUNCTIONS = {
     "one_hot": "one_hot(labels, classes)",
@@ -90,18 +90,18 @@ class Student:
 
     def x_of(self, x: np.ndarray) -> np.ndarray:
         """Return rows of features as the functions take them."""
-        return x.T.copy() if self._columns else x.copy()
+        return x.T.copy() if self.by_columns else x.copy()
 
     def y_of(self, y: np.ndarray) -> np.ndarray:
         """Return rows of targets as the functions take them."""
         if self.targets == "ids":
             return np.array(y.argmax(axis=1))
-        return y.T.copy() if self._columns else y.copy()
+        return y.T.copy() if self.by_columns else y.copy()
 
     def rows(self, outputs: Any) -> np.ndarray:
         """Return outputs as rows (N, K), in float64."""
         array = np.asarray(outputs, dtype=np.float64)
-        return array.T if self._columns else array
+        return array.T if self.by_columns else array
 
     def outputs(self, params: Any, x: np.ndarray) -> np.ndarray:
         """Return what `forward` makes of rows: its first result, as rows."""
@@ -120,11 +120,15 @@ class Student:
     def gradients_of(self, params: Any, x: np.ndarray, y: np.ndarray) -> Any:
         """Return the gradients as they are returned; of (loss, gradients) the second."""
         found = self.call("gradients", params, self.x_of(x), self.y_of(y))
-        pair = isinstance(found, tuple) and len(found) == 2 and np.ndim(first_of(found)) == 0
-        return found[1] if pair and not _is_array(found[0]) else found
+        if isinstance(found, tuple) and len(found) == 2 and _is_number(found[0]):
+            found = found[1]
+        if isinstance(found, dict) and isinstance(params, dict) and found.keys() == params.keys():
+            return {name: found[name] for name in params}
+        return found
 
     @property
-    def _columns(self) -> bool:
+    def by_columns(self) -> bool:
+        """Whether examples are columns, as far as that is known."""
         return bool(self.layout.columns if self.layout is not None else self.columns)
 
     @contextmanager
@@ -144,5 +148,5 @@ def first_of(result: Any) -> Any:
     return result[0] if several else result
 
 
-def _is_array(value: Any) -> bool:
-    return len(list(leaves(value))) > 0 and np.ndim(value) > 0
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real | np.generic) or getattr(value, "shape", None) == ()

@@ -1,32 +1,19 @@
-"""What is right for a network and a batch, and what each slip would make of it.
-
-Both by the one mathematics: a slip is that with another product, derivative or error term put in.
-"""
+"""What is right for a network and a batch, by the one mathematics, and with some of it changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpmlp.backends import select_backend
 from xpmlp.mathematics.activations import ACTIVATIONS, Activation
-from xpmlp.mathematics.losses import LOSSES, softmax
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.products import product
 from xpmlp.teach.layout import Params
 
 Delta = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-class Variant(NamedTuple):
-    """What the gradients are with a slip, by its name; where, and what else there is to say."""
-
-    slip: str
-    place: str
-    gradients: Params
-    detail: str = ""
 
 
 class Truth:
@@ -108,165 +95,6 @@ class Truth:
         return found
 
 
-def variants(truth: Truth, rate: float | None = None) -> Iterator[Variant]:
-    """Return the gradients that each slip leads to; `rate` is of steps that are taken at once."""
-    yield from _of_derivatives(truth)
-    yield from _of_errors(truth)
-    yield from _of_products(truth)
-    yield from _of_ways_down(truth, rate)
-    yield from _of_factors(truth)
-
-
-def _of_factors(truth: Truth) -> Iterator[Variant]:
-    right, n = truth.gradients, float(truth.count)
-    yield Variant("sign", "all layers", {name: -g for name, g in right.items()})
-    for slip, factor in (("not_divided", n), ("divided_twice", 1.0 / n)):
-        yield Variant(slip, "all layers", {name: factor * g for name, g in right.items()})
-        for part in ("weight", "bias"):
-            some = {k: factor * g if k.endswith(part) else g for k, g in right.items()}
-            yield Variant(slip, f"the {'weights' if part == 'weight' else 'biases'}", some)
-        for only in right:
-            some = {name: factor * g if name == only else g for name, g in right.items()}
-            yield Variant(slip, said(only), some)
-
-
-def _of_derivatives(truth: Truth) -> Iterator[Variant]:
-    hidden = range(1, truth.mlp.layers)
-    sets = [list(hidden), *([k] for k in hidden)] if len(hidden) > 1 else [[k] for k in hidden]
-    for some in sets:
-        place = _layers(some, len(hidden))
-        ones, at_z, at_output = (
-            {k: make(truth.mlp.activations[k - 1]) for k in some}
-            for make in (_without_derivative, _derivative_at_z, _derivative_at_output)
-        )
-        for slip, others in (
-            ("derivative_forgotten", ones),
-            ("derivative_of_output_at_z", at_z),
-            ("derivative_of_z_at_output", at_output),
-        ):
-            yield Variant(slip, place, truth.gradients_with(truth.with_activations(others)))
-
-
-def _without_derivative(f: Activation) -> Activation:
-    return f._replace(derivative=lambda a, *, xp: xp.ones_like(a))
-
-
-def _derivative_at_z(f: Activation) -> Activation:
-    return f._replace(of_input=True)
-
-
-def _derivative_at_output(f: Activation) -> Activation:
-    return f._replace(derivative=lambda a, *, xp: f.slope(a.copy(), xp=xp), of_input=False)
-
-
-def _of_errors(truth: Truth) -> Iterator[Variant]:
-    classes = truth.mlp.loss_function.one_class
-    if classes:
-        yield Variant(
-            "softmax_derivative_twice",
-            "the output layer",
-            truth.gradients_with(delta=lambda d, z: _through_softmax(d, softmax(z, xp=truth.xp))),
-        )
-        for factor, name in ((2.0 / truth.mlp.sizes[-1], "mean"), (2.0, "sum"), (1.0, "half")):
-            yield Variant(
-                "gradient_of_another_loss",
-                "the output layer",
-                truth.gradients_with(
-                    delta=lambda d, z, factor=factor: _through_softmax(  # type: ignore[misc]
-                        factor * d, softmax(z, xp=truth.xp)
-                    )
-                ),
-                f"the {name} of squared errors of the probabilities",
-            )
-    other = "squared_error" if classes else "absolute_error"
-    _, d = LOSSES[other](truth.outputs, truth.y, xp=truth.xp, scale=1.0 / truth.count)
-    yield Variant(
-        "gradient_of_another_loss",
-        "the output layer",
-        truth.gradients_with(delta=lambda *_: np.array(d)),
-        f"the {other.replace('_', ' ')} of the outputs",
-    )
-
-
-def _through_softmax(d: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """Return Jᵀ d with J = diag(a) − a aᵀ of each example."""
-    found: np.ndarray = a * (d - (a * d).sum(axis=1, keepdims=True))
-    return found
-
-
-def _of_products(truth: Truth) -> Iterator[Variant]:
-    outputs_of = {k: h for k, (_, h) in enumerate(truth.hidden(), start=1)}
-
-    def other(change: Callable[[str, Any, np.ndarray], np.ndarray | None]) -> Params:
-        def multiply(name: str, h: Any, error: np.ndarray, _: Params) -> np.ndarray:
-            found = change(name, h, error)
-            return truth.usual(h, error) if found is None else found
-
-        return truth.gradients_with(multiply=multiply)
-
-    n = truth.count
-    for which, example in (("first", 0), ("last", -1)):
-        for factor in (1.0, float(n)):
-            yield Variant(
-                "bias_not_summed",
-                "all layers",
-                other(lambda _, h, e, k=example, c=factor: c * e[k] if h is None else None),  # type: ignore[misc]
-                which,
-            )
-    yield Variant(
-        "bias_forgotten", "all layers", other(lambda _, h, e: 0 * e[0] if h is None else None)
-    )
-    for name in truth.gradients:
-        layer = number_of(name)
-        if name.endswith("bias"):
-            some = other(lambda k, _, e, name=name: e[0] if k == name else None)  # type: ignore[misc]
-            yield Variant("bias_not_summed", said(name), some)
-            some = other(lambda k, _, e, name=name: 0 * e[0] if k == name else None)  # type: ignore[misc]
-            yield Variant("bias_forgotten", said(name), some)
-            continue
-        fan_in, fan_out = truth.gradients[name].shape
-        turned = {k: g.T.reshape(g.shape) if k == name else g for k, g in truth.gradients.items()}
-        yield Variant("product_transposed", said(name), turned)
-        if layer in outputs_of and fan_in == fan_out:
-            h = outputs_of[layer]
-            yield Variant(
-                "input_of_another_layer",
-                said(name),
-                other(lambda k, _, e, name=name, h=h: h.T @ e if k == name else None),  # type: ignore[misc]
-            )
-    turned = {
-        k: g.T.reshape(g.shape) if k.endswith("weight") else g for k, g in truth.gradients.items()
-    }
-    yield Variant("product_transposed", "all layers", turned)
-
-
-def _of_ways_down(truth: Truth, rate: float | None) -> Iterator[Variant]:
-    square = [
-        layer
-        for layer in range(2, truth.mlp.layers + 1)
-        if len(set(truth.mlp.sizes[layer - 1 : layer + 1])) == 1
-    ]
-
-    def turn(params: Params) -> None:
-        for layer in square:
-            params[f"layer{layer}.weight"] = params[f"layer{layer}.weight"].T
-
-    if square:
-        place = ", ".join(f"layer {k}" for k in square)
-        yield Variant("weights_not_transposed", place, truth.gradients_with(below=turn))
-    if rate is not None:
-
-        def at_once(name: str, h: Any, error: np.ndarray, params: Params) -> np.ndarray:
-            g = truth.usual(h, error)
-            if name.endswith("weight"):
-                params[name] = params[name] - rate * g
-            return g
-
-        yield Variant(
-            "updated_too_early", "the upper layers", truth.gradients_with(multiply=at_once)
-        )
-
-
 def number_of(name: str) -> int:
     """Return the number of the layer of a parameter's name."""
     return int(name[len("layer") : name.index(".")])
@@ -280,12 +108,6 @@ def said(name: str) -> str:
     """
     part = "weights" if name.endswith("weight") else "bias"
     return f"the {part} of layer {number_of(name)}"
-
-
-def _layers(some: list[int], hidden: int) -> str:
-    if len(some) == 1:
-        return f"layer {some[0]}"
-    return "all hidden layers" if len(some) == hidden else ", ".join(map(str, some))
 
 
 def other_activations(truth: Truth) -> Iterator[tuple[str, np.ndarray]]:
