@@ -289,6 +289,13 @@ def test_weights_that_are_not_transposed_on_the_way_down() -> None:
     assert report.findings[0].layer == 1
 
 
+def test_weights_of_a_layer_made_with_its_output() -> None:
+    change = ("hs[k - 1].T @ delta", "(hs[k] if k == 2 else hs[k - 1]).T @ delta")
+    report = check(**program("rows", (6, 5, 5, 3), change))
+    assert report.findings[0].slip == "input_of_another_layer", str(report)
+    assert report.findings[0].place == "the weights of layer 2"
+
+
 BEFORE: dict[str, tuple[str, str, str]] = {
     "one_hot": (
         "one_hot_shifted",
@@ -414,7 +421,8 @@ def test_gradients_alone_and_all_slips_are_planted() -> None:
         "raises",
         "unknown",
     }
-    assert named | {"input_of_another_layer"} == set(SLIPS)
+    named |= {"input_of_another_layer"}
+    assert named == set(SLIPS)
 
 
 PROGRAMS = Path(__file__).parent / "student_programs"
