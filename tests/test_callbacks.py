@@ -101,6 +101,7 @@ def test_lbfgs_is_told_by_iterations() -> None:
     model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=200, random_state=0)
     model.set_callbacks(seen).fit(x, y)
     assert len(seen.models) == model.n_iter_ + 1
+    assert seen.began.count("epoch") == seen.ended.count("epoch")
     np.testing.assert_array_equal(seen.models[-1].coefs_[0], model.coefs_[0])
 
 

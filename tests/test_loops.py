@@ -200,6 +200,19 @@ def test_arrays_with_gaps_or_in_another_order(
     assert_same_bits(*results)
 
 
+def test_a_gradient_of_another_type_is_no_matter_of_loops(loops: Fusion) -> None:
+    results = []
+    for xp in (with_loops(loops), plain_namespace()):
+        w = np.linspace(-1, 1, 6, dtype="float32")
+        params, rule = {"layer1.bias": w}, Adam()
+        gradients = {"layer1.bias": np.linspace(0.1, 0.7, 6)}
+        state = rule.init(params, xp=xp)
+        params, _ = rule.update(params, gradients, state, learning_rate=0.1, xp=xp)
+        results.append(params)
+    assert_same_bits(*results)
+    assert made(loops) == []
+
+
 def test_a_training_goes_over_at_any_step(loops: Fusion, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(np.arange(1000.0))
     monkeypatch.setattr(fusion, "perf_counter", lambda: next(ticks))

@@ -145,6 +145,7 @@ def test_quantiles_never_cross_and_keep_their_type(make_backend: MakeBackend) ->
         ("huber(0)", r"delta is 0\.0: choose a number above 0"),
         ("quantiles(0.9,0.1)", "choose rising shares"),
         ("quantiles(0,0.5)", "choose rising shares"),
+        ("quantiles(0.5,0.5)", "choose rising shares"),
         ("several_classes(2,0)", "choose whole numbers from 1 up"),
         ("several_classes(2.5)", "choose whole numbers from 1 up"),
         ("huber", "loss 'huber' is not known"),

@@ -16,6 +16,7 @@ from xpmlp.data import (
     prepare,
     read_data,
 )
+from xpmlp.data.examples import narrowed
 from xpmlp.errors import DataError, UsageError
 
 X = np.array([[0, 4], [8, 4]], dtype=np.uint8)
@@ -268,3 +269,14 @@ def test_sums_that_overflow_both_ways_are_refused() -> None:
     rows = np.array([[1.7e308], [1.7e308], [-1.7e308], [-1.7e308]] * 2000)
     with pytest.raises(DataError, match="too large for their deviation"):
         fit_normalization("standard", rows, None)
+
+
+def test_a_scale_that_float32_cannot_divide_by_is_applied_before() -> None:
+    x = np.array([[1e-36], [3e-36]], dtype="float32")
+    scaled, left = narrowed(x, Normalization(0.0, 1e-36), "float32")
+    np.testing.assert_allclose(scaled, [[1.0], [3.0]], rtol=1e-6)
+    assert left is not None
+    assert left.scale == 1.0
+    same, none = narrowed(x, None, "float32")
+    assert same is x
+    assert none is None

@@ -272,6 +272,15 @@ MOMENTUM: dict[str, tuple[str, tuple[str, str]]] = {
 }
 
 
+def test_momentum_that_looks_ahead_is_right() -> None:
+    change = (
+        "[w - learning_rate * v for w, v in zip(ws, velocity)]",
+        "[w - learning_rate * (g + momentum * v) for w, g, v in zip(ws, gs, velocity)]",
+    )
+    report = check(**program("bias inside", ONE, change))
+    assert report.passed, str(report)
+
+
 @pytest.mark.parametrize("planted", MOMENTUM)
 def test_slips_of_momentum(planted: str) -> None:
     slip, change = MOMENTUM[planted]

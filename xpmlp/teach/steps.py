@@ -39,7 +39,10 @@ def look_at_update(student: Student, case: Case, report: Report) -> None:
     g1, g2 = (named_gradients(student, g) for g in (first, second))
     if g1 is None or g2 is None:
         return
-    if _is_wrong(student, before, after, _one_step(g1), report):
+    steps = _one_step(g1)
+    if not remembers:
+        del steps["ahead"]
+    if _is_wrong(student, before, after, steps, report):
         return
     if remembers:
         kept = zero if velocity is None else velocity
@@ -63,8 +66,10 @@ def _updated(student: Student, params: Any, gradients: Any, *more: Any) -> tuple
 
 
 def _one_step(g: Params) -> Steps:
+    # Momentum that looks ahead moves by more.
     return {
         "": {name: _RATE * v for name, v in g.items()},
+        "ahead": {name: _RATE * (1 + _MOMENTUM) * v for name, v in g.items()},
         "nothing_changes": {name: 0 * v for name, v in g.items()},
         "uphill": {name: -_RATE * v for name, v in g.items()},
         "rate_not_used": g,
@@ -76,7 +81,6 @@ def _second_step(g1: Params, g2: Params) -> Steps:
     def after(gamma: float) -> Params:
         return {name: _RATE * (v + gamma * g1[name]) for name, v in g2.items()}
 
-    # Momentum that looks ahead moves by more.
     ahead = {
         name: _RATE * ((1 + _MOMENTUM) * v + _MOMENTUM**2 * g1[name]) for name, v in g2.items()
     }
