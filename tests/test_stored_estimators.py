@@ -31,6 +31,7 @@ from xpmlp import (
     MLPRegressor,
     StackedSearchCV,
     TabularClassifier,
+    TabularRegressor,
 )
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.interchange.safetensors_file import metadata_of
@@ -240,6 +241,24 @@ def test_skops_takes_every_estimator(name: str) -> None:
     assert all(kind.startswith(("xpmlp.", "sklearn.metrics._scorer.")) for kind in named)
     again = skops.loads(content, trusted=named)
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("kind", [TabularClassifier, TabularRegressor])
+def test_tables_are_the_same(kind: Any, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"town": ["Bonn", "Ulm", None, "Trier"] * 20, "age": range(80)})
+    y = np.where(frame.age > 40, "old", "new") if kind is TabularClassifier else frame.age * 2.0
+    model = kind(members=2, max_iter=3).fit(frame, y)
+    again = there_and_back(model, tmp_path)
+    for method in ("predict", "predict_proba"):
+        if hasattr(model, method):
+            found, expected = (getattr(one, method)(frame) for one in (again, model))
+            np.testing.assert_array_equal(found, expected)
+    assert again.feature_names_in_.tolist() == ["town", "age"]
+    assert again.get_params() == model.get_params()
+    content = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-40])
+    with pytest.raises(CheckpointError):
+        kind.load(tmp_path / "cut.safetensors")
 
 
 def test_a_table_goes_to_another_process() -> None:

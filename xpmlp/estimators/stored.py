@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +34,7 @@ _DTYPES = ("float32", "float64")
 
 
 # The kinds of estimators that there are files of, by name.
-KINDS: dict[str, Callable[..., Any]] = {}
+KINDS: dict[str, Any] = {}
 
 
 class Stored:
@@ -76,11 +75,20 @@ class Stored:
         found: Self = _loaded(cls.__name__, Path(path))
         return found
 
+    def _record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a file says of the estimator, and its arrays by name."""
+        return (_network if self._trained_in is None else _made_of_others)(self)
+
+    @classmethod
+    def _of_record(cls, record: dict[str, Any], arrays: dict[str, Any]) -> Any:
+        """Return the estimator of a record and its arrays; raises anything for what is none."""
+        return (_restored_of_others if "members" in record else _restored_network)(record, arrays)
+
 
 def _described(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a file says of an estimator, and its arrays by name."""
     check_is_fitted(estimator)
-    return (_network if estimator._trained_in is None else _made_of_others)(estimator)
+    record, arrays = estimator._record()
+    return {**settings_of(estimator), **record}, arrays
 
 
 def _network(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -91,7 +99,6 @@ def _network(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     names = getattr(estimator, "feature_names_in_", None)
     found = {name: _plain(getattr(estimator, name)) for name in _FOUND if hasattr(estimator, name)}
     return {
-        **_settings(estimator),
         "found": found,
         "feature_names": None if names is None else list(map(str, names)),
         "targets": _targets(estimator),
@@ -112,10 +119,10 @@ def _made_of_others(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         record, own = _described(member)
         records.append(record)
         arrays |= {f"{number}/{name}": array for name, array in own.items()}
-    return {**_settings(estimator), "members": records}, arrays
+    return {"members": records}, arrays
 
 
-def _settings(estimator: Any) -> dict[str, Any]:
+def settings_of(estimator: Any) -> dict[str, Any]:
     """Return its kind and parameters, and those of the estimator that it makes copies of.
 
     A generator of random numbers is none.
@@ -128,7 +135,7 @@ def _settings(estimator: Any) -> dict[str, Any]:
             name: None if isinstance(value, np.random.RandomState) else _plain(value)
             for name, value in params.items()
         },
-        "prototype": None if prototype is None else _settings(prototype),
+        "prototype": None if prototype is None else settings_of(prototype),
     }
 
 
@@ -154,9 +161,11 @@ def _loaded(kind: str, path: Path) -> Any:
 
 
 def _restored(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    if "members" in record:
-        return _restored_of_others(record, arrays)
-    estimator = _untrained(record)
+    return KINDS[record["kind"]]._of_record(record, arrays)
+
+
+def _restored_network(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    estimator = untrained(record)
     check_parameters(estimator)
     estimator._forget()
     _give_targets(estimator, record["targets"])
@@ -179,7 +188,7 @@ def _restored(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
 
 
 def _restored_of_others(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    estimator = _untrained(record)
+    estimator = untrained(record)
     members = [
         _restored(one, _below(str(number), arrays)) for number, one in enumerate(record["members"])
     ]
@@ -194,10 +203,11 @@ def _restored_of_others(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
     return estimator
 
 
-def _untrained(record: dict[str, Any]) -> Any:
+def untrained(record: dict[str, Any]) -> Any:
+    """Return the estimator of a record, not trained."""
     params = {name: _value(plain) for name, plain in record["params"].items()}
     if record.get("prototype") is not None:
-        params["estimator"] = _untrained(record["prototype"])
+        params["estimator"] = untrained(record["prototype"])
     return KINDS[record["kind"]](**params)
 
 
@@ -225,11 +235,12 @@ def _targets(estimator: Any) -> dict[str, Any]:
     if labels is None:
         return {"columns": estimator._columns, "single": estimator._single}
     if isinstance(labels, SeveralClasses):
-        return {"several": [_of_labels(classes) for classes in labels.classes]}
-    return _of_labels(labels.classes) | {"multilabel": isinstance(labels, YesesAndNoes)}
+        return {"several": [record_of_labels(classes) for classes in labels.classes]}
+    return record_of_labels(labels.classes) | {"multilabel": isinstance(labels, YesesAndNoes)}
 
 
-def _of_labels(classes: np.ndarray) -> dict[str, Any]:
+def record_of_labels(classes: np.ndarray) -> dict[str, Any]:
+    """Return class labels as JSON has them, with their type."""
     kind = classes.dtype
     return {
         "classes": [_plain(label) for label in classes.tolist()],
@@ -242,15 +253,16 @@ def _give_targets(estimator: Any, record: dict[str, Any]) -> None:
         estimator._columns, estimator._single = int(record["columns"]), bool(record["single"])
         return
     if "several" in record:
-        labels: Labels = SeveralClasses([_labels(one) for one in record["several"]])
+        labels: Labels = SeveralClasses([labels_of_record(one) for one in record["several"]])
     elif record["multilabel"]:
-        labels = YesesAndNoes(len(_labels(record)))
+        labels = YesesAndNoes(len(labels_of_record(record)))
     else:
-        labels = Classes(_labels(record))
+        labels = Classes(labels_of_record(record))
     estimator._labels, estimator.classes_ = labels, labels.classes
 
 
-def _labels(record: dict[str, Any]) -> np.ndarray:
+def labels_of_record(record: dict[str, Any]) -> np.ndarray:
+    """Return them again; raises `ValueError` for what is no list of labels."""
     if record["dtype"] != "object" and np.dtype(record["dtype"]).kind not in "biufU":
         raise ValueError(f"its classes are of {record['dtype']}")
     classes = np.array([_value(label) for label in record["classes"]], dtype=record["dtype"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -18,15 +20,21 @@ from xpmlp.data.tables.rows import TableExamples
 from xpmlp.data.tables.table import Table, is_frame, table_of
 from xpmlp.data.targets import targets_of_columns
 from xpmlp.errors import DataError
+from xpmlp.estimators.stored import (
+    Stored,
+    labels_of_record,
+    record_of_labels,
+    untrained,
+)
 from xpmlp.rules import check, number, optional
-from xpmlp.trained import Trained, fit_ensemble
+from xpmlp.trained import Trained, fit_ensemble, load
 from xpmlp.training.tabular import Tabular, is_tried, suited
 
 # Where the targets stand among the columns of a table.
 _TARGET = "the target {}"
 
 
-class _TabularBase(BaseEstimator):  # type: ignore[misc]
+class _TabularBase(Stored, BaseEstimator):  # type: ignore[misc]
     """What both have in common: the table, its ensemble, and the trained result."""
 
     _task = ""
@@ -102,6 +110,35 @@ class _TabularBase(BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(table.names, dtype=object)
         self._one = targets.ndim == 1
         return self
+
+    def _record(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        # `xpmlp.load` reads what was trained: it lies in the file as a whole.
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "trained.safetensors")
+            self.trained_.save(path)
+            trained = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        names, classes = (getattr(self, n, None) for n in ("feature_names_in_", "classes_"))
+        record = {
+            "columns": self.n_features_in_,
+            "feature_names": None if names is None else list(map(str, names)),
+            "classes": None if classes is None else record_of_labels(classes),
+            "one": self._one,
+        }
+        return record, {"trained": trained}
+
+    @classmethod
+    def _of_record(cls, record: dict[str, Any], arrays: dict[str, Any]) -> Any:
+        model = untrained(record)
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "trained.safetensors")
+            path.write_bytes(arrays["trained"].astype(np.uint8).tobytes())
+            model.trained_ = load(path, device=model.device, backend=model.backend)
+        model.n_features_in_, model._one = int(record["columns"]), bool(record["one"])
+        if record["feature_names"] is not None:
+            model.feature_names_in_ = np.array(record["feature_names"], dtype=object)
+        if record["classes"] is not None:
+            model.classes_ = labels_of_record(record["classes"])
+        return model
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what there is to keep in a file: all but the library that computes."""
