@@ -159,7 +159,10 @@ def _raising(report: Report) -> Iterator[None]:
     except RaisedError as raised:
         error = raised.error
         detail = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        report.findings.append(Finding("raises", raised.name, raised.name, detail, certain=True))
+        slip = "not_written" if isinstance(error, NotImplementedError) else "raises"
+        found = Finding(slip, raised.name, raised.name, detail, certain=True)
+        if found not in report.findings:
+            report.findings.append(found)
     except (ValueError, TypeError, IndexError, KeyError) as error:
         detail = f"what a function returns cannot be read ({type(error).__name__}: {error})"
         report.findings.append(Finding("unknown", "result", detail=detail))

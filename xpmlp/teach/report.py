@@ -13,7 +13,9 @@ class Report(Looked):
     """What was found, to be printed, shown in a notebook, or written as JSON."""
 
     def __str__(self) -> str:
-        lines = [f"network {self.mlp}" + (f"; {self.layout}" if self.layout else "")]
+        lines = [
+            _paragraph(f"network {self.mlp}" + (f"; {self.layout}" if self.layout else ""), "")
+        ]
         lines += [f"  right: {text}" for text in self.right]
         if self.passed:
             lines.append("Everything that was looked at is right.")

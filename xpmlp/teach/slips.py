@@ -242,5 +242,8 @@ SLIPS: dict[str, Slip] = {
         "compare one entry with (C(w + ε) − C(w − ε)) / 2ε by hand",
         "backpropagation.md#trust-but-check",
     ),
+    "not_written": Slip(
+        "{place} is still to be written", "what its docstring says that it returns", _STEP
+    ),
     "raises": Slip("{place} raises {detail}", "read the last line of its traceback", _STEP),
 }
