@@ -23,7 +23,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from xpmlp import DivergedError, MLPClassifier, MLPRegressor, check_gradients, errors
+from xpmlp import (
+    DivergedError,
+    EnsembleClassifier,
+    MLPClassifier,
+    MLPRegressor,
+    check_gradients,
+    errors,
+)
 from xpmlp.backends import select_backend
 from xpmlp.data.examples import Examples
 from xpmlp.estimators.conventions import determination
@@ -602,3 +609,15 @@ def test_what_is_watched_is_on_the_scale_of_what_is_trained_on() -> None:
             warnings.filterwarnings("error", "X_val", UserWarning)
             right.fit(x, DIGITS, X_val=x[:100], y_val=DIGITS[:100])
         assert right[-1].validation_scores_[-1] == right.score(x[:100], DIGITS[:100])
+
+
+@pytest.mark.parametrize("kind", ["alone", "ensemble"])
+def test_names_of_features_that_a_pipeline_hands_on(kind: str) -> None:
+    frame = pd.DataFrame(X, columns=[f"pixel {k}" for k in range(X.shape[1])])
+    member = MLPClassifier(**COMMON)
+    model = member if kind == "alone" else EnsembleClassifier(member, 2)
+    pipeline = make_pipeline(StandardScaler(), model).set_output(transform="pandas")
+    pipeline.fit(frame, DIGITS)
+    assert pipeline[-1].feature_names_in_.tolist() == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names should match"):
+        pipeline[-1].predict(frame.rename(columns={"pixel 0": "another"}))
