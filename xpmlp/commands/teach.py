@@ -8,7 +8,8 @@ from pathlib import Path
 
 from xpmlp.commands.command_line import message, new_parser
 from xpmlp.commands.flags import Flags, positive
-from xpmlp.errors import OutputError, UsageError
+from xpmlp.errors import UsageError
+from xpmlp.files import write_whole
 
 COURSES = ("augsburg-04", "tuebingen-08", "mse-05", "tdt4265-02", "ee541-05")
 
@@ -43,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(text)
     if arguments.html is not None:
         page = f'<!doctype html><meta charset="utf-8"><title>{arguments.file.name}</title>{html}'
-        _write(arguments.html, page)
+        write_whole(arguments.html, page.encode())
         message(f"files: {arguments.html}")
     return 0 if found["passed"] else 1
 
@@ -54,14 +55,7 @@ def _write_template(arguments: argparse.Namespace) -> int:
     path: Path = arguments.new
     if path.exists():
         raise UsageError(f"{path} is there already: give --new another name")
-    _write(path, template(arguments.course, str(path)))
+    write_whole(path, template(arguments.course, str(path)).encode())
     print(f"files: {path}")
     print(f"next: fill in its functions, and type xpmlp teach {path}")
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -35,7 +35,6 @@ function at(value, axis) {
 function draw(number) {
   for (let row = 0; row < side; row++) for (let column = 0; column < side; column++) {
     const id = bytes[(number * side + row) * side + column];
-    pen.globalAlpha = 0.35;
     pen.fillStyle = "#fff"; pen.globalAlpha = 1;
     pen.fillRect(column * cell, canvas.height - (row + 1) * cell, cell, cell);
     pen.globalAlpha = 0.35; pen.fillStyle = shown.colours[id % shown.colours.length];

@@ -57,7 +57,10 @@ class Boundary:
         margin = _MARGIN * np.where(high > low, high - low, 1.0)
         ends = np.stack([low - margin, high + margin], axis=1)
         grid = np.meshgrid(*(np.linspace(start, end, _SIDE) for start, end in ends))
-        self._points = np.stack([axis.reshape(-1) for axis in grid], axis=1)
+        points = np.stack([axis.reshape(-1) for axis in grid], axis=1)
+        ids = np.zeros(len(points), dtype=np.int64)
+        there = {"x": backend.to_device(points), "y": backend.to_device(ids)}
+        self._grid = replace(examples, **there, sample_weight=None)
         self._ranges = self._as_read(ends.T).T
         self._x, self._y = self._as_read(x[:_POINTS]), y[:_POINTS].astype(np.int64)
         self._steps: list[int] = []
@@ -71,11 +74,7 @@ class Boundary:
         """Look at the network after a step."""
         if len(self._steps) >= _MOST:
             self._steps, self._classes = self._steps[1::2], self._classes[1::2]
-        backend = self._backend
-        points = backend.to_device(self._points)
-        ids = backend.to_device(np.zeros(len(self._points), dtype=np.int64))
-        there = replace(self._examples, x=points, y=ids, sample_weight=None)
-        classes = predict(mlp, params, there, backend=backend).classes
+        classes = predict(mlp, params, self._grid, backend=self._backend).classes
         self._steps.append(step)
         self._classes.append(classes.reshape(_SIDE, _SIDE).astype(np.uint8))
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from xpmlp.teach.findings import Finding
-from xpmlp.teach.layout import Params
+from xpmlp.teach.layout import Params, number_of, said
 from xpmlp.teach.network import Case, changed_in, named_gradients
 from xpmlp.teach.numbers import same, tolerance_of, worst
 from xpmlp.teach.report import Report
 from xpmlp.teach.structure import copied, leaves, with_arrays
 from xpmlp.teach.student import Student
-from xpmlp.teach.truth import Truth, number_of, said
+from xpmlp.teach.truth import Truth
 from xpmlp.teach.variants import Variant, variants
 
 

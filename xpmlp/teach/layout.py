@@ -11,6 +11,21 @@ import numpy as np
 Params = dict[str, np.ndarray]
 
 
+def number_of(name: str) -> int:
+    """Return the number of the layer of a parameter's name."""
+    return int(name[len("layer") : name.index(".")])
+
+
+def said(name: str) -> str:
+    """Return a parameter's name in words.
+
+    >>> said("layer2.bias")
+    'the bias of layer 2'
+    """
+    part = "weights" if name.endswith("weight") else "bias"
+    return f"the {part} of layer {number_of(name)}"
+
+
 @dataclass(frozen=True)
 class Layout:
     """How arrays hold the weights (fan_in, fan_out) and biases (fan_out,) of each layer.
@@ -101,7 +116,7 @@ class Layout:
         order = both if self.flat == "layer by layer" else [*both[::2], *both[1::2]]
         found: Params = {}
         for name in order:
-            layer = int(name[len("layer") : name.index(".")])
+            layer = number_of(name)
             shape = self.shape_of_weight(layer) if name.endswith("weight") else (self.sizes[layer],)
             size = int(np.prod(shape))
             part = vector[at : at + size].reshape(shape)

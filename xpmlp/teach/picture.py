@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from xpmlp.teach.findings import Finding, Looked
-from xpmlp.teach.truth import number_of
+from xpmlp.teach.layout import number_of
 
 _GREEN, _RED, _GREY = "#2a7f3f", "#b3261e", "#767676"
 _BOX, _GAP, _HIGH = 118, 34, 46

@@ -8,13 +8,12 @@ import numpy as np
 
 from xpmlp.teach.findings import Finding
 from xpmlp.teach.gradients import judge
-from xpmlp.teach.layout import Params
+from xpmlp.teach.layout import Params, said
 from xpmlp.teach.network import Case, named_gradients
 from xpmlp.teach.numbers import same, tolerance_of
 from xpmlp.teach.report import Report
 from xpmlp.teach.structure import copied, leaves, with_arrays
 from xpmlp.teach.student import Student, first_of
-from xpmlp.teach.truth import said
 
 _RATE, _MOMENTUM = 0.1, 0.5
 # What parameters move by: "" if it is right, and with each slip.

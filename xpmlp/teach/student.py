@@ -16,18 +16,18 @@ from xpmlp.errors import UsageError, check_known
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.teach.layout import Layout
 
-FUNCTIONS = {
-    "one_hot": "one_hot(labels, classes)",
-    "prepare": "prepare(x_train, x_test)",
-    "batches": "batches(x, y, batch_size, epoch)",
-    "initialize": "initialize(sizes, seed)",
-    "softmax": "softmax(z)",
-    "forward": "forward(params, x)",
-    "loss": "loss(outputs, y)",
-    "gradients": "gradients(params, x, y)",
-    "update": "update(params, gradients, learning_rate)",
-    "step": "step(params, x, y, learning_rate)",
-}
+FUNCTIONS = (
+    "one_hot",
+    "prepare",
+    "batches",
+    "initialize",
+    "softmax",
+    "forward",
+    "loss",
+    "gradients",
+    "update",
+    "step",
+)
 TARGETS = ("one_hot", "ids", "values")
 
 

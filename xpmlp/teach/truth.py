@@ -12,6 +12,7 @@ from xpmlp.mathematics.activations import ACTIVATIONS, Activation
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.products import product
 from xpmlp.teach.layout import Params
+from xpmlp.training.hidden import hidden_layers
 
 Delta = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -40,12 +41,7 @@ class Truth:
 
     def hidden(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return z and h of each hidden layer."""
-        found, h = [], self.x
-        for layer, f in enumerate(self.mlp.activations, start=1):
-            z = h @ self.params[f"layer{layer}.weight"] + self.params[f"layer{layer}.bias"]
-            h = f.function(z.copy(), xp=self.xp)
-            found.append((z, h))
-        return found
+        return hidden_layers(self.mlp, self.params, self.x, xp=self.xp)
 
     def outputs_of(self, mlp: MLP, params: Params | None = None) -> np.ndarray:
         """Return the outputs of another network, or with other parameters."""
@@ -83,8 +79,7 @@ class Truth:
         def made(h: Any, error: np.ndarray) -> np.ndarray:
             name = next(names)
             if multiply is None:
-                found: np.ndarray = product(h, error, xp=self.xp)
-                return found
+                return self.usual(h, error)
             return multiply(name, h, error, params)
 
         return {name: np.array(g) for name, g in backprop(np.array(d), made).items()}
@@ -93,21 +88,6 @@ class Truth:
         """Return the gradient as it is made."""
         found: np.ndarray = product(h, error, xp=self.xp)
         return found
-
-
-def number_of(name: str) -> int:
-    """Return the number of the layer of a parameter's name."""
-    return int(name[len("layer") : name.index(".")])
-
-
-def said(name: str) -> str:
-    """Return a parameter's name in words.
-
-    >>> said("layer2.bias")
-    'the bias of layer 2'
-    """
-    part = "weights" if name.endswith("weight") else "bias"
-    return f"the {part} of layer {number_of(name)}"
 
 
 def other_activations(truth: Truth) -> Iterator[tuple[str, np.ndarray]]:

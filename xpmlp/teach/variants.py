@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpmlp.mathematics.activations import Activation
-from xpmlp.mathematics.losses import LOSSES, softmax
-from xpmlp.teach.layout import Params
-from xpmlp.teach.truth import Truth, number_of, said
+from xpmlp.mathematics.losses import LOSSES
+from xpmlp.teach.layout import Params, number_of, said
+from xpmlp.teach.truth import Truth
 
 
 class Variant(NamedTuple):
@@ -29,6 +29,7 @@ def variants(truth: Truth, rate: float | None = None) -> Iterator[Variant]:
     yield from _of_errors(truth)
     yield from _of_one_example(truth)
     yield from _of_other_derivatives(truth)
+    yield from _of_biases(truth)
     yield from _of_products(truth)
     yield from _of_ways_down(truth, rate)
     yield from _of_factors(truth)
@@ -152,15 +153,15 @@ def _of_errors(truth: Truth) -> Iterator[Variant]:
         yield Variant(
             "softmax_derivative_twice",
             "the output layer",
-            truth.gradients_with(delta=lambda d, z: _through_softmax(d, softmax(z, xp=truth.xp))),
+            truth.gradients_with(delta=lambda d, _: _through_softmax(d, truth.predicted)),
         )
         for factor, name in ((2.0 / truth.mlp.sizes[-1], "mean"), (2.0, "sum"), (1.0, "half")):
             yield Variant(
                 "gradient_of_another_loss",
                 "the output layer",
                 truth.gradients_with(
-                    delta=lambda d, z, factor=factor: _through_softmax(  # type: ignore[misc]
-                        factor * d, softmax(z, xp=truth.xp)
+                    delta=lambda d, _, factor=factor: _through_softmax(  # type: ignore[misc]
+                        factor * d, truth.predicted
                     )
                 ),
                 f"the {name} of squared errors of the probabilities",
@@ -181,50 +182,50 @@ def _through_softmax(d: np.ndarray, a: np.ndarray) -> np.ndarray:
     return found
 
 
+def _of_biases(truth: Truth) -> Iterator[Variant]:
+    biases = [name for name in truth.gradients if name.endswith("bias")]
+    for place, some in ({"all layers": biases} | {said(name): [name] for name in biases}).items():
+        for which, example in (("first", 0), ("last", -1)):
+            for factor in (1.0, float(truth.count)):
+
+                def alone(  # the loops' values are kept as defaults
+                    name: str,
+                    h: Any,
+                    error: np.ndarray,
+                    _: Params,
+                    some: list[str] = some,
+                    at: int = example,
+                    c: float = factor,
+                ) -> np.ndarray:
+                    return c * error[at] if name in some else truth.usual(h, error)
+
+                found = truth.gradients_with(multiply=alone)
+                yield Variant("bias_not_summed", place, found, which)
+
+
 def _of_products(truth: Truth) -> Iterator[Variant]:
-    outputs_of = {k: h for k, (_, h) in enumerate(truth.hidden(), start=1)}
-
-    def other(change: Callable[[str, Any, np.ndarray], np.ndarray | None]) -> Params:
-        def multiply(name: str, h: Any, error: np.ndarray, _: Params) -> np.ndarray:
-            found = change(name, h, error)
-            return truth.usual(h, error) if found is None else found
-
-        return truth.gradients_with(multiply=multiply)
-
-    n = truth.count
-    for which, example in (("first", 0), ("last", -1)):
-        for factor in (1.0, float(n)):
-            yield Variant(
-                "bias_not_summed",
-                "all layers",
-                other(lambda _, h, e, k=example, c=factor: c * e[k] if h is None else None),  # type: ignore[misc]
-                which,
-            )
-    for name in truth.gradients:
-        layer = number_of(name)
-        if name.endswith("bias"):
-            for which, example in (("first", 0), ("last", -1)):
-                for factor in (1.0, float(n)):
-                    some = other(
-                        lambda k, _, e, name=name, at=example, c=factor: (  # type: ignore[misc]
-                            c * e[at] if k == name else None
-                        )
-                    )
-                    yield Variant("bias_not_summed", said(name), some, which)
-            continue
-        fan_in, fan_out = truth.gradients[name].shape
-        turned = {k: g.T.reshape(g.shape) if k == name else g for k, g in truth.gradients.items()}
+    right = truth.gradients
+    weights = [name for name in right if name.endswith("weight")]
+    hidden = [h for _, h in truth.hidden()]
+    for name in weights:
+        turned = {k: g.T.reshape(g.shape) if k == name else g for k, g in right.items()}
         yield Variant("product_transposed", said(name), turned)
-        if layer in outputs_of and fan_in == fan_out:
-            h = outputs_of[layer]
-            yield Variant(
-                "input_of_another_layer",
-                said(name),
-                other(lambda k, _, e, name=name, h=h: h.T @ e if k == name else None),  # type: ignore[misc]
-            )
-    turned = {
-        k: g.T.reshape(g.shape) if k.endswith("weight") else g for k, g in truth.gradients.items()
-    }
+        layer, (fan_in, fan_out) = number_of(name), right[name].shape
+        if layer <= len(hidden) and fan_in == fan_out:
+
+            def of_output(
+                k: str,
+                h: Any,
+                error: np.ndarray,
+                _: Params,
+                only: str = name,
+                output: np.ndarray = hidden[layer - 1],
+            ) -> np.ndarray:
+                return output.T @ error if k == only else truth.usual(h, error)
+
+            found = truth.gradients_with(multiply=of_output)
+            yield Variant("input_of_another_layer", said(name), found)
+    turned = {k: g.T.reshape(g.shape) if k in weights else g for k, g in right.items()}
     yield Variant("product_transposed", "all layers", turned)
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import cache, lru_cache, partial
-from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +127,8 @@ class NumpyBackend(Backend):
 
     def versions(self) -> dict[str, str]:
         """Return the versions of numpy, and of Numba where it makes loops of optimisers' steps."""
+        from importlib.metadata import version  # costs start-up more than the rest of this file
+
         found = {"numba": version("numba")} if self.xp.each else {}
         return super().versions() | found
 
