@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from strict_backend import StrictBackend, strict_rules
-from trainings import fit, fit_stack, initial_state
+from trainings import ALL_REGULARIZATION, fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
@@ -42,11 +42,11 @@ CASES: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "penalty": PENALTY,
     },
-    "Adam and dropout": {
+    "Adam and regularisation": {
         "optimizer": Adam(),
         "learning_rate": 0.01,
         "batch_size": 16,
-        "dropout": 0.3,
+        "regularization": ALL_REGULARIZATION,
     },
     # Most ranks have nothing of most batches.
     "batches of 2": {"optimizer": SGD(), "learning_rate": 0.05, "batch_size": 2},

@@ -10,7 +10,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 import pytest
-from trainings import fit, initial_state
+from trainings import ALL_REGULARIZATION, fit, initial_state
 
 from xpmlp import (
     MLP,
@@ -64,7 +64,7 @@ def train(
         optimizer=optimizer,
         learning_rate=0.1,
         schedule=StepDecay((2, 4)),
-        dropout=0.2,
+        regularization=ALL_REGULARIZATION,
         batch_size=10,
         steps=30,
         log_every=4,

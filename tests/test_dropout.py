@@ -110,11 +110,14 @@ def test_gradients_through_the_masks_equal_central_differences(
     piece = Piece(rng.normal(size=(9, 4)), rng.integers(3, size=9))
     keys = backend.to_device(np.array([11, 12], dtype=np.uint32))
 
-    def masks(layer: int, a: Array) -> Array:
-        return dropout_mask(keys[layer - 1], a, 0.4, xp=xp)
+    def noise(layer: int, a: Array) -> tuple[Array, Array | None]:
+        if layer == 0:
+            return a, None
+        m = dropout_mask(keys[layer - 1], a, 0.4, xp=xp)
+        return a * m, m
 
     def sums(moved: HostParams) -> Sums:
-        return piece_gradient(mlp, moved, piece, scale=1 / 9, xp=xp, masks=masks)
+        return piece_gradient(mlp, moved, piece, scale=1 / 9, xp=xp, noise=noise)
 
     found = sums(params)
     found.multiply_out()

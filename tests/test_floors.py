@@ -26,6 +26,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "robust_losses": "",
+        "regularization": "deformation noise weights smoothing settings placed",
         "data": "checks held_out part normalization targets batches examples shared spans "
         "streaming stored tables.table tables.codes tables.encoding tables.rows tables.streamed "
         "preparation dataset folds "
@@ -56,9 +57,9 @@ FLOORS: list[dict[str, str]] = [
         "estimators": "conventions rates draws parameters inputs labels callbacks stored epochs "
         "imported base classifier regressor tabular meta conformal stacked "
         "ensemble halving candidates search",
-        "commands": "flags streams command_line machine hyperparameters data_flags run_settings "
-        "trained_flags grids sweep_results run_report training_run train evaluate predict "
-        "plot show sweep ensemble convert export check_gradients "
+        "commands": "flags streams command_line machine regularization_flags hyperparameters "
+        "data_flags run_settings trained_flags grids sweep_results run_report training_run train "
+        "evaluate predict plot show sweep ensemble convert export check_gradients "
         "find_learning_rate teach main",
     },
 ]
@@ -74,6 +75,7 @@ STANDARD_ONLY = [
     "mathematics",
     "counters",
     "robust_losses",
+    "regularization",
     "training",
     "inspection.diagnostics",
     "inspection.ensemble",

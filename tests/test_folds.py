@@ -14,7 +14,12 @@ from xpmlp.data.held_out import fold_rows
 from xpmlp.runs.members import Ensemble
 
 MLP = xpmlp.MLP((64, 12, 10), "tanh")
-MODELS = [xpmlp.Model(MLP, xpmlp.Adam(), 0.01, seed=seed) for seed in range(4)]
+MODELS = [
+    xpmlp.Model(
+        MLP, xpmlp.Adam(), 0.01, seed=seed, regularization=xpmlp.Regularization(dropout=0.1)
+    )
+    for seed in range(4)
+]
 
 
 def whole(examples: int = 300) -> xpmlp.Dataset:
@@ -38,7 +43,7 @@ def test_folds_by_hand() -> None:
 
 def test_each_member_trains_as_alone_on_its_part() -> None:
     data, backend = whole(), xpmlp.select_backend("cpu", "float64", threads=2)
-    plan = xpmlp.Plan(epochs=4, batch_size=50, folds=3, patience=2, seed=5, dropout=0.1)
+    plan = xpmlp.Plan(epochs=4, batch_size=50, folds=3, patience=2, seed=5)
     found = xpmlp.StackTraining(MODELS, data, plan, backend=backend).run()
     parts = fold_rows(300, 3, 5, data.train.y)
     alone = replace(plan, folds=None)

@@ -19,8 +19,12 @@ from xpmlp import MLP, Adam, Model, Momentum, Plan, StackTraining, Training, Tra
 from xpmlp.backends.cpu.numpy_backend import NumpyBackend
 
 DATA = xpmlp.load_data("digits", val_size=100)
-PLAN = Plan(steps=12, batch_size=50, log_every=4, dropout=0.2, save_every=3)
-MODEL = Model(MLP((64, 9, 10), "tanh"), Momentum(0.8))
+PLAN = Plan(steps=12, batch_size=50, log_every=4, save_every=3)
+MODEL = Model(
+    MLP((64, 9, 10), "tanh"),
+    Momentum(0.8),
+    regularization=xpmlp.Regularization(dropout=0.2, average_decay=0.9),
+)
 MODELS = [Model(MLP((64, 9, 10), name), Adam(), seed=k) for k, name in enumerate(["tanh", "relu"])]
 
 

@@ -13,10 +13,12 @@ from kernels import Counted, as_one, counted, namespace
 
 from xpmlp import MLP, SGD, Adam, Examples, Model, Momentum, Normalization, Plan
 from xpmlp.backends import Backend
-from xpmlp.data.batches import DropoutKeys
+from xpmlp.data.batches import NoiseKeys
+from xpmlp.mathematics.dropout import kept
 from xpmlp.mathematics.optimizers import Optimizer
 from xpmlp.mathematics.schedules import Constant
 from xpmlp.mathematics.step import Step, Variables
+from xpmlp.regularization import PlacedRegularization, key_count
 from xpmlp.training.recording import RecordingStepper
 from xpmlp.training.state import initial_stack
 from xpmlp.training.stepper import Rates, Stepper, stepper_of
@@ -88,8 +90,9 @@ def kernels_of(optimizer: Optimizer, dropout: float = 0.0) -> Counter[str]:
     rates = Rates(0.1, 0.1, Constant(), batches.steps_per_epoch)
     keys = None
     if dropout:
-        keys = DropoutKeys(2, batches.steps_per_epoch, seed=0, backend=backend)
-    step = Step(mlp, optimizer, None, dropout)
+        keys = NoiseKeys(key_count(3), batches.steps_per_epoch, seed=0, backend=backend)
+    extra = PlacedRegularization(dropout=kept(dropout)) if dropout else None
+    step = Step(mlp, optimizer, None, extra)
     stepper = RecordingStepper(Stepper(step, batches, rates, keys, backend), batches)
     stepper.advance(variables, 0, STEPS)
     return backend.counts

@@ -15,7 +15,7 @@ import pytest
 from scripts_at_work import run_script
 from stacks import to_host
 from strict_backend import StrictBackend, strict_rules
-from trainings import RULES, fit, initial_state
+from trainings import ALL_REGULARIZATION, EACH_ITS_OWN, RULES, fit, initial_state
 
 import xpmlp
 from xpmlp import (
@@ -108,15 +108,22 @@ def test_a_hundred_steps_are_those_of_numpy(library: Backend, case: str) -> None
 
 def stack(backend: Backend, **plan: Any) -> list[dict[str, np.ndarray]]:
     models = [
-        Model(NETWORK, Momentum(0.1 * k), rate, Penalty(l2=0.01 * k), seed=k)
-        for k, rate in enumerate((0.1, 0.3, 0.05))
+        Model(
+            NETWORK,
+            Momentum(0.1 * k),
+            rate,
+            Penalty(l2=0.01 * k),
+            seed=k,
+            regularization=own,
+        )
+        for k, (rate, own) in enumerate(zip((0.1, 0.3, 0.05), EACH_ITS_OWN, strict=True))
     ]
-    settings = Plan(**{"steps": 100, "batch_size": 5, "dropout": 0.2} | plan)
+    settings = Plan(**{"steps": 100, "batch_size": 5} | plan)
     training = StackTraining(models, ROWS.to_device(backend), settings, backend=backend)
     return [to_host(backend, model.result) for model in training.run()]
 
 
-def test_a_stack_of_three_rates_is_that_of_numpy(library: Backend) -> None:
+def test_a_stack_of_three_models_is_that_of_numpy(library: Backend) -> None:
     expected = stack(select_backend("cpu", "float64", threads=1))
     for model, wanted in zip(stack(library), expected, strict=True):
         for name, array in model.items():
@@ -290,8 +297,8 @@ def test_a_library_may_lack_types_and_have_a_device_of_its_own() -> None:
         lean = xpmlp.StandardBackend(Lean(), device, to_host=to_host)
         with pytest.raises(UsageError, match="lean has no float64: choose the other of float32"):
             xpmlp.StandardBackend(Lean(), device, "float64")
-        found = trained(lean, dropout=0.4)
-    expected = trained(select_backend("cpu"), dropout=0.4)
+        found = trained(lean, regularization=ALL_REGULARIZATION)
+    expected = trained(select_backend("cpu"), regularization=ALL_REGULARIZATION)
     for name, array in found[1].items():
         np.testing.assert_allclose(array, expected[1][name], rtol=1e-4, atol=1e-5)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trainings import fit, initial_state
+from trainings import ALL_REGULARIZATION, fit, initial_state
 
 from xpmlp import MLP, SGD, Examples, Momentum, TrainingState, select_backend
 from xpmlp.backends import Backend
@@ -169,7 +169,7 @@ def test_device_is_read_at_log_points_alone(
     _, rows = start(
         backend,
         log_every=10,
-        dropout=0.2,
+        regularization=ALL_REGULARIZATION,
         on_step=lambda _: counts.append(reads.count),
     )
     list(rows)

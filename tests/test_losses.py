@@ -36,6 +36,7 @@ def test_mean_squared_error_by_hand(backend: Backend) -> None:
 # q = (ln 2, ln 2 + ln(1 + 3) = ln 8), y = 1: ¼ (1 − ln 2) + ½ (ln 8 − 1), slopes −¼ and ½; z₁ moves
 # both, −¼ + ½, and z₂ the second by σ(ln 3) = ¾
 # one question with two classes is the cross-entropy
+# a tenth of each target is of both classes alike: y = (0.05, 0.95)
 LN2, LN3 = np.log(2), np.log(3)
 BY_HAND: dict[str, tuple[list[float], float, list[float]]] = {
     "cross_entropy": ([0, 1], np.log(5 / 3), [0.4, -0.4]),
@@ -47,6 +48,16 @@ BY_HAND: dict[str, tuple[list[float], float, list[float]]] = {
     "huber(0.5)": ([0, 1], 0.5 * (LN2 - 0.25) + 0.5 * (LN3 - 1) ** 2, [0.5, LN3 - 1]),
     "quantiles(0.25,0.5)": ([1, 1], 0.25 * (1 - LN2) + 0.5 * (3 * LN2 - 1), [0.25, 0.375]),
     "several_classes(2)": ([0, 1], np.log(5 / 3), [0.4, -0.4]),
+    "smoothed_cross_entropy(0.1)": (
+        [0, 1],
+        -0.05 * np.log(0.4) - 0.95 * np.log(0.6),
+        [0.35, -0.35],
+    ),
+    "smoothed_binary_cross_entropy(0.1)": (
+        [0, 1],
+        0.95 * LN3 - 0.05 * np.log(2 / 3) - 0.95 * np.log(0.75) + 0.05 * np.log(4),
+        [2 / 3 - 0.05, -0.2],
+    ),
 }
 
 

@@ -138,7 +138,7 @@ NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
     "no seed": ({"seed": None}, "seed is None: choose 0 or more"),
     "schedule": ({"schedule": "cosine"}, "schedule is 'cosine': give a function"),
     "order": ({"order": [1]}, r"order is \[1\]: give a function"),
-    "dropout": ({"dropout": float("nan")}, "dropout is nan: choose a number from 0 to below 1"),
+    "momentum": ({"momentum": 0.9}, "momentum is 0.9: give a function"),
 }
 
 

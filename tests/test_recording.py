@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from stacks import to_host
 from strict_backend import StrictBackend, strict_rules
-from trainings import RULES, fit, fit_stack, initial_state
+from trainings import ALL_REGULARIZATION, RULES, fit, fit_stack, initial_state
 
 from xpmlp import (
     MLP,
@@ -221,7 +221,13 @@ def test_everything_lands_on_the_device_that_was_chosen(records: bool) -> None:
         backend = OnOneDevice(records=records)
         examples = ROWS.to_device(backend)
         settings["validation"] = examples
-        trained(backend, **settings, dropout=0.3, penalty=Penalty(l2=0.01), save_every=4)
+        trained(
+            backend,
+            **settings,
+            regularization=ALL_REGULARIZATION,
+            penalty=Penalty(l2=0.01),
+            save_every=4,
+        )
         models = [Model(NETWORK, Adam(), rate, seed=1) for rate in (0.1, 1e9, 0.001)]
         plan = Plan(steps=40, batch_size=5, patience=2, train_exact=True)
         data = Dataset("rows", examples, examples, validation=examples)

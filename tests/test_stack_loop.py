@@ -23,6 +23,7 @@ from xpmlp import (
     Momentum,
     Penalty,
     Plan,
+    Regularization,
     RMSprop,
     StackTraining,
     StepDecay,
@@ -73,6 +74,7 @@ def alone(model: Model, backend: Backend, **changed: Any) -> TrainingState:
         optimizer=model.optimizer,
         learning_rate=model.rate,
         penalty=model.penalty,
+        regularization=model.regularization,
         **plan_of(backend) | {"seed": 0} | changed,
     ):
         pass
@@ -134,7 +136,11 @@ def test_stack_equals_single_runs(backend: Backend, rule: str) -> None:
 
 def test_dropout_and_full_batch(backend: Backend) -> None:
     models = models_with(*RULES["sgd"])
-    changed = {"dropout": 0.3, "batch_size": None, "patience": None, "log_every": None}
+    models = [
+        replace(model, regularization=Regularization(dropout=share))
+        for model, share in zip(models, (0.3, 0.3, 0.0, 0.5, 0.1), strict=True)
+    ]
+    changed = {"batch_size": None, "patience": None, "log_every": None}
     ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend) | changed)
     for member, model in zip(ended, models, strict=True):
         assert_same(member, alone(model, backend, **changed), backend)
@@ -276,7 +282,6 @@ def test_what_makes_no_stack(backend: Backend) -> None:
         ({"patience": 2}, "patience of 2 needs a validation set"),
         ({"steps": 0}, "steps is 0"),
         ({"log_every": 0}, "log_every is 0"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
         ({"epochs": 3}, "3 epochs and 2 steps: give one of them"),
     ]
     for changed, said in wrong:

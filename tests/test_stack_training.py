@@ -11,11 +11,13 @@ from stacks import stack_of, to_device, to_host
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.data import Examples
-from xpmlp.data.batches import DropoutKeys, ShuffledBatches
+from xpmlp.data.batches import NoiseKeys, ShuffledBatches
+from xpmlp.mathematics.dropout import kept
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OPTIMIZERS
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.step import Inputs, Step, Variables
+from xpmlp.regularization import PlacedRegularization, key_count
 
 SEEDS = (3, 4, 5)
 RATES, L2, L1 = (0.5, 0.1, 0.02), (0.0, 0.01, 0.1), (0.01, 0.0, 0.001)
@@ -26,7 +28,7 @@ def train(
     backend: Backend,
     optimizer: str,
     params: Params,
-    keys: list[DropoutKeys],
+    keys: list[NoiseKeys],
     rate: Any,
     l2: Any,
     l1: Any,
@@ -38,7 +40,9 @@ def train(
     kind = OPTIMIZERS[optimizer]
     rule = kind(momentum=momentum) if "velocity" in kind.moments else kind()  # type: ignore[call-arg]
     mlp, xp = MLP((6, 8, 5, 4), "tanh"), backend.xp
-    step = Step(mlp, rule, Penalty(l2=l2, l1=l1), 0.3)
+    step = Step(
+        mlp, rule, Penalty(l2=l2, l1=l1), PlacedRegularization(dropout=kept(0.3), noise=0.1)
+    )
     variables = Variables(params, rule.init(params, xp=xp))
     for number in range(12):
         drawn = [key.of_step(number) for key in keys]
@@ -56,7 +60,7 @@ def train(
 def test_stack_equals_single_runs(backend: Backend, optimizer: str) -> None:
     mlp = MLP((6, 8, 5, 4), "tanh")
     models = [mlp.init(np.random.default_rng(seed)) for seed in SEEDS]
-    keys = [DropoutKeys(2, 5, seed=seed, backend=backend) for seed in SEEDS]
+    keys = [NoiseKeys(key_count(3), 5, seed=seed, backend=backend) for seed in SEEDS]
     settings = (RATES, L2, L1, MOMENTA)
     arrays = [backend.to_device(np.array(values)) for values in settings]
     stack = to_device(backend, stack_of(models))

@@ -11,9 +11,10 @@ import pytest
 
 from xpmlp import MLP, SGD, Adam, Examples, Penalty, UsageError, select_backend
 from xpmlp.backends import Backend
-from xpmlp.mathematics.dropout import dropout_mask
+from xpmlp.mathematics.dropout import dropout_mask, kept
 from xpmlp.mathematics.products import Product, Sums, accumulate
 from xpmlp.mathematics.step import Inputs, Step, Variables, gradient
+from xpmlp.regularization import PlacedRegularization
 
 NET = MLP((3, 5, 4, 2), "tanh")
 SHARE, RATE, L2 = 0.4, 0.3, 0.2
@@ -43,8 +44,9 @@ def test_a_step_through_masks_is_that_of_the_formulas(backend: Backend) -> None:
     keys = backend.to_device(np.array([7, 8], dtype=np.uint32))
     rows = backend.to_device(np.array([5, 0, 1, 4, 2, 3]))
     called: list[tuple[int, float, int]] = []
-    step = Step(NET, SGD(), Penalty(l2=L2), SHARE)
-    inputs = Inputs(RATE, rows, keys)
+    step = Step(NET, SGD(), Penalty(l2=L2), PlacedRegularization(dropout=kept(SHARE)))
+    # Keys of the images, of the features' mask and noise, and of each hidden layer's.
+    inputs = Inputs(RATE, rows, backend.to_device(np.array([0, 0, 0, 7, 0, 8, 0], dtype=np.uint32)))
     variables = Variables(backend.all_to_device(params), {})
     with backend.computing():
         moved, outputs = step(variables, data, inputs, xp=xp, add_up=in_two_pieces(called))

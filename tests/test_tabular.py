@@ -40,12 +40,13 @@ def test_the_usual_members() -> None:
 
 def test_the_usual_plan() -> None:
     data = whole()
-    usual = {"epochs": 100, "dropout": 0.1, "patience": 16}
+    usual = {"epochs": 100, "patience": 16}
     # 300 examples in six folds leave 250 to train on.
     expected = Plan(**usual, batch_size=250, folds=6, seed=3)  # type: ignore[arg-type]
     assert Tabular().plan(data, seed=3) == expected
     assert Tabular().flags(data) == {
         **usual,
+        "dropout": 0.1,
         "hidden": (192, 192),
         "activation": ("relu",),
         "init": "he",
@@ -60,9 +61,12 @@ def test_the_usual_plan() -> None:
     shared = prepare(read_data(customers(300), target="state"), val_size=50, test_size=0)
     expected = Plan(**usual, batch_size=200)  # type: ignore[arg-type]
     assert Tabular(batch_size=200).plan(shared) == expected
-    assert Tabular(members=1).plan(data) == Plan(epochs=100, dropout=0.1, batch_size=256)
-    linear = Tabular(hidden=(), epochs=5, patience=2, dropout=0.3).plan(shared)
-    assert linear == Plan(epochs=5, batch_size=250, patience=2)
+    assert Tabular(members=1).plan(data) == Plan(epochs=100, batch_size=256)
+    linear = Tabular(hidden=(), epochs=5, patience=2, dropout=0.3)
+    assert linear.plan(shared) == Plan(epochs=5, batch_size=250, patience=2)
+    hidden = replace(linear, hidden=(7,))
+    shares = [m.regularization.dropout for of in (linear, hidden) for m in of.models(shared)[:1]]
+    assert shares == [0.0, 0.3]
     assert Tabular(members=2).folds(data) == 2
     enough = prepare(read_data(customers(300).tail(24), target="plan"), val_size=0, test_size=0)
     assert Tabular().folds(enough) == 6

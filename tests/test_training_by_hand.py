@@ -12,9 +12,11 @@ import xpmlp
 from xpmlp import MLP, SGD, Adam, Examples, Model, Penalty, Plan, StackTraining, Training
 from xpmlp.backends import Backend
 from xpmlp.data import Dataset
-from xpmlp.data.batches import DropoutKeys
+from xpmlp.data.batches import NoiseKeys
+from xpmlp.mathematics.dropout import kept
 from xpmlp.mathematics.step import Inputs, Step, Variables
 from xpmlp.randomness import random_stream
+from xpmlp.regularization import PlacedRegularization, Regularization, key_count
 from xpmlp.training.evaluation import evaluate
 from xpmlp.training.history import LogRow, best_row
 from xpmlp.training.looping import stepper_for
@@ -46,13 +48,14 @@ def halved(step: int, _: int) -> float:
 
 
 def test_rows_are_those_of_steps_taken_by_hand() -> None:
-    backend, model = backend_of(), Model(NET, SGD(), 0.5, Penalty(l2=0.1), "he", seed=3)
+    extra = Regularization(dropout=0.3)
+    model = Model(NET, SGD(), 0.5, Penalty(l2=0.1), "he", seed=3, regularization=extra)
+    backend = backend_of()
     orders = [np.random.default_rng(e).permutation(COUNT) for e in range(2)]
     plan = Plan(
         epochs=2,
         batch_size=BATCH,
         schedule=halved,
-        dropout=0.3,
         log_test=True,
         seed=5,
         order=lambda epoch: orders[epoch],
@@ -65,8 +68,8 @@ def test_rows_are_those_of_steps_taken_by_hand() -> None:
         np.testing.assert_array_equal(array, drawn[name])
     rows = list(training)
     # The same with the step alone.
-    step = Step(NET, SGD(), Penalty(l2=0.1), 0.3)
-    keys = DropoutKeys(1, 3, seed=5, backend=backend)
+    step = Step(NET, SGD(), Penalty(l2=0.1), PlacedRegularization(dropout=kept(0.3)))
+    keys = NoiseKeys(key_count(2), 3, seed=5, backend=backend)
     variables = Variables(backend.all_to_device(drawn), {})
     examples = {
         name: e.to_device(backend)
@@ -104,12 +107,20 @@ def test_rows_are_those_of_steps_taken_by_hand() -> None:
 def test_masks_and_penalties_of_a_stack_are_those_of_its_members() -> None:
     """One model has the one penalty, another the other, the third none."""
     models = [
-        Model(NET, SGD(), 0.3, penalty, initializer, seed=seed)
+        Model(
+            NET,
+            SGD(),
+            0.3,
+            penalty,
+            initializer,
+            seed=seed,
+            regularization=Regularization(dropout=0.4),
+        )
         for seed, (penalty, initializer) in enumerate(
             [(Penalty(l2=0.2), "he"), (Penalty(l1=0.1), "normal"), (None, "lecun")]
         )
     ]
-    plan = Plan(epochs=3, batch_size=BATCH, dropout=0.4, schedule=halved)
+    plan = Plan(epochs=3, batch_size=BATCH, schedule=halved)
     found = StackTraining(models, classes(), plan, backend=backend_of()).run()
     for model, member in zip(models, found, strict=True):
         alone = Training(model, classes(), plan, backend=backend_of()).run()

@@ -10,6 +10,7 @@ from xpmlp import (
     SGD,
     Adam,
     AdamW,
+    Constant,
     Dataset,
     Examples,
     LogRow,
@@ -20,16 +21,34 @@ from xpmlp import (
     Optimizer,
     Penalty,
     Plan,
+    Regularization,
     RMSprop,
     StackTraining,
     Training,
     TrainingState,
+    Warmup,
     initial_state as state_of,
 )
 from xpmlp.backends import Backend
 from xpmlp.data.batches import Draw
 from xpmlp.mathematics.step import Inputs, Outputs, Step
 
+# Everything that there is but deformations, which are of images.
+ALL_REGULARIZATION = Regularization(
+    dropout=0.3,
+    input_dropout=0.2,
+    noise=0.2,
+    input_noise=0.1,
+    label_smoothing=0.1,
+    max_norm=1.5,
+    average_decay=0.9,
+)
+# Of the three models of a stack, one with less, and one with nothing but the average.
+EACH_ITS_OWN = (
+    ALL_REGULARIZATION,
+    Regularization(dropout=0.1, noise=0.3, max_norm=2.0, average_decay=0.5),
+    Regularization(average_decay=0.99),
+)
 # What a training may do at its steps, for `fit`: each way of taking steps is tried on all of it.
 RULES: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -38,7 +57,13 @@ RULES: dict[str, dict[str, Any]] = {
     "rmsprop": {"optimizer": RMSprop(), "learning_rate": 0.01},
     "adam": {"optimizer": Adam(), "learning_rate": 0.01},
     "adamw": {"optimizer": AdamW(), "learning_rate": 0.01},
-    "dropout": {"dropout": 0.4},
+    "dropout": {"regularization": Regularization(dropout=0.4)},
+    "all regularisation": {"regularization": ALL_REGULARIZATION},
+    "momentum that rises": {
+        "optimizer": Momentum(0.9),
+        "learning_rate": 0.05,
+        "momentum": Warmup(Constant(), 15, 0.5),
+    },
     "penalties": {"penalty": Penalty(l2=0.1, l1=0.01)},
     "full batch": {"batch_size": None},
 }
@@ -67,6 +92,7 @@ def fit(
     steps: int,
     backend: Backend,
     penalty: Penalty | None = None,
+    regularization: Regularization | None = None,
     validation: Examples | None = None,
     test: Examples | None = None,
     on_step: Any = None,
@@ -79,6 +105,7 @@ def fit(
         optimizer,
         learning_rate,
         penalty,
+        regularization=regularization or Regularization(),
         seed=state.models[0].model.seed,
     )
     settings: dict[str, Any] = {"batch_size": None, "seed": model.seed}

@@ -12,8 +12,8 @@ True
 - Data: `load_data` of a name, a file, a folder or a data frame; `dataset_of_arrays`; `read_data`
   and `prepare` are its two halves.
 - What is trained: `MLP`, `Model` with an optimiser (`SGD`, `Momentum`, `Nesterov`, `RMSprop`,
-  `Adam`, `AdamW`) and a `Penalty`; how: `Plan`, with a schedule (`Constant`, `StepDecay`,
-  `Exponential`, `Cosine`, `Warmup`).
+  `Adam`, `AdamW`), a `Penalty`, a `Regularization` with a `Deformation`; how: `Plan`, with a
+  schedule (`Constant`, `StepDecay`, `Exponential`, `Cosine`, `Warmup`).
 - Training: `fit`; `fit_ensemble` and `fit_stack` of several models at once; `Training` and
   `StackTraining`, to look at in between.
 - What comes out: `Trained`, which predicts, is evaluated, saved, and brought back by `load`.
@@ -117,6 +117,10 @@ from xpmlp.mathematics.step import (
     Step as Step,
     Variables as Variables,
     gradient as gradient,
+)
+from xpmlp.regularization import (
+    Deformation as Deformation,
+    Regularization as Regularization,
 )
 from xpmlp.robust_losses import absolute_error as absolute_error  # its rows are in LOSSES then
 from xpmlp.trained import (

@@ -1,4 +1,4 @@
-"""Losses that large errors do not rule, that give quantiles, or that tell several classes at once.
+"""Losses of values, counts and quantiles, and of several classes at once.
 
 Rows of `LOSSES` and families of rows, added as anybody may add them.
 """
@@ -11,6 +11,26 @@ from itertools import accumulate, pairwise
 from xpmlp.arrays import Array, Namespace
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.losses import LINEAR, LOSSES, Link, Loss, cross_entropy, logistic, softmax
+
+EXPONENTIAL = Link("exp", lambda z, *, xp: xp.exp(z), "counts", "Exp", "exp")
+
+
+def poisson_deviance(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+    """y ln(y / a) − y + a with a = e^z, and a − y.
+
+    Half the Poisson deviance, for counts y ≥ 0 (McCullagh and Nelder 1989, section 2.3).
+    """
+    # Where y is 0, 0 ln 0 = 0 is meant.
+    terms = y * (xp.log(xp.where(y > 0, y, 1.0)) - outputs)
+    difference = xp.exp(outputs) - y
+    terms += difference
+    return terms, difference
+
+
+def squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:  # noqa: ARG001
+    """½ (z_k − y_k)², and z − y: each output is trained as it would be alone."""
+    difference = outputs - y
+    return 0.5 * difference * difference, difference
 
 
 def absolute_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
@@ -93,5 +113,7 @@ def several_classes(*sizes: float) -> Loss:
     return Loss(formula, Link("softmaxes", probabilities, "probabilities", "", "softmax"))
 
 
+LOSSES["poisson_deviance"] = Loss(poisson_deviance, EXPONENTIAL)
+LOSSES["squared_error"] = Loss(squared_error, LINEAR)
 LOSSES["absolute_error"] = Loss(absolute_error, LINEAR)
 LOSSES.families |= {"huber": huber, "quantiles": quantiles, "several_classes": several_classes}

@@ -61,7 +61,7 @@ class Trained:
         3
         """
         state, backend = training.state, training.backend
-        params = state.result if best else state.params
+        params = state.result if best else state.averaged
         return cls._of_model(state.only, params, training.data, backend)
 
     @classmethod

@@ -22,6 +22,7 @@ from xpmlp.commands.hyperparameters import (
     add_optimizer_flags,
     add_plan_flags,
     model_of,
+    momentum_of,
     schedule_of,
 )
 from xpmlp.commands.machine import measured_on
@@ -61,11 +62,15 @@ def main(arguments: argparse.Namespace) -> int:
     plan = xpmlp.Plan(
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
-        dropout=arguments.dropout,
         patience=arguments.patience,
         seed=arguments.seed,
     )
-    plan = replace(plan, schedule=schedule_of(arguments, plan.steps_for(len(data.train))))
+    count, steps = len(data.train), plan.steps_for(len(data.train))
+    plan = replace(
+        plan,
+        schedule=schedule_of(arguments, steps),
+        momentum=momentum_of(arguments, first.optimizer, count, steps),
+    )
     training = xpmlp.StackTraining(members, data, plan, backend=backend)
     for models in training:
         at_work = sum(model.status == "running" for model in models)

@@ -48,9 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
     data = prepare_data(arguments, backend)
     model = model_of(arguments, data)
     size = None if arguments.batch_size == "full" else arguments.batch_size
-    plan = xpmlp.Plan(
-        steps=arguments.steps, batch_size=size, dropout=arguments.dropout, seed=arguments.seed
-    )
+    plan = xpmlp.Plan(steps=arguments.steps, batch_size=size, seed=arguments.seed)
     found = xpmlp.find_learning_rate(model, data, plan, backend=backend)
     kind = "training" if data.validation is None else "validation"
     losses = {

@@ -94,3 +94,7 @@ def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
 
     parse.__name__ = "number"
     return parse
+
+
+share = in_range(0, 1, "a number from 0 to below 1")
+not_negative = in_range(0, float("inf"), "a number from 0 up")

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from xpmlp.commands.flags import Flags, in_range, positive
+from xpmlp.commands.flags import Flags, not_negative, positive, share
+from xpmlp.commands.regularization_flags import add_regularization_flags, regularization_of
 from xpmlp.data import Dataset
+from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.penalties import Penalty
-from xpmlp.mathematics.schedules import SCHEDULES, Schedule, StepDecay, Warmup
+from xpmlp.mathematics.schedules import SCHEDULES, Constant, Schedule, StepDecay, Warmup
 from xpmlp.training.plan import Model
 
 # Flag -> the name that optimisers have for it.
@@ -65,7 +67,7 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the update rule, its learning rate and schedule, and dropout."""
+    """Add the update rule, its learning rate and schedule, and regularisation."""
     group = add_rule_flags(parser)
     group.value(
         "--lr",
@@ -89,10 +91,17 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.value("--lr-decay", positive(float), "of exponential (default: 0.95)", metavar="F")
     group.count("--warmup-steps", "raise the learning rate linearly over the first N steps")
+    group.value(
+        "--momentum-start",
+        share,
+        "momentum of the first step, which rises to --momentum over --momentum-epochs",
+        metavar="GAMMA",
+    )
+    group.count("--momentum-epochs", "(default: all)")
 
 
 def add_rule_flags(parser: argparse.ArgumentParser) -> Flags:
-    """Add the update rule and dropout, and return their group; no learning rate is given."""
+    """Add the update rule and regularisation; return the rule's group, without a learning rate."""
     group = Flags(parser.add_argument_group("optimiser"))
     parser.set_defaults(lr=None)
     group.choice("--optimizer", OPTIMIZERS, "update rule", "sgd")
@@ -101,9 +110,7 @@ def add_rule_flags(parser: argparse.ArgumentParser) -> Flags:
     group.value("--beta1", share, "of adam and adamw (default: 0.9)")
     group.value("--beta2", share, "of adam and adamw (default: 0.999)")
     group.value("--weight-decay", not_negative, "of adamw (default: 0.01)", metavar="LAMBDA")
-    group.value(
-        "--dropout", share, "of hidden units left out of each step, 0 to below 1", 0.0, "SHARE"
-    )
+    add_regularization_flags(parser)
     return group
 
 
@@ -142,6 +149,7 @@ def model_of(arguments: argparse.Namespace, data: Dataset, **other: Any) -> Mode
         "penalty": penalty_of(arguments),
         "initializer": arguments.init,
         "seed": arguments.seed,
+        "regularization": regularization_of(arguments, data),
     }
     return Model(network_of(arguments, data), **settings | other)
 
@@ -187,6 +195,26 @@ def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
     if arguments.lr_milestones:
         schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor or 0.5)
     return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
+
+
+def momentum_of(
+    arguments: argparse.Namespace, optimizer: Optimizer, examples: int, steps: int
+) -> Schedule | None:
+    """Return the schedule of the momentum's factor for a run of so many steps, None for none."""
+    start, epochs = arguments.momentum_start, arguments.momentum_epochs
+    if start is None:
+        if epochs is not None:
+            raise UsageError("--momentum-epochs means nothing without --momentum-start: give both")
+        return None
+    end = getattr(optimizer, "momentum", None)
+    if not end:
+        raise UsageError(
+            f"--momentum-start means nothing to --optimizer {arguments.optimizer}: choose "
+            "--optimizer momentum or nesterov"
+        )
+    full = arguments.batch_size == "full"
+    per_epoch = steps_per_epoch(examples, None if full else arguments.batch_size)
+    return Warmup(Constant(), epochs * per_epoch if epochs else steps, start / end)
 
 
 def add_plan_flags(group: Flags, *, full: bool = True) -> None:
@@ -246,7 +274,3 @@ def names_of(table: dict[str, Any]) -> Callable[[str], tuple[str, ...]]:
         return names
 
     return parse
-
-
-share = in_range(0, 1, "a number from 0 to below 1")
-not_negative = in_range(0, float("inf"), "a number from 0 up")

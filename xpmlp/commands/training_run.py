@@ -12,7 +12,7 @@ from typing import Any
 import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_lines, print_result
-from xpmlp.commands.hyperparameters import model_of, schedule_of
+from xpmlp.commands.hyperparameters import model_of, momentum_of, schedule_of
 from xpmlp.commands.run_report import report_lines
 from xpmlp.commands.run_settings import check_same_run, is_train_exact, settings_of
 from xpmlp.data import Dataset
@@ -44,8 +44,6 @@ class TrainingRun:
         self.arguments, self.backend, self.data = arguments, backend, data
         if arguments.min_accuracy is not None and data.test is None:
             raise UsageError("--min-accuracy needs a test set to reach it on: give --test-data")
-        if arguments.dropout and not arguments.hidden:
-            raise UsageError("--dropout leaves out hidden units, and --hidden none has none")
         self.first_rank = backend.ranks.rank == 0
         self.model = model_of(arguments, data)
         seed, count = self.model.seed, arguments.members or 1
@@ -64,7 +62,6 @@ class TrainingRun:
             epochs=None if arguments.steps else arguments.epochs,
             steps=arguments.steps,
             batch_size=None if full else arguments.batch_size,
-            dropout=arguments.dropout,
             log_every=arguments.log_every,
             patience=arguments.patience,
             train_exact=is_train_exact(vars(arguments)),
@@ -74,7 +71,11 @@ class TrainingRun:
             seed=arguments.seed,
         )
         self.steps = plan.steps_for(len(data.train))
-        self.plan = replace(plan, schedule=schedule_of(arguments, self.steps))
+        self.plan = replace(
+            plan,
+            schedule=schedule_of(arguments, self.steps),
+            momentum=momentum_of(arguments, self.model.optimizer, len(data.train), self.steps),
+        )
         self.batch_size = len(data.train) if full else arguments.batch_size
         path = arguments.out / CHECKPOINT
         # A run that was killed before its first checkpoint has lost nothing: it starts again.
@@ -164,7 +165,7 @@ class TrainingRun:
                     folder.append(row)
                     progress.row(row)
                     if boundary is not None and isinstance(members, OneModel):
-                        boundary.add(row.step, self.model.mlp, members.state.params)
+                        boundary.add(row.step, self.model.mlp, members.state.averaged)
                     if arguments.diagnostics:
                         folder.append_diagnostics(row.step, self.diagnose(row))
             except _FAILURES as error:

@@ -1,4 +1,4 @@
-"""What is drawn for the steps of a run: their examples, and the keys of their dropout masks.
+"""What is drawn for the steps of a run: their examples, and the keys of their noise.
 
 Both are drawn an epoch at a time and moved to the device once. They depend on the seed and
 on the step's number alone, so a run may start anywhere.
@@ -194,26 +194,26 @@ class ShuffledBatches:
         return self._of_epoch(step // self.steps_per_epoch)
 
 
-class DropoutKeys:
-    """The keys of the dropout masks of every step: one 32-bit number per hidden layer."""
+class NoiseKeys:
+    """The keys that masks, noise and deformations of every step are drawn from: 32-bit numbers."""
 
-    def __init__(self, layers: int, steps_per_epoch: int, *, seed: int, backend: Backend) -> None:
+    def __init__(self, count: int, steps_per_epoch: int, *, seed: int, backend: Backend) -> None:
         def draw(epoch: int) -> np.ndarray:
-            shape = (steps_per_epoch, layers)
-            return random_stream(seed, "dropout", epoch).integers(2**32, size=shape, dtype="u4")
+            shape = (steps_per_epoch, count)
+            return random_stream(seed, "noise", epoch).integers(2**32, size=shape, dtype="u4")
 
-        self._steps_per_epoch, self.layers = steps_per_epoch, layers
+        self._steps_per_epoch, self.count = steps_per_epoch, count
         self._keys = _PerEpoch(draw, backend)
 
     def of_step(self, step: int) -> Array:
-        """Return the keys (layers,) of a step, counted from 0."""
+        """Return the keys (count,) of a step, counted from 0."""
         return self.of_steps(step, 1)[0, :]
 
-    def of_steps(self, step: int, count: int) -> Array:
-        """Return the keys (count, layers) of several steps of one epoch."""
+    def of_steps(self, step: int, steps: int) -> Array:
+        """Return the keys (steps, count) of several steps of one epoch."""
         position = step % self._steps_per_epoch
-        return self.of_epoch(step)[position : position + count, :]
+        return self.of_epoch(step)[position : position + steps, :]
 
     def of_epoch(self, step: int) -> Array:
-        """Return the keys (steps, layers) of all steps of a step's epoch."""
+        """Return the keys (steps, count) of all steps of a step's epoch."""
         return self._keys(step // self._steps_per_epoch)

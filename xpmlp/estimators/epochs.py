@@ -23,6 +23,7 @@ from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import SGD, Momentum, Nesterov, Optimizer, OptimizerState, RMSprop
 from xpmlp.mathematics.schedules import Constant, Schedule
 from xpmlp.mathematics.step import Variables, gradient
+from xpmlp.regularization import Regularization
 from xpmlp.training.loop import Training
 from xpmlp.training.plan import Model, Plan
 from xpmlp.training.state import ModelState, TrainingState
@@ -51,6 +52,17 @@ class EpochTraining:
         self.penalty = PenaltyPerExample(l2=alpha) if alpha else None
         self.result: Params = {}
 
+    def model(self, optimizer: Optimizer) -> Model:
+        """Return what is trained, with an update rule."""
+        e = self.estimator
+        return Model(
+            self.mlp,
+            optimizer,
+            float(e.learning_rate_init),
+            self.penalty,
+            regularization=Regularization(dropout=float(e.dropout)),
+        )
+
     def run(self, params: Params) -> None:
         """Train the parameters, in place."""
         if self.estimator.solver == "lbfgs":
@@ -64,7 +76,7 @@ class EpochTraining:
         steps, schedule = steps_per_epoch(n, size), self.schedule(n)
         # Other masks in every call: a number alone would draw the same ones again.
         seed = int(self.rng.randint(2**31)) + e.t_ if e.dropout else 0
-        model = Model(self.mlp, optimizer, float(e.learning_rate_init), self.penalty)
+        model = self.model(optimizer)
         variables = Variables(params, self.optimizer_state(optimizer, params))
         state = TrainingState(variables, [ModelState(model)])
         order = orders(self.rng, n, bool(e.shuffle))
@@ -72,7 +84,6 @@ class EpochTraining:
             epochs=1 if self._incremental else int(e.max_iter),
             batch_size=None if size >= n else size,
             schedule=schedule,
-            dropout=float(e.dropout),
             seed=seed,
             order=order,
         )

@@ -24,7 +24,7 @@ from xpmlp.mathematics.step import Variables
 from xpmlp.parts import even_parts
 from xpmlp.training.history import LogRow
 from xpmlp.training.loop import StackTraining
-from xpmlp.training.plan import Model, Plan
+from xpmlp.training.plan import Plan
 from xpmlp.training.state import ModelState, TrainingState
 from xpmlp.training.stopping import Patience
 
@@ -128,7 +128,6 @@ class Stack:
             epochs=int(e.max_iter),
             batch_size=None if size >= n else size,
             schedule=first.schedule(n),
-            dropout=float(e.dropout),
             seed=int(first.rng.randint(2**31)) if e.dropout else 0,
             order=orders(first.rng, n, bool(e.shuffle)),
             stop=stop,
@@ -160,8 +159,8 @@ class Stack:
 
 
 def _state_of(training: EpochTraining, params: Params) -> TrainingState:
-    e, optimizer = training.estimator, optimizer_of(training.estimator)
-    model = Model(training.mlp, optimizer, float(e.learning_rate_init), training.penalty)
+    optimizer = optimizer_of(training.estimator)
+    model = training.model(optimizer)
     variables = Variables(params, training.optimizer_state(optimizer, params))
     return TrainingState(variables, [ModelState(model)])
 

@@ -90,7 +90,6 @@ def logistic(z: Array, *, xp: Namespace) -> Array:
 
 SOFTMAX = Link("softmax", softmax, "probabilities", "Softmax", "softmax")
 SIGMOID = Link("sigmoid", logistic, "probabilities", "Sigmoid", "logistic")
-EXPONENTIAL = Link("exp", lambda z, *, xp: xp.exp(z), "counts", "Exp", "exp")
 LINEAR = Link("linear", lambda z, **_: z, "values", "Identity", "identity")
 
 
@@ -115,38 +114,16 @@ def _binary_cross_entropy(logits: Array, y: Array, *, xp: Namespace) -> tuple[Ar
     return terms, logistic(logits, xp=xp) - y
 
 
-def _mean_squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
+def _mean_squared_error(outputs: Array, y: Array, **_: Namespace) -> tuple[Array, Array]:
     """(z_k − y_k)² / K, and 2 (z − y) / K: the mean over the outputs."""
-    terms, difference = _squared_error(outputs, y, xp=xp)
-    terms *= 2.0 / outputs.shape[-1]
-    difference *= 2.0 / outputs.shape[-1]
-    return terms, difference
-
-
-def _squared_error(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
-    """½ (z_k − y_k)², and z − y: each output is trained as it would be alone."""
-    difference = outputs - y
-    return 0.5 * difference * difference, difference
-
-
-def _poisson_deviance(outputs: Array, y: Array, *, xp: Namespace) -> tuple[Array, Array]:
-    """y ln(y / a) − y + a with a = e^z, and a − y.
-
-    Half the Poisson deviance, for counts y ≥ 0 (McCullagh and Nelder 1989, section 2.3).
-    """
-    # Where y is 0, 0 ln 0 = 0 is meant.
-    terms = y * (xp.log(xp.where(y > 0, y, 1.0)) - outputs)
-    difference = xp.exp(outputs) - y
-    terms += difference
-    return terms, difference
+    difference, share = outputs - y, 1.0 / outputs.shape[-1]
+    return share * difference * difference, 2.0 * share * difference
 
 
 LOSSES: Rows[Loss] = Rows(
     cross_entropy=Loss(cross_entropy, SOFTMAX, one_class=True),
     mean_squared_error=Loss(_mean_squared_error, LINEAR),
-    squared_error=Loss(_squared_error, LINEAR),
     binary_cross_entropy=Loss(_binary_cross_entropy, SIGMOID),
-    poisson_deviance=Loss(_poisson_deviance, EXPONENTIAL),
 )
 softmax_cross_entropy = LOSSES["cross_entropy"]
 

@@ -16,8 +16,9 @@ from xpmlp.mathematics.products import Gradient, product
 
 # From δ = ∂C/∂outputs to the gradients, each hᵀ δ made by `multiply`.
 Backprop = Callable[..., dict[str, Gradient]]
-# masks(layer, a): factors (..., N, units) of the output a of a hidden layer, counted from 1.
-Masks = Callable[[int, Array], Array]
+# noise(layer, a): what goes on in place of the output a of a hidden layer, counted from 1, or of
+# the features at 0; and the factors m in it (..., N, units), None for 1.
+Noise = Callable[[int, Array], tuple[Array, Array | None]]
 Multiply = Callable[[Array | None, Array], Gradient]
 
 
@@ -110,12 +111,12 @@ class MLP:
         return draw_parameters(rng, self.sizes, INITIALIZERS[initializer])
 
     def forward(
-        self, params: Params, x: Array, *, xp: Namespace, masks: Masks | None = None
+        self, params: Params, x: Array, *, xp: Namespace, noise: Noise | None = None
     ) -> tuple[Array, Backprop]:
         """Return the outputs (..., N, outputs) of x (..., N, features), and backprop.
 
-        `masks` multiplies each hidden layer's output (dropout). `backprop(doutputs)` takes
-        δ = ∂C/∂outputs and returns ∂C/∂parameter under the parameters' names:
+        `noise` makes h = m ⊙ a + ε of what layers are given; dropout has no ε. `backprop(doutputs)`
+        takes δ = ∂C/∂outputs and returns ∂C/∂parameter under the parameters' names:
 
             ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)
 
@@ -123,12 +124,12 @@ class MLP:
         and 1ᵀ δ of None, by default as arrays. What is kept of a layer lives in that closure alone.
         """
         # Per layer what the backward pass needs: its input h; of a hidden one a or z, and m.
-        h, inputs, kept = x, [x], []
+        h = x if noise is None else noise(0, x)[0]
+        inputs, kept = [h], []
         for layer, f in enumerate(self.activations, start=1):
             w, b = of_layer(params, layer)
             a, of_slope = elementwise(f.forward, xp.matmul(h, w), b, xp=xp)
-            m = masks(layer, a) if masks is not None else None
-            h = a if m is None else a * m
+            h, m = (a, None) if noise is None else noise(layer, a)
             inputs.append(h)
             kept.append((of_slope,) if m is None else (of_slope, m))
         # A loss adds up over the outputs of each example. They are few: with the examples side by

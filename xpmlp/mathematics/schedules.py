@@ -78,17 +78,22 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Warmup:
-    """(t + 1)/W for the first W steps, times the schedule that it comes before."""
+    """s + (1 − s)(t + 1)/W for the first W steps, times the schedule that it comes before.
+
+    `start` is s, 0 by default.
+    """
 
     schedule: Schedule
     steps: int
+    start: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UsageError(f"a warm-up of {self.steps} steps needs at least 1")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
-        return min((step + 1) / self.steps, 1.0) * self.schedule(step, steps_per_epoch)
+        done = min((step + 1) / self.steps, 1.0)
+        return (self.start + (1.0 - self.start) * done) * self.schedule(step, steps_per_epoch)
 
 
 # By name: from the steps in all and the decay per epoch, where one is given, to a schedule.

@@ -8,13 +8,12 @@ clocks, histories or files, so that a backend may call it, record it or compile 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array, Namespace, Params, SomeRows
-from xpmlp.mathematics.dropout import dropout_mask
 from xpmlp.mathematics.losses import assess
-from xpmlp.mathematics.mlp import MLP, Masks, Multiply
+from xpmlp.mathematics.mlp import MLP, Multiply, Noise
 from xpmlp.mathematics.optimizers import Optimizer, OptimizerState
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.products import Product, Sums
@@ -41,12 +40,14 @@ class Inputs(NamedTuple):
     """What changes from step to step.
 
     `learning_rate`: a number, or one per model (models,). `rows`: which examples of the data make
-    the batch, None for all. `dropout_keys`: a uint32 number per hidden layer, where there are any.
+    the batch, None for all. `keys`: uint32 numbers that noise is drawn from, None without noise.
+    `momentum`: the optimiser's at this step, None for that which it has.
     """
 
     learning_rate: float | Array
     rows: Any = None
-    dropout_keys: Array = None
+    keys: Array = None
+    momentum: float | Array | None = None
 
 
 class Outputs(NamedTuple):
@@ -58,12 +59,16 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A training step, with what is the same at all of them."""
+    """A training step, with what is the same at all of them.
+
+    `regularization` has `noise_of(keys, numbers, xp=xp)`, for examples with these numbers in the
+    batch, and `after(params, state, xp=xp)`: what becomes of both once the update is done.
+    """
 
     mlp: MLP
     optimizer: Optimizer
     penalty: Penalty | None = None
-    dropout: float = 0.0
+    regularization: Any = None
 
     def __call__(
         self, variables: Variables, data: Any, inputs: Inputs, *, xp: Namespace, add_up: AddUp
@@ -73,18 +78,20 @@ class Step:
         `data.batch(rows, xp=xp)` is the batch; `add_up(sums_of, examples, flop, features)` returns
         Σ sums_of(rows) over rows that are its examples, once each; flop is the operations of each.
         """
-        mlp, optimizer, penalty, share = self.mlp, self.optimizer, self.penalty, self.dropout
+        mlp, optimizer, penalty, extra = self.mlp, self.optimizer, self.penalty, self.regularization
         params, state = variables
-        batch, keys = data.batch(inputs.rows, xp=xp), inputs.dropout_keys
+        batch, keys = data.batch(inputs.rows, xp=xp), inputs.keys
 
-        def masks_of(rows: SomeRows) -> Masks:
-            numbers = batch.numbers(rows, xp=xp)
-            return lambda layer, a: dropout_mask(keys[layer - 1, ...], a, share, numbers, xp=xp)
+        def noise_of(rows: SomeRows) -> Noise | None:
+            return None if keys is None else extra.noise_of(keys, batch.numbers(rows, xp=xp), xp=xp)
 
-        masks = None if keys is None else masks_of
-        sums = gradient(mlp, params, batch, xp=xp, add_up=add_up, penalty=penalty, masks_of=masks)
+        sums = gradient(mlp, params, batch, xp=xp, add_up=add_up, penalty=penalty, noise=noise_of)
+        if inputs.momentum is not None:
+            optimizer = replace(optimizer, momentum=inputs.momentum)  # type: ignore[type-var]
         rate = inputs.learning_rate
         params, state = optimizer.update(params, sums, state, learning_rate=rate, xp=xp)
+        if extra is not None:
+            params, state = extra.after(params, state, xp=xp)
         return Variables(params, state), Outputs(sums["loss"], sums.get("correct"))
 
 
@@ -96,7 +103,7 @@ def gradient(
     xp: Namespace,
     add_up: AddUp,
     penalty: Penalty | None = None,
-    masks_of: Callable[[SomeRows], Masks] | None = None,
+    noise: Callable[[SomeRows], Noise | None] | None = None,
 ) -> Sums:
     """Return mean loss and gradient of a batch, the penalty's with it, and how many were right.
 
@@ -106,10 +113,8 @@ def gradient(
     scale = batch.scale(xp=xp)
 
     def sums_of(rows: SomeRows) -> Sums:
-        masks = None if masks_of is None else masks_of(rows)
-        return piece_gradient(
-            mlp, params, batch.read(rows), scale=scale, xp=xp, masks=masks, multiply=Product
-        )
+        own, piece = None if noise is None else noise(rows), batch.read(rows)
+        return piece_gradient(mlp, params, piece, scale=scale, xp=xp, noise=own, multiply=Product)
 
     sums = add_up(sums_of, batch.size, mlp.step_flop, mlp.sizes[0])
     if penalty is not None:
@@ -124,7 +129,7 @@ def piece_gradient(
     *,
     scale: float | Array,
     xp: Namespace,
-    masks: Masks | None = None,
+    noise: Noise | None = None,
     multiply: Multiply | None = None,
 ) -> Sums:
     """Return `scale` times the sum of the losses of a piece, its gradient, how many were right.
@@ -134,7 +139,7 @@ def piece_gradient(
     parameters, and "correct" of class ids. `multiply` may leave gradients as products.
     """
     x, y, sample_weight = piece
-    outputs, backprop = mlp.forward(params, x, xp=xp, masks=masks)
+    outputs, backprop = mlp.forward(params, x, xp=xp, noise=noise)
     loss, doutputs, correct = assess(mlp.loss_function, outputs, y, sample_weight, scale, xp=xp)
     sums = Sums(backprop(doutputs, multiply), xp=xp)
     sums["loss"] = loss

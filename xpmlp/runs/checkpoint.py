@@ -19,6 +19,7 @@ from xpmlp.errors import CheckpointError, OutputError, UsageError
 from xpmlp.files import read_whole, write_whole
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.step import Variables
+from xpmlp.regularization import averaged
 from xpmlp.runs.containers import CONTAINERS, Container, read_container
 from xpmlp.runs.stored_state import (
     Arrays,
@@ -56,8 +57,12 @@ class Checkpoint:
 
     @property
     def result(self) -> dict[str, np.ndarray]:
-        """What the training was for: the best parameters, or without validation the last."""
-        return self.params if self.best_params is None else self.best_params
+        """What the training was for: the best parameters, or without validation the last.
+
+        Of the weights that is their average, where the training has kept one.
+        """
+        last = averaged(self.params, self.optimizer_state)
+        return last if self.best_params is None else self.best_params
 
     def restore(self, model: Model, backend: Backend) -> TrainingState:
         """Return the state of a model's training on a backend, of this device or another.
@@ -83,7 +88,7 @@ class Checkpoint:
             first_loss=numbers.get("first_loss"),
         )
         if only.status in ENDED:
-            only.params = backend.all_to_device(self.params)
+            only.params = backend.all_to_device(averaged(self.params, self.optimizer_state))
         variables = Variables(backend.all_to_device(self.params), moments)
         return TrainingState(variables, [only], numbers["step"], numbers["seconds"])
 

@@ -15,6 +15,7 @@ from xpmlp.files import parse_json
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
+from xpmlp.regularization import AVERAGE
 from xpmlp.rules import (
     FINITE,
     FROM_0,
@@ -142,7 +143,8 @@ def checked_moments(arrays: Arrays, params: Arrays) -> dict[str, Arrays]:
             _check_real(array, params[own].shape if own in params else (), name)
             moments.setdefault(kind, {})[own] = array
     for kind, named in moments.items():
-        if set(named) & set(params) and set(named) != set(params):
+        of_parameters = kind == AVERAGE or set(named) & set(params)
+        if of_parameters and set(named) != set(params):
             raise ValueError(f"the {kind} is not that of all parameters")
     order = list(params)
     return {

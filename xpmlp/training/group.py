@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import fsum, isfinite
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.errors import DivergedError
 from xpmlp.mathematics.step import Variables
+from xpmlp.regularization import averaged
 from xpmlp.training.divergence import divergence_sentence, first_bad_layer
 from xpmlp.training.evaluation import evaluate_unchecked
 from xpmlp.training.history import LogRow, best_row
@@ -183,7 +185,9 @@ class Group:
                 self._diverged(place, state.step, state.step, what)
 
     def _evaluate(self, examples: Any) -> tuple[Any, Any]:
-        mlp, params, backend = self._plain.step.mlp, self.state.params, self._backend
+        # The step's network may have a loss of smoothed targets.
+        mlp = replace(self._plain.step.mlp, loss=self.state.models[0].mlp.loss)
+        params, backend = self.state.averaged, self._backend
         with backend.ranks.untimed():
             return evaluate_unchecked(mlp, params, examples, backend)
 
@@ -219,7 +223,8 @@ class Group:
             model.status, model.cause = "diverged", cause
             raise DivergedError(cause)
         with self._backend.computing():
-            model.params = variables_of(self._good.variables, place, xp=xp).params
+            variables = variables_of(self._good.variables, place, xp=xp)
+            model.params = averaged(variables.params, variables.optimizer_state)
 
     def _part(self) -> None:
         """Keep the parameters of ended models; take them out of the stack where that pays."""

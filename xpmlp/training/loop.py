@@ -19,6 +19,7 @@ from xpmlp.training.state import (
     ENDED,
     ModelState,
     TrainingState,
+    begin_average,
     check_state_of,
     check_states_of,
     initial_stack,
@@ -167,6 +168,7 @@ class Training:
             raise UsageError("Training is of one model: a stack is trained by StackTraining")
         check_state_of(state, model, backend)
         state.only.model = model
+        begin_average(state, backend)
         self._save = None if save is None else partial(save, state)
         self.state = state
         self._loop = _Loop(self.data, plan, backend, [(state, self.data)], on_step)

@@ -15,7 +15,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.batches import FixedBatches, alike
 from xpmlp.mathematics.step import Inputs, Outputs, Step, Variables
 from xpmlp.training.recording import RecordingStepper
-from xpmlp.training.stepper import Stepper, Taken
+from xpmlp.training.stepper import Rates, Stepper, Taken
 
 AnyStepper: TypeAlias = "Stepper | RecordingStepper | LoopingStepper"
 
@@ -27,8 +27,8 @@ class Run(NamedTuple):
     """`count` steps of one epoch from the batch `first` on, of `size` examples each.
 
     `start` is the place of their first example in `rows`, the epoch's order, None for all of them
-    as they are. `rates` (STEPS, ...) begin with theirs; `keys` are those of the epoch's masks, None
-    without dropout.
+    as they are. `rates` (STEPS, ...) begin with theirs, and `momenta`, None where momentum stays;
+    `keys` are those of the epoch's noise, None without any.
     """
 
     first: Array
@@ -38,6 +38,7 @@ class Run(NamedTuple):
     rates: Array
     rows: Array | None
     keys: Array | None
+    momenta: Array | None
 
 
 def take_steps(
@@ -47,13 +48,15 @@ def take_steps(
     xp = backend.xp
 
     def take(number: Array, variables: Variables) -> tuple[Variables, Outputs]:
-        rows = keys = None
+        rows = keys = momentum = None
         if run.rows is not None:
             at = backend.span(run.start + number * run.size, run.size)
             rows = some_rows(run.rows, at, xp=xp)
         if run.keys is not None:
             keys = run.keys[run.first + number, ...]
-        inputs = Inputs(run.rates[number, ...], rows, keys)
+        if run.momenta is not None:
+            momentum = run.momenta[number, ...]
+        inputs = Inputs(run.rates[number, ...], rows, keys, momentum)
         return step(variables, data, inputs, xp=xp, add_up=backend.sum_over_examples)
 
     variables, found = backend.repeat(take, variables, run.rates.shape[0], run.count)
@@ -79,15 +82,23 @@ class LoopingStepper:
         flop = plain.step.mlp.step_flop * size * np.size(plain.rates.on_host)
         moment = int(backend.flop_at_once / flop)
         count = min(alike(batches, first), limit, max(1, min(STEPS, moment)))
-        rates = np.zeros((STEPS, *np.shape(plain.rates.on_host)), dtype=backend.dtype_name)
-        rates[:count] = [plain.rates.numbers(number + later) for later in range(count)]
+        rates, momenta = (
+            None if wanted is None else self._numbers(wanted, number, count)
+            for wanted in (plain.rates, plain.momenta)
+        )
         keys = None if plain.keys is None else plain.keys.of_epoch(number)
         at, start, steps = map(np.asarray, (first, first * batches.size_of(0), count))
         with backend.computing():
-            run = Run(at, start, steps, size, rates, batches.order(number), keys)
+            run = Run(at, start, steps, size, rates, batches.order(number), keys, momenta)
             variables, found = self._take(plain.step, variables, batches.data, run)
             losses, correct = (None if each is None else each[..., :count] for each in found)
         return variables, Taken(losses, correct, [size] * count)
+
+    def _numbers(self, wanted: Rates, number: int, count: int) -> np.ndarray:
+        """Return (STEPS, ...): what some steps have from a number on, and then 0."""
+        found = np.zeros((STEPS, *np.shape(wanted.on_host)), dtype=self.plain.backend.dtype_name)
+        found[:count] = [wanted.numbers(number + later) for later in range(count)]
+        return found
 
 
 def stepper_for(plain: Stepper) -> AnyStepper:

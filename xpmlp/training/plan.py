@@ -14,6 +14,7 @@ from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import SGD, Optimizer
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Constant, Schedule
+from xpmlp.regularization import Regularization, smoothed
 from xpmlp.rules import ABOVE_0, FROM_0, SHARE, check, whole
 from xpmlp.training.history import LogRow
 
@@ -35,7 +36,8 @@ class Model:
 
     `mlp`: the network. `optimizer`: the update rule. `learning_rate`: α > 0, by default one that
     suits the rule and the activation. `penalty`: on the weights, None for none. `initializer`: the
-    name of the distribution of the initial weights, which `seed` ≥ 0 draws.
+    name of the distribution of the initial weights, which `seed` ≥ 0 draws. `regularization`: what
+    else makes training harder than the data do, such as dropout.
     Raises `UsageError` for anything else.
 
     >>> from xpmlp import MLP, Adam, Model
@@ -49,6 +51,7 @@ class Model:
     penalty: Penalty | None = None
     initializer: str = "xavier"
     seed: int = 0
+    regularization: Regularization = field(default_factory=Regularization)
 
     def __post_init__(self) -> None:
         if not isinstance(self.mlp, MLP):
@@ -65,6 +68,12 @@ class Model:
                 check(setting, value, rule)
         check_known("initialiser", self.initializer, INITIALIZERS)
         check("seed", self.seed, whole(0))
+        if not isinstance(self.regularization, Regularization):
+            raise UsageError(
+                f"regularization is {self.regularization!r}: give one such as "
+                "Regularization(dropout=0.5)"
+            )
+        smoothed(self.mlp.loss, [self.regularization.label_smoothing])  # raises, where it must
 
     @property
     def rate(self) -> float:
@@ -85,7 +94,7 @@ class Plan:
 
     `epochs` or `steps`: passes over the training set, or updates (by default 20 epochs).
     `batch_size`: examples per step, None for the full batch. `schedule`: the factor of the
-    learning rate. `dropout`: the share of hidden units left out of a step, from 0 to below 1.
+    learning rate, and `momentum` that of the optimiser's momentum, None where it stays.
     `log_every`: steps between two log points, None for an epoch. `patience`: stop a model when so
     many validations in a row were not better than its best before them, None for never. `stop`: a
     rule of your own, stop(history) → whether a model with these log points ends there.
@@ -93,9 +102,9 @@ class Plan:
     steps since the one before; `log_test`: evaluate the test set there, too. `save_every`: save
     after so many steps, and at every log point.
     `folds`: deal the training examples into so many parts; model k of a stack trains on all but one
-    of them in turn, and is validated on that one. `seed`: of the batches, the dropout masks and the
-    folds. `order(epoch)`: another order of the examples in
-    an epoch, a permutation on the host; the full batch has none.
+    of them in turn, and is validated on that one. `seed`: of the batches, the folds, and what
+    regularisation draws. `order(epoch)`: another order of the examples in an epoch, a permutation
+    on the host; the full batch has none.
     Raises `UsageError` for what no training can be asked.
 
     >>> from xpmlp import Plan
@@ -107,7 +116,7 @@ class Plan:
     steps: int | None = None
     batch_size: int | None = 64
     schedule: Schedule = field(default_factory=Constant)
-    dropout: float = 0.0
+    momentum: Schedule | None = None
     log_every: int | None = None
     patience: int | None = None
     stop: Callable[[list[LogRow]], bool] | None = None
@@ -132,9 +141,8 @@ class Plan:
         ):
             if getattr(self, name) is not None:
                 check(name, getattr(self, name), whole(1))
-        check("dropout", self.dropout, SHARE)
         check("seed", self.seed, whole(0))
-        for name in ("schedule", "stop", "order"):
+        for name in ("schedule", "momentum", "stop", "order"):
             value: object = getattr(self, name)
             if not callable(value) and (name == "schedule" or value is not None):
                 raise UsageError(f"{name} is {value!r}: give a function, such as Cosine(steps)")

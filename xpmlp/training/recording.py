@@ -1,7 +1,7 @@
 """Many steps at once on memory that stays where it is, which a backend may record and replay.
 
 A recording does what it has seen to the same addresses. So what changes from step to step, the
-rows of a batch, its learning rate and the keys of its dropout masks, is written into buffers
+rows of a batch, its learning rate and the keys of its noise, is written into buffers
 before; the losses are found in others afterwards. The variables are the recorder's own: those of
 others are copied in, and a step that makes new arrays has them copied back. The step itself is
 the same function. Its first steps are taken without a recording, which has to find the same.
@@ -21,7 +21,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.batches import FixedBatches, alike
 from xpmlp.mathematics.step import Inputs, Outputs, Variables
 from xpmlp.training.state import arrays_of, copied_variables
-from xpmlp.training.stepper import Stepper, Taken
+from xpmlp.training.stepper import Rates, Stepper, Taken
 
 # Steps of one recording: a launch is then a small share of them, and Ctrl-C is not kept waiting.
 STEPS = 32
@@ -101,10 +101,12 @@ class _Recording:
         if rows is not None:
             self._rows = xp.zeros((count * size,), dtype=xp.int64, device=device)
         if keys is not None:
-            self._keys = xp.zeros((count, keys.layers), dtype=xp.uint32, device=device)
-        self._rates = backend.to_device(self._rates_from(0))
-        self._last_rates: np.ndarray | None = None
-        stack = tuple(self._rates.shape[1:])
+            self._keys = xp.zeros((count, keys.count), dtype=xp.uint32, device=device)
+        self._rates, self._momenta = (
+            None if wanted is None else _Numbers(wanted, count, backend)
+            for wanted in (stepper.rates, stepper.momenta)
+        )
+        stack = np.shape(stepper.rates.on_host)
         self._losses = xp.zeros((*stack, count), dtype=backend.dtype, device=device)
 
     def advance(self, number: int) -> Taken:
@@ -172,7 +174,11 @@ class _Recording:
             if self._rows is not None:
                 rows = self._rows[number * self._size : (number + 1) * self._size]
             keys = None if self._keys is None else self._keys[number, ...]
-            inputs = Inputs(self._rates[number, ...], rows, keys)
+            rate, momentum = (
+                None if numbers is None else numbers.on_device[number, ...]
+                for numbers in (self._rates, self._momenta)
+            )
+            inputs = Inputs(rate, rows, keys, momentum)
             variables, outputs = self._stepper.step(
                 variables,
                 self._batches.data,
@@ -206,14 +212,29 @@ class _Recording:
             self._rows[...] = self._batches.rows(number, count)
         if self._keys is not None and keys is not None:
             self._keys[...] = keys.of_steps(number, count)
-        rates = self._rates_from(number)
-        if self._last_rates is None or not np.array_equal(rates, self._last_rates):
-            self._rates[...] = self._stepper.backend.to_device(rates)
-            self._last_rates = rates
+        for numbers in (self._rates, self._momenta):
+            if numbers is not None:
+                numbers.load(number)
 
-    def _rates_from(self, number: int) -> np.ndarray:
-        rates = [self._stepper.rates.numbers(number + later) for later in range(self._count)]
-        return np.asarray(rates, dtype=np.float64)
+
+class _Numbers:
+    """What is scheduled for some steps, in a buffer that is written where it has changed."""
+
+    def __init__(self, wanted: Rates, count: int, backend: Backend) -> None:
+        self._wanted, self._count, self._backend = wanted, count, backend
+        self._last = self._of_steps(0)
+        self.on_device = backend.to_device(self._last)
+
+    def load(self, number: int) -> None:
+        """Write those of the steps from a number on."""
+        numbers = self._of_steps(number)
+        if not np.array_equal(numbers, self._last):
+            self.on_device[...] = self._backend.to_device(numbers)
+            self._last = numbers
+
+    def _of_steps(self, number: int) -> np.ndarray:
+        found = [self._wanted.numbers(number + later) for later in range(self._count)]
+        return np.asarray(found, dtype=np.float64)
 
 
 def _put(arrays: list[Array], own: Variables) -> None:

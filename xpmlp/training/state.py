@@ -12,6 +12,7 @@ from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import Optimizer
 from xpmlp.mathematics.step import Variables
 from xpmlp.randomness import random_stream
+from xpmlp.regularization import averaged, begun_average
 from xpmlp.training.history import LogRow
 from xpmlp.training.plan import Model
 from xpmlp.training.stacking import model_of, stacked, stacked_optimizer
@@ -100,6 +101,11 @@ class TrainingState:
         return self.variables.params
 
     @property
+    def averaged(self) -> Params:
+        """What predicts: the average of the weights where one is kept, else the parameters."""
+        return averaged(self.params, self.variables.optimizer_state)
+
+    @property
     def only(self) -> ModelState:
         """What the only model has come to; raises `UsageError` for a stack."""
         if len(self.models) != 1:
@@ -124,11 +130,12 @@ class TrainingState:
     @property
     def result(self) -> Params:
         """The only model's best parameters, or without validation the last."""
-        return self.params if self.best_params is None else self.best_params
+        return self.averaged if self.best_params is None else self.best_params
 
     def params_of(self, place: int, *, xp: Namespace) -> Params:
-        """Return a copy of the parameters of one model."""
-        return variables_of(self.variables, place, xp=xp).params
+        """Return a copy of what predicts of one model."""
+        variables = variables_of(self.variables, place, xp=xp)
+        return averaged(variables.params, variables.optimizer_state)
 
 
 def check_shapes(params: Params, mlp: MLP) -> None:
@@ -180,12 +187,22 @@ def check_states_of(
         if state.status not in ENDED:
             check_state_of(state, model, backend)
             state.only.model = model
+            begin_average(state, backend)
     steps = sorted({state.step for state in states if state.status not in ENDED})
     if len(steps) > 1:
         raise UsageError(
             f"the states have come to the steps {', '.join(map(str, steps))}: a stack goes on from "
             "one step that all have come to"
         )
+
+
+def begin_average(state: TrainingState, backend: Backend) -> None:
+    """Have a state keep an average of its weights from now on, if its models ask for one."""
+    if state.models[0].model.regularization.average_decay is not None:
+        variables = state.variables
+        with backend.computing():
+            moments = begun_average(*variables, xp=backend.xp)
+        state.variables = variables._replace(optimizer_state=moments)
 
 
 def copied_variables(variables: Variables, *, xp: Namespace) -> Variables:
@@ -249,7 +266,9 @@ def _started(
 ) -> TrainingState:
     with backend.computing():
         variables = Variables(params, optimizer.init(params, xp=backend.xp))
-    return TrainingState(variables, [ModelState(model) for model in models])
+    state = TrainingState(variables, [ModelState(model) for model in models])
+    begin_average(state, backend)
+    return state
 
 
 def restacked(states: Sequence[TrainingState], backend: Backend) -> TrainingState:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array
 from xpmlp.backends import Backend
-from xpmlp.data.batches import Batches, DropoutKeys
+from xpmlp.data.batches import Batches, NoiseKeys
+from xpmlp.errors import UsageError
+from xpmlp.mathematics.optimizers import Optimizer
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Schedule
 from xpmlp.mathematics.step import Inputs, Outputs, Step, Variables
+from xpmlp.regularization import key_count, placed, smoothed
 from xpmlp.training.plan import Model, Plan
 from xpmlp.training.stacking import per_model_values, stacked_mlp, stacked_optimizer
 from xpmlp.training.state import ENDED, ModelState
@@ -31,7 +34,7 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates by step: `base`, a number or one per model, times the schedule's factor.
+    """Learning rates, or momenta, by step: `base`, one number or one per model, times a factor.
 
     `on_host` are the base's numbers, and `base` the same as a step takes them.
     """
@@ -61,15 +64,21 @@ class Rates:
 class Stepper:
     """Takes the steps of one training, each by a call of the step function.
 
-    `keys` are those of the dropout masks, None without dropout. `backend` may be exchanged
-    between two steps.
+    `keys` are those of noise, None without any; `momenta` the optimiser's momentum by step, None
+    where it stays. `backend` may be exchanged between two steps.
     """
 
     def __init__(
-        self, step: Step, batches: Batches, rates: Rates, keys: DropoutKeys | None, backend: Backend
+        self,
+        step: Step,
+        batches: Batches,
+        rates: Rates,
+        keys: NoiseKeys | None,
+        backend: Backend,
+        momenta: Rates | None = None,
     ) -> None:
         self.step, self.batches, self.rates, self.keys = step, batches, rates, keys
-        self.backend = backend
+        self.backend, self.momenta = backend, momenta
         self._flop = step.mlp.step_flop / backend.ranks.count
 
     def advance(self, variables: Variables, number: int, limit: int = 1) -> tuple[Variables, Taken]:  # noqa: ARG002
@@ -81,7 +90,8 @@ class Stepper:
         with backend.computing():
             data, rows, size = self.batches.draw(number)
             keys = None if self.keys is None else self.keys.of_step(number)
-        inputs = Inputs(self.rates.at(number), rows, keys)
+        momentum = None if self.momenta is None else self.momenta.at(number)
+        inputs = Inputs(self.rates.at(number), rows, keys, momentum)
         with backend.computing(self._flop * size):
             take = backend.compiled(take_step, donated=(1,))
             variables, outputs = take(self.step, variables, data, inputs)
@@ -108,35 +118,61 @@ def stepper_of(
     A model of a stack that has ended has the rate 0.
     """
     wanted = [model.model for model in models]
-    if like is None:
-        (model,) = wanted
-        step = Step(model.mlp, model.optimizer, model.penalty, plan.dropout)
-        base: float | Array = model.rate
-        on_host: float | list[float] = model.rate
-    else:
-        on_host = [0.0 if model.status in ENDED else model.model.rate for model in models]
-        with backend.computing():
-            step = _stacked_step(wanted, plan.dropout, like, backend)
+    with backend.computing():
+        step = _step(wanted, like, backend)
+        if like is None:
+            base: float | Array = wanted[0].rate
+            on_host: float | list[float] = wanted[0].rate
+        else:
+            on_host = [0.0 if model.status in ENDED else model.model.rate for model in models]
             base = per_model_values(on_host, like=like, xp=backend.xp)
-    per_epoch, keys = batches.steps_per_epoch, None
-    if plan.dropout:
-        keys = DropoutKeys(step.mlp.layers - 1, per_epoch, seed=plan.seed, backend=backend)
-    return Stepper(step, batches, Rates(base, on_host, plan.schedule, per_epoch), keys, backend)
+    per_epoch, keys, momenta = batches.steps_per_epoch, None, None
+    if any(model.regularization.is_random for model in wanted):
+        count = key_count(step.mlp.layers)
+        keys = NoiseKeys(count, per_epoch, seed=plan.seed, backend=backend)
+    if plan.momentum is not None:
+        of_each = [momentum_of(model.optimizer) for model in wanted]
+        on_host_too = of_each[0] if like is None else of_each
+        momenta = Rates(momentum_of(step.optimizer), on_host_too, plan.momentum, per_epoch)
+    rates = Rates(base, on_host, plan.schedule, per_epoch)
+    return Stepper(step, batches, rates, keys, backend, momenta)
 
 
-def _stacked_step(models: list[Model], dropout: float, like: Array, backend: Backend) -> Step:
-    """Return the step of a stack: hyperparameters that differ are arrays, one value per model."""
-    xp = backend.xp
+def momentum_of(optimizer: Optimizer) -> Any:
+    """Return an optimiser's momentum, one value per model of a stack; raises where it has none."""
+    try:
+        return optimizer.momentum  # type: ignore[attr-defined]
+    except AttributeError:
+        name = type(optimizer).__name__
+        raise UsageError(
+            f"momentum is scheduled, and {name} has none: choose Momentum or Nesterov"
+        ) from None
+
+
+def _step(models: list[Model], like: Array | None, backend: Backend) -> Step:
+    """Return the step of one model, or of a stack whose arrays are `like` one of them.
+
+    Hyperparameters that differ in a stack are arrays, one value per model.
+    """
+    xp, first, alone = backend.xp, models[0], like is None
+    some = xp.zeros((), dtype=backend.dtype, device=backend.device) if alone else like
+    regularizations = [model.regularization for model in models]
+    shares = [each.label_smoothing for each in regularizations]
+    extra = placed(regularizations, first.mlp.sizes[0], like=some, xp=xp)
+    mlp = first.mlp if alone else stacked_mlp([model.mlp for model in models])
+    mlp = replace(mlp, loss=smoothed(mlp.loss, shares)) if any(shares) else mlp
+    if alone:
+        return Step(mlp, first.optimizer, first.penalty, extra)
     # One kind for all; a model without one has the strength 0.
     kind = next((type(model.penalty) for model in models if model.penalty), Penalty)
     penalties = [model.penalty or kind() for model in models]
     l2, l1 = (
-        per_model_values([getattr(p, name) for p in penalties], like=like, xp=xp)
+        per_model_values([getattr(p, name) for p in penalties], like=some, xp=xp)
         for name in ("l2", "l1")
     )
     return Step(
-        stacked_mlp([model.mlp for model in models]),
-        stacked_optimizer([model.optimizer for model in models], like=like, xp=xp),
+        mlp,
+        stacked_optimizer([model.optimizer for model in models], like=some, xp=xp),
         kind(l2, l1) if any(p.l2 or p.l1 for p in penalties) else None,
-        dropout,
+        extra,
     )

@@ -14,6 +14,7 @@ from xpmlp.data.prepare import prepare
 from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import AdamW
+from xpmlp.regularization import Regularization
 from xpmlp.training.loop import StackTraining
 from xpmlp.training.plan import Model, Plan
 
@@ -55,7 +56,14 @@ class Tabular:
         mlp = MLP(sizes, self.activation, data.targets.loss)
         rule, rate = AdamW(weight_decay=self.weight_decay), self.learning_rate
         return [
-            Model(mlp, rule, rate, initializer=self.initializer, seed=seed + member)
+            Model(
+                mlp,
+                rule,
+                rate,
+                initializer=self.initializer,
+                seed=seed + member,
+                regularization=Regularization(dropout=self.dropout if self.hidden else 0.0),
+            )
             for member in range(self.members)
         ]
 
@@ -67,7 +75,6 @@ class Tabular:
         return Plan(
             epochs=self.epochs,
             batch_size=min(self.batch_size, count),
-            dropout=self.dropout if self.hidden else 0.0,
             patience=self.patience if validated else None,
             folds=folds,
             seed=seed,

@@ -1,0 +1,23 @@
+"""What makes training harder than the data do, so that the network holds on other data.
+
+- `settings`: what a user asks for, `Regularization`.
+- `deformation`: images shifted, turned, scaled, sheared and bent as they are gathered.
+- `noise`: dropout and Gaussian noise of what layers are given.
+- `weights`: a bound of each unit's weights, and their average over the run.
+- `smoothing`: targets that are not quite sure.
+- `placed`: all of it on a device, for one model or a stack, as a training step takes it.
+"""
+
+from xpmlp.regularization.deformation import Deformation as Deformation
+from xpmlp.regularization.placed import (
+    PlacedRegularization as PlacedRegularization,
+    key_count as key_count,
+    placed as placed,
+)
+from xpmlp.regularization.settings import Regularization as Regularization
+from xpmlp.regularization.smoothing import smoothed as smoothed
+from xpmlp.regularization.weights import (
+    AVERAGE as AVERAGE,
+    averaged as averaged,
+    begun_average as begun_average,
+)

@@ -1,0 +1,59 @@
+"""What becomes of weights after a step: a bound of each unit's, and an average over the run."""
+
+from __future__ import annotations
+
+from xpmlp.arrays import Array, Namespace, Params, copied, is_weight, per_model
+from xpmlp.mathematics.optimizers import OptimizerState
+from xpmlp.mathematics.products import accumulate
+
+# Where the state of an optimiser keeps the average of the weights, and how many steps are in it.
+AVERAGE, _COUNT = "average", "averaged"
+
+
+def bounded(params: Params, most: float | Array, *, xp: Namespace) -> Params:
+    """Return w_j ← w_j min(1, c/‖w_j‖) with w_j the incoming weights of unit j (max-norm).
+
+    `most` is c, a number or one per model (models,); biases stay. Srivastava et al. 2014,
+    section 5.1.
+    """
+    return {
+        name: _bounded(w, per_model(most, like=w, xp=xp), xp=xp) if is_weight(name) else w
+        for name, w in params.items()
+    }
+
+
+def _bounded(w: Array, most: float | Array, *, xp: Namespace) -> Array:
+    square = xp.sum(w * w, axis=-2, keepdims=True)
+    w *= xp.minimum(most / xp.sqrt(xp.where(square > 0, square, 1.0)), 1.0)
+    return w
+
+
+def begun_average(params: Params, state: OptimizerState, *, xp: Namespace) -> OptimizerState:
+    """Return a state that keeps an average of the weights, from these on unless it has one."""
+    if AVERAGE in state:
+        return state
+    steps = xp.zeros((), dtype=next(iter(params.values())).dtype)
+    return state | {AVERAGE: copied(params, xp=xp), _COUNT: {"steps": steps}}
+
+
+def averaged(params: Params, state: OptimizerState) -> Params:
+    """Return the average of the weights where a state keeps one, else the weights."""
+    return state.get(AVERAGE, params)
+
+
+def with_average(
+    params: Params, state: OptimizerState, decay: float | Array, *, xp: Namespace
+) -> OptimizerState:
+    """Return the state with w̄ ← w̄ + s (w − w̄), s = max(1 − d, 1/t) after t steps.
+
+    d is the `decay`, a number or one per model (models,). w̄ is the mean of all weights so far
+    until 1/(1 − d) steps are done, and then forgets those before: the exponential average without
+    a trace of the initial weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017).
+    """
+    steps = state[_COUNT]["steps"] + 1
+    share = xp.maximum(1.0 - decay, 1.0 / steps)
+    average = {
+        name: accumulate(mean, params[name], alpha=share, beta=1.0 - share, xp=xp)
+        for name, mean in state[AVERAGE].items()
+    }
+    return state | {AVERAGE: average, _COUNT: {"steps": steps}}
