@@ -42,13 +42,15 @@ def deformed(
     keys, x = backend.to_device(np.array(key, dtype=np.uint32)), backend.to_device(images)
     made = placed(deformation, images.shape[1], backend)
     with backend.computing():
-        return backend.to_host(made(x, keys, numbers, xp=backend.xp))
+        found: np.ndarray = backend.to_host(made(x, keys, numbers, xp=backend.xp))
+    return found
 
 
 def drawn(key: int, images: int, count: int) -> np.ndarray:
     """Return what is drawn of each image, even in −1 to 1."""
     rows, columns = np.arange(images, dtype="u4")[:, None], np.arange(count, dtype="u4")
-    return random_bits(np.uint32(key), rows, columns, xp=np) / 2.0**31 - 1
+    bits: np.ndarray = random_bits(np.uint32(key), rows, columns, xp=np)
+    return bits / 2.0**31 - 1
 
 
 # A picture whose values are linear in the place is, inside, sampled exactly.
@@ -191,7 +193,7 @@ def test_training_images_are_deformed_and_others_are_not() -> None:
     ]
     assert losses[0] == pytest.approx([losses[0][0]] * 3, rel=1e-6)
     assert len({round(loss, 6) for loss in losses[1]}) == 3
-    exact = Training(bent, IMAGES, Plan(epochs=1, train_exact=True), backend=backend)
+    exact = Training(bent, IMAGES, Plan(epochs=1, batch_size=10, train_exact=True), backend=backend)
     (row,) = exact
     params = exact.state.params
     expected, _ = evaluate(MLP((64, 3)), params, IMAGES.to_device(backend), backend=backend)

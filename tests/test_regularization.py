@@ -137,7 +137,7 @@ def test_the_average_is_what_is_validated_and_returned() -> None:
     )
     assert state.history[-1].val_loss == pytest.approx(loss, rel=1e-12)
     assert state.history[-1].val_accuracy == accuracy
-    losses = [row.val_loss for row in state.history]
+    losses = [row.val_loss or 0.0 for row in state.history]
     assert losses[-1] == min(losses)  # so the best is the last
     for found in (
         state.result,

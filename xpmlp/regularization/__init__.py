@@ -11,6 +11,7 @@
 from xpmlp.regularization.deformation import Deformation as Deformation
 from xpmlp.regularization.placed import (
     PlacedRegularization as PlacedRegularization,
+    check_in_stack as check_in_stack,
     key_count as key_count,
     placed as placed,
 )

@@ -72,20 +72,23 @@ class PlacedRegularization:
         return params, state
 
 
+def check_in_stack(wanted: Sequence[Regularization]) -> None:
+    """Raise `UsageError` for what the models of a stack cannot have each for itself."""
+    if any(each.deformation != wanted[0].deformation for each in wanted):
+        raise UsageError("one deformation per model makes no stack: give all models the same")
+    if len({each.average_decay is None for each in wanted}) > 1:
+        raise UsageError("average_decay is of all models of a stack, or of none")
+
+
 def placed(
     wanted: Sequence[Regularization], features: int, *, like: Array, xp: Namespace
 ) -> PlacedRegularization | None:
     """Return what a step needs of one model's regularisation, or of those of a stack's models.
 
     `like` is one of their parameters. Returns None where a step has nothing to do. Raises
-    `UsageError` for what a stack cannot have per model, `DataError` for images that are none.
+    `DataError` for images that are none.
     """
     first, made = wanted[0], {"dtype": like.dtype, "device": like.device}
-    if any(each.deformation != first.deformation for each in wanted):
-        raise UsageError("one deformation per model makes no stack: give all models the same")
-    averages = {each.average_decay is None for each in wanted}
-    if len(averages) > 1:
-        raise UsageError("average_decay is of all models of a stack, or of none")
 
     def of_each(name: str, of: Callable[[float], Any], off: float | None) -> Any:
         """Return what all have, or an array of what each has; None where all are off."""

@@ -10,6 +10,7 @@ from xpmlp.backends import Backend, select_backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.errors import DivergedError, UsageError
 from xpmlp.mathematics.step import Variables
+from xpmlp.regularization import check_in_stack
 from xpmlp.training.group import Group, OnStep
 from xpmlp.training.history import LogRow
 from xpmlp.training.plan import Model, Plan
@@ -229,6 +230,7 @@ class StackTraining:
         if not models or not all(isinstance(model, Model) for model in models):
             raise UsageError("a stack is a list of one or more Model: give such a list")
         check_stackable([model.optimizer for model in models])
+        check_in_stack([model.regularization for model in models])
         stacked_mlp([model.mlp for model in models])
         self.backend = backend = backend or select_backend()
         self.plan, self.data = plan, prepared(data, models[0], plan, backend)
