@@ -41,8 +41,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "progress": "",
-        "inspection": "gradcheck diagnostics learning_rates predictions scores importance ensemble "
-        "summary softmax_by_hand",
+        "inspection": "deformed gradcheck diagnostics learning_rates predictions scores importance "
+        "ensemble summary softmax_by_hand",
         "interchange": "layers onnx_graph onnx_columns onnx_file safetensors_file",
         "teach": "slips structure layout numbers student findings truth variants picture report "
         "network gradients steps before check courses apart",
@@ -58,9 +58,9 @@ FLOORS: list[dict[str, str]] = [
         "imported base classifier regressor tabular meta conformal stacked "
         "ensemble halving candidates search",
         "commands": "flags streams command_line machine regularization_flags hyperparameters "
-        "data_flags run_settings trained_flags grids sweep_results run_report training_run train "
-        "evaluate predict plot show sweep ensemble convert export check_gradients "
-        "find_learning_rate teach main",
+        "data_flags run_settings plans recipes usual trained_flags grids sweep_results run_report "
+        "training_run train evaluate predict plot show sweep ensemble convert export "
+        "check_gradients find_learning_rate teach main",
     },
 ]
 HEIGHTS = {name: height for height, rooms in enumerate(FLOORS) for name in rooms}

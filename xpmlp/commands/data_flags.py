@@ -177,7 +177,7 @@ def prepare_data(
 ) -> Dataset:
     """Read, split, scale and move the data; of several ranks each has its share.
 
-    `usual` returns flags that suit the rows of a table, once its test set is held out.
+    `usual` returns flags that suit what was read, of a table once its test set is held out.
     """
     shared = backend.ranks.count > 1
     if shared and arguments.stream == "yes":
@@ -190,10 +190,12 @@ def prepare_data(
     if not shared and arguments.stream == "auto" and dataset.streamed:
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
     sizes, has_test = sizes_of(arguments), dataset.test is not None
-    if usual is not None and isinstance(dataset.train, TableRows):
-        dataset = split(dataset, seed=arguments.seed, **sizes | {"val_size": 0})
+    if usual is not None:
+        table = isinstance(dataset.train, TableRows)
+        if table:
+            dataset = split(dataset, seed=arguments.seed, **sizes | {"val_size": 0})
         vars(arguments).update(usual(dataset))
-        sizes = {"val_size": arguments.val_size, "test_size": 0}
+        sizes = {"val_size": arguments.val_size, "test_size": 0} if table else sizes_of(arguments)
     data = scaled(arguments, dataset, **sizes, seed=arguments.seed, ranks=backend.ranks)
     if data.encoding is not None and not getattr(arguments, "quiet", False):
         message(f"{data.encoding.summary()}\n{described(data)}")

@@ -20,12 +20,10 @@ from xpmlp.commands.hyperparameters import (
     activation_of_all,
     add_network_flags,
     add_optimizer_flags,
-    add_plan_flags,
     model_of,
-    momentum_of,
-    schedule_of,
 )
 from xpmlp.commands.machine import measured_on
+from xpmlp.commands.plans import add_plan_flags, scheduled
 from xpmlp.errors import DataError, DivergedError, UsageError
 from xpmlp.plots import require_matplotlib, save_ensemble
 
@@ -65,12 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
         patience=arguments.patience,
         seed=arguments.seed,
     )
-    count, steps = len(data.train), plan.steps_for(len(data.train))
-    plan = replace(
-        plan,
-        schedule=schedule_of(arguments, steps),
-        momentum=momentum_of(arguments, first.optimizer, count, steps),
-    )
+    plan = scheduled(plan, arguments, first.optimizer, len(data.train))
     training = xpmlp.StackTraining(members, data, plan, backend=backend)
     for models in training:
         at_work = sum(model.status == "running" for model in models)

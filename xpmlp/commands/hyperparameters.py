@@ -10,14 +10,13 @@ from typing import Any
 from xpmlp.commands.flags import Flags, not_negative, positive, share
 from xpmlp.commands.regularization_flags import add_regularization_flags, regularization_of
 from xpmlp.data import Dataset
-from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.initializers import INITIALIZERS
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.penalties import Penalty
-from xpmlp.mathematics.schedules import SCHEDULES, Constant, Schedule, StepDecay, Warmup
+from xpmlp.mathematics.schedules import SCHEDULES
 from xpmlp.training.plan import Model
 
 # Flag -> the name that optimisers have for it.
@@ -181,51 +180,6 @@ def optimizer_of(arguments: argparse.Namespace) -> Optimizer:
 
 def _settings_of(kind: type[Optimizer]) -> set[str]:
     return {setting.name for setting in fields(kind)}  # type: ignore[arg-type]
-
-
-def schedule_of(arguments: argparse.Namespace, steps: int) -> Schedule:
-    """Return the schedule for a run of so many steps."""
-    if arguments.lr_milestones and arguments.lr_schedule != "constant":
-        raise UsageError("--lr-milestones and --lr-schedule exclude each other: give one of them")
-    if arguments.lr_factor and not arguments.lr_milestones:
-        raise UsageError("--lr-factor means nothing without --lr-milestones: give both")
-    if arguments.lr_decay and arguments.lr_schedule in ("constant", "cosine"):
-        raise UsageError("--lr-decay means nothing without --lr-schedule exponential: give both")
-    schedule = SCHEDULES[arguments.lr_schedule](steps, arguments.lr_decay or 0.95)
-    if arguments.lr_milestones:
-        schedule = StepDecay(arguments.lr_milestones, arguments.lr_factor or 0.5)
-    return Warmup(schedule, arguments.warmup_steps) if arguments.warmup_steps else schedule
-
-
-def momentum_of(
-    arguments: argparse.Namespace, optimizer: Optimizer, examples: int, steps: int
-) -> Schedule | None:
-    """Return the schedule of the momentum's factor for a run of so many steps, None for none."""
-    start, epochs = arguments.momentum_start, arguments.momentum_epochs
-    if start is None:
-        if epochs is not None:
-            raise UsageError("--momentum-epochs means nothing without --momentum-start: give both")
-        return None
-    end = getattr(optimizer, "momentum", None)
-    if not end:
-        raise UsageError(
-            f"--momentum-start means nothing to --optimizer {arguments.optimizer}: choose "
-            "--optimizer momentum or nesterov"
-        )
-    full = arguments.batch_size == "full"
-    per_epoch = steps_per_epoch(examples, None if full else arguments.batch_size)
-    return Warmup(Constant(), epochs * per_epoch if epochs else steps, start / end)
-
-
-def add_plan_flags(group: Flags, *, full: bool = True) -> None:
-    """Add --batch-size, --patience and --seed; `full` allows the full batch."""
-    kind, metavar = (batch_size, "N|full") if full else (positive(int), "N")
-    group.value("--batch-size", kind, "examples per step", "64", metavar)
-    group.count(
-        "--patience",
-        "stop a model when N validations in a row were not better than its best before them",
-    )
-    group.value("--seed", int, "of weights, batches and split", 0)
 
 
 def layer_sizes(text: str) -> tuple[int, ...]:

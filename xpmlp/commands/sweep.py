@@ -23,8 +23,9 @@ from xpmlp.commands.command_line import (
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, read_source, scaled
 from xpmlp.commands.flags import Flags, positive
 from xpmlp.commands.grids import add_grid_flags, grid_model, grid_of, seeds_of
-from xpmlp.commands.hyperparameters import add_plan_flags, milestones
+from xpmlp.commands.hyperparameters import milestones
 from xpmlp.commands.machine import measured_on
+from xpmlp.commands.plans import add_plan_flags
 from xpmlp.commands.sweep_results import best_outcome, report_of, write_results
 from xpmlp.data import Dataset, split
 from xpmlp.data.batches import check_batch_size

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import xpmlp
-from xpmlp.backends import Backend
 from xpmlp.backends.ranks.start import start_ranks
-from xpmlp.commands.command_line import add_device_flags, backend_of, message, new_parser
+from xpmlp.commands.command_line import add_device_flags, backend_of, new_parser
 from xpmlp.commands.data_flags import (
     add_code_flag,
     add_data_flags,
@@ -21,18 +17,19 @@ from xpmlp.commands.data_flags import (
     prepare_data,
 )
 from xpmlp.commands.flags import Flags, in_range
-from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags, add_plan_flags
+from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags
+from xpmlp.commands.plans import add_plan_flags
 from xpmlp.commands.run_settings import default_folder, flags_given, named_flags, resumed
 from xpmlp.commands.training_run import TrainingRun
-from xpmlp.data import Dataset
+from xpmlp.commands.usual import add_recipe_flag, usual_flags
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
-from xpmlp.training.tabular import Tabular, is_tried, suited
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__ or "")
+    add_recipe_flag(parser)
     add_device_flags(parser)
     add_data_flags(parser)
     add_split_flags(parser)
@@ -124,37 +121,7 @@ def main(arguments: argparse.Namespace) -> int:
     if first and not arguments.resume and not arguments.overwrite:
         refuse_existing(arguments.out)
     arguments.quiet = arguments.quiet or not first
-    # What is not said is what suits a table.
-    usual = partial(usual_of_tables, arguments, given, backend=backend)
+    # What is not said is that of a recipe, or what suits a table or images.
+    usual = partial(usual_flags, arguments, given, backend=backend)
     data = prepare_data(arguments, backend, None if arguments.resume else usual)
     return TrainingRun(arguments, backend, data).execute()
-
-
-def usual_of_tables(
-    arguments: argparse.Namespace, given: Collection[str], raw: Dataset, *, backend: Backend
-) -> dict[str, Any]:
-    """Return the flags of networks that suit the rows of a table, but for those that were given.
-
-    What belongs to one optimiser goes with it; several ranks train a single network. Members are
-    validated on folds of their own, unless a validation set is asked for, or rows belong together.
-    """
-    usual = Tabular()
-    if backend.ranks.count > 1:
-        usual = replace(usual, members=1)
-    elif "members" in given:
-        usual = replace(usual, members=arguments.members)
-    shared = {"val_size", "group", "time"} & set(given) or raw.validation is not None
-    folds = None if shared else usual.folds(raw)
-    asked = {"optimizer", "weight_decay", "intervals", "folds"} & set(given)
-    if folds and not asked and is_tried(raw, usual):
-        say = (lambda _: None) if arguments.quiet else message
-        say("trying two settings on folds of the rows; --intervals N takes one without a trial")
-        usual = suited(raw, usual, seed=arguments.seed, backend=backend)
-        say(f"taken: {usual.intervals} intervals per number, weight decay {usual.weight_decay:g}")
-    validated = folds or raw.validation is not None or arguments.val_size != 0
-    found = usual.flags(raw) | {"folds": folds, "patience": usual.patience if validated else None}
-    if folds:
-        found["val_size"] = 0
-    if "optimizer" in given:
-        found = {k: v for k, v in found.items() if k not in ("lr", "weight_decay")}
-    return {name: value for name, value in found.items() if name not in given}

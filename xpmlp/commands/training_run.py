@@ -12,19 +12,21 @@ from typing import Any
 import xpmlp
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_lines, print_result
-from xpmlp.commands.hyperparameters import model_of, momentum_of, schedule_of
+from xpmlp.commands.hyperparameters import model_of
+from xpmlp.commands.plans import plan_of
 from xpmlp.commands.run_report import report_lines
-from xpmlp.commands.run_settings import check_same_run, is_train_exact, settings_of
+from xpmlp.commands.run_settings import check_same_run, settings_of
 from xpmlp.data import Dataset
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
+from xpmlp.inspection.deformed import deformed_images
 from xpmlp.inspection.predictions import evaluate_averaged, outputs_of
 from xpmlp.inspection.scores import scores
-from xpmlp.plots import save_curves
+from xpmlp.plots import save_curves, save_deformed
 from xpmlp.progress import Progress
 from xpmlp.runs.boundary import Boundary, boundary_of
 from xpmlp.runs.checkpoint import load_result
-from xpmlp.runs.folder import CHECKPOINT, CURVES, NoRunFolder, RunFolder, host_versions
+from xpmlp.runs.folder import CHECKPOINT, CURVES, DEFORMED, NoRunFolder, RunFolder, host_versions
 from xpmlp.runs.members import OneModel, members_of
 from xpmlp.runs.stop_signals import StopSignals
 from xpmlp.training.history import best_row
@@ -57,26 +59,9 @@ class TrainingRun:
                 "--folds validates each of several members on a part of its own: give --members "
                 "above 1, and --val-size 0"
             )
-        full = arguments.batch_size == "full"
-        plan = xpmlp.Plan(
-            epochs=None if arguments.steps else arguments.epochs,
-            steps=arguments.steps,
-            batch_size=None if full else arguments.batch_size,
-            log_every=arguments.log_every,
-            patience=arguments.patience,
-            train_exact=is_train_exact(vars(arguments)),
-            log_test=arguments.log_test,
-            save_every=arguments.checkpoint_every,
-            folds=arguments.folds,
-            seed=arguments.seed,
-        )
-        self.steps = plan.steps_for(len(data.train))
-        self.plan = replace(
-            plan,
-            schedule=schedule_of(arguments, self.steps),
-            momentum=momentum_of(arguments, self.model.optimizer, len(data.train), self.steps),
-        )
-        self.batch_size = len(data.train) if full else arguments.batch_size
+        self.plan = plan_of(arguments, self.model.optimizer, len(data.train))
+        self.steps = self.plan.steps_for(len(data.train))
+        self.batch_size = self.plan.batch_size or len(data.train)
         path = arguments.out / CHECKPOINT
         # A run that was killed before its first checkpoint has lost nothing: it starts again.
         saved = path if arguments.resume and path.exists() else None
@@ -159,6 +144,7 @@ class TrainingRun:
                 )
             )
             folder.write_config(self.config())
+            self.show_deformed()
             boundary = self.boundary()
             try:
                 for row in rows:
@@ -222,6 +208,13 @@ class TrainingRun:
                 backend=self.backend,
                 learning_rate=row.learning_rate,
             )
+
+    def show_deformed(self) -> None:
+        """Draw some training images as they are, and as they are trained on."""
+        deformation = self.model.regularization.deformation
+        if deformation.is_on and self.backend.ranks.count == 1:
+            images = deformed_images(deformation, self.data.train, backend=self.backend)
+            save_deformed(images, self.arguments.out / DEFORMED)
 
     def boundary(self) -> Boundary | None:
         """Return what follows the boundary between classes of two features, else None."""

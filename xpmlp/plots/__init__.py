@@ -18,6 +18,7 @@ from xpmlp.plots.features import (
 from xpmlp.plots.figures import new_figure as new_figure, require_matplotlib as require_matplotlib
 from xpmlp.plots.images import (
     save_confusion as save_confusion,
+    save_deformed as save_deformed,
     save_first_layer as save_first_layer,
     save_mistakes as save_mistakes,
 )

@@ -76,6 +76,23 @@ def save_mistakes(
     save(figure, path)
 
 
+def save_deformed(images: np.ndarray, path: Path) -> None:
+    """Draw images as they are and as they are deformed (2, n, H, W), side by side."""
+    side = max(1, round(images.shape[1] ** 0.5))
+    lines = -(-images.shape[1] // side)
+    figure = new_figure(2.2 * side + 0.6, 1.1 * lines + 0.6)
+    halves = figure.subfigures(1, 2)
+    low, high = float(images.min()), float(images.max())
+    for half, some, title in zip(halves, images, ("as they are", "deformed"), strict=True):
+        grid = np.atleast_1d(half.subplots(lines, side)).reshape(-1)
+        for axes in grid:
+            axes.axis("off")
+        for axes, image in zip(grid, some, strict=False):
+            axes.imshow(image, cmap="gray_r", vmin=low, vmax=high)
+        half.suptitle(title, size=10)
+    save(figure, path)
+
+
 def _shown(image: np.ndarray) -> np.ndarray:
     """Return an image as it can be drawn: grey values as they are, colours from 0 to 1."""
     if image.ndim == 2:

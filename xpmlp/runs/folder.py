@@ -20,8 +20,8 @@ from xpmlp.training.history import COLUMNS, LogRow, row_of
 
 CONFIG, METRICS, SUMMARY, CURVES = "config.json", "metrics.csv", "summary.json", "curves.png"
 CHECKPOINT, BEST, DIAGNOSTICS = "checkpoint.h5", "best.h5", "diagnostics.csv"
-BOUNDARY = "boundary.npz"
-_FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS, BOUNDARY)
+BOUNDARY, DEFORMED = "boundary.npz", "deformed.png"
+_FILES = (CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT, BEST, DIAGNOSTICS, BOUNDARY, DEFORMED)
 _TEST_COLUMNS = ("test_loss", "test_accuracy")
 
 

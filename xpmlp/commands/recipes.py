@@ -1,0 +1,76 @@
+"""Recipes: flags that belong together, and what came out of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from xpmlp.data import Dataset
+
+# What one optimiser needs is of no use to another.
+OF_ONE_OPTIMIZER = ("lr", "weight_decay")
+# The recipe that says nothing.
+PLAIN = "none"
+# Flags that say for how long, and on how much at once; a recipe's others are about the model.
+_ABOUT_LENGTH = {"epochs", "batch_size"}
+# Pictures with fewer pixels, such as the embedded digits, are for lessons, which begin plainly.
+_PIXELS = 400
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`flags` by name, each as its flag gives it; `what` is said of them in a line."""
+
+    what: str
+    flags: dict[str, Any]
+    pixels: int = _PIXELS
+
+    @property
+    def about_model(self) -> set[str]:
+        """The flags that say what is trained."""
+        return set(self.flags) - _ABOUT_LENGTH
+
+
+def is_pictures(data: Dataset) -> bool:
+    """Tell whether rows are pictures, none of them tiny."""
+    return data.image_shape is not None and prod(data.image_shape) >= _PIXELS
+
+
+_RELU_ADAM = {
+    "activation": ("relu",),
+    "init": "he",
+    "optimizer": "adam",
+    "lr": 0.001,
+    "lr_schedule": "cosine",
+    "batch_size": 100,
+}
+_DEFORMED = {"rotation": 12.0, "scaling": 0.12, "shear": 8.0, "shift": 1.5, "elastic": 1.2}
+
+IMAGES = Recipe(
+    "dropout, Adam and a falling rate",
+    _RELU_ADAM | {"hidden": (400, 400), "epochs": 20, "dropout": 0.3, "input_dropout": 0.1},
+)
+RECIPES: dict[str, Recipe] = {
+    PLAIN: Recipe("the defaults below", {}),
+    "images": IMAGES,
+    "mnist-99": Recipe(
+        "deformed images, 99 of 100 right in five minutes",
+        _RELU_ADAM | _DEFORMED | {"hidden": (800, 800), "epochs": 30, "val_size": 0},
+    ),
+    "mnist-dropout": Recipe(
+        "MNIST at its best without deformed images, an hour",
+        _RELU_ADAM
+        | {
+            "hidden": (800, 800),
+            "epochs": 200,
+            "dropout": 0.5,
+            "input_dropout": 0.2,
+            "val_size": 0,
+        },
+    ),
+    "mnist-deformed": Recipe(
+        "MNIST at its best, with deformed images, an hour and a half",
+        _RELU_ADAM | _DEFORMED | {"hidden": (1200, 1200), "epochs": 500, "val_size": 0},
+    ),
+}

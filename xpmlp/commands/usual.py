@@ -1,0 +1,73 @@
+"""The flags that are not given: those of a recipe, or what suits a table or images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from xpmlp.backends import Backend
+from xpmlp.commands.command_line import message
+from xpmlp.commands.flags import Flags
+from xpmlp.commands.recipes import IMAGES, OF_ONE_OPTIMIZER, PLAIN, RECIPES, is_pictures
+from xpmlp.data import Dataset
+from xpmlp.data.tables.streamed import TableRows
+from xpmlp.training.tabular import Tabular, is_tried, suited
+
+
+def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
+    """Add --recipe."""
+    known = "; ".join(f"{name}: {recipe.what}" for name, recipe in RECIPES.items())
+    Flags(parser.add_argument_group("recipe")).choice(
+        "--recipe",
+        ("auto", *RECIPES),
+        "the flags that are not given. auto: of a table, what suits its rows; of pictures of "
+        f"{IMAGES.pixels} pixels and more, those of images, where no flag is about the network, "
+        f"its optimiser or regularisation. {known}",
+    )
+
+
+def usual_flags(
+    arguments: argparse.Namespace, given: Collection[str], raw: Dataset, *, backend: Backend
+) -> dict[str, Any]:
+    """Return flags that are not given, by what is asked for and by the data as they were read."""
+    name = arguments.recipe
+    if name == "auto":
+        if isinstance(raw.train, TableRows):
+            return usual_of_tables(arguments, given, raw, backend=backend)
+        name = "images" if is_pictures(raw) and not IMAGES.about_model & set(given) else PLAIN
+    found = {k: v for k, v in RECIPES[name].flags.items() if k not in given}
+    if "optimizer" in given:
+        found = {k: v for k, v in found.items() if k not in OF_ONE_OPTIMIZER}
+    return found
+
+
+def usual_of_tables(
+    arguments: argparse.Namespace, given: Collection[str], raw: Dataset, *, backend: Backend
+) -> dict[str, Any]:
+    """Return the flags of networks that suit the rows of a table, but for those that were given.
+
+    What belongs to one optimiser goes with it; several ranks train a single network. Members are
+    validated on folds of their own, unless a validation set is asked for, or rows belong together.
+    """
+    usual = Tabular()
+    if backend.ranks.count > 1:
+        usual = replace(usual, members=1)
+    elif "members" in given:
+        usual = replace(usual, members=arguments.members)
+    shared = {"val_size", "group", "time"} & set(given) or raw.validation is not None
+    folds = None if shared else usual.folds(raw)
+    asked = {"optimizer", "weight_decay", "intervals", "folds"} & set(given)
+    if folds and not asked and is_tried(raw, usual):
+        say = (lambda _: None) if arguments.quiet else message
+        say("trying two settings on folds of the rows; --intervals N takes one without a trial")
+        usual = suited(raw, usual, seed=arguments.seed, backend=backend)
+        say(f"taken: {usual.intervals} intervals per number, weight decay {usual.weight_decay:g}")
+    validated = folds or raw.validation is not None or arguments.val_size != 0
+    found = usual.flags(raw) | {"folds": folds, "patience": usual.patience if validated else None}
+    if folds:
+        found["val_size"] = 0
+    if "optimizer" in given:
+        found = {k: v for k, v in found.items() if k not in OF_ONE_OPTIMIZER}
+    return {name: value for name, value in found.items() if name not in given}
