@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reproduce the experiment of a university course: figures, pictures, and a report of answers."""
+"""Reproduce the experiment of a university course, or records: figures, pictures, a report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from courses.laboratory import Laboratory
 from courses.recipes import RECIPES, recipe
+from courses.recipes.records import RECORDS
 from courses.report import Report
 
 from xpmlp.commands.command_line import (
@@ -26,7 +27,13 @@ from xpmlp.errors import DataError, UsageError
 from xpmlp.plots import require_matplotlib
 
 # Flag -> the recipes that know it.
-_OPTIONS = {"steps": ("augsburg-04",), "course_split": ("tdt4265-02",)}
+_OPTIONS = {
+    "steps": ("augsburg-04",),
+    "course_split": ("tdt4265-02",),
+    "which": ("records",),
+    "members": ("records",),
+    "held_out": ("records",),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,6 +54,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--course-split",
         "of tdt4265-02: validate on the test images, as the course does, instead of on "
         "training images held out",
+    )
+    group.choice(
+        "--which", RECORDS, "of records: one of its recipes (default: all, some hours)", None
+    )
+    group.count("--members", "of records: networks of seeds that follow each other")
+    group.count(
+        "--held-out",
+        "of records: hold out so many training images, and look at these in place of the test "
+        "images, to choose by",
     )
     group.path(
         "--out",
@@ -72,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     chosen = recipe(arguments.recipe)
     report = Report(out, chosen.TITLE)
-    options = {name: getattr(arguments, name) for name in _OPTIONS}
+    options = {name: getattr(arguments, name) for name in _OPTIONS} | {"source": arguments.data}
     report.results |= {
         "recipe": arguments.recipe,
         "data": dataset.name,

@@ -8,22 +8,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from courses.laboratory import Laboratory, Trained
 from courses.recipes import RECIPES, ee541_05
 from courses.report import Report
 from scripts_at_work import run_script
 
-from xpmlp import read_data, select_backend
+from xpmlp import prepare, read_data, select_backend
 from xpmlp.data import Examples
+from xpmlp.runs.checkpoint import load_stack
 
 
 @pytest.fixture(scope="module", params=RECIPES)
 def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run a recipe with --quick once; return its name, folder and results."""
     folder = tmp_path_factory.mktemp(request.param)
+    flags = ["--which", "deformed", "--members", "2"] if request.param == "records" else []
     result = run_script(
-        "reproduce.py", request.param, "--quick", "--out", folder, "--json", cwd=folder
+        "reproduce.py", request.param, "--quick", *flags, "--out", folder, "--json", cwd=folder
     )
     assert result.returncode == 0, result.stderr
     results = json.loads((folder / "results.json").read_text())
@@ -50,7 +53,31 @@ def test_figures_of_the_recipe(quick: Any) -> None:
         "mse-05": check_mse,
         "tdt4265-02": check_tdt4265,
         "ee541-05": check_ee541,
+        "records": check_records,
     }[name](folder, results)
+
+
+def check_records(folder: Path, results: dict[str, Any]) -> None:
+    """Errors of each network by its own weights, and of the mean of their probabilities."""
+    found, shares = results["deformed"], []
+    data = prepare(read_data("digits"), val_size=0)
+    scaling = data.normalization
+    assert scaling is not None
+    x = (data.test.x - scaling.shift) / scaling.scale
+    for kept in load_stack(folder / "deformed" / "checkpoint.h5"):
+        w1, b1, w2, b2 = (kept.result[f"layer{k}.{n}"] for k in (1, 2) for n in ("weight", "bias"))
+        outputs = np.maximum(x @ w1 + b1, 0) @ w2 + b2
+        shares.append(np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True))
+    wrong = [100 * (p.argmax(axis=1) != data.test.y).mean() for p in shares]
+    assert found["test_errors"] == pytest.approx(wrong)
+    assert found["mean_test_error"] == pytest.approx(sum(wrong) / 2)
+    together = (shares[0] + shares[1]).argmax(axis=1)
+    assert found["test_error_of_their_average"] == pytest.approx(
+        100 * (together != data.test.y).mean()
+    )
+    mistakes = {row["example"] for row in found["mistakes"]}
+    assert mistakes == set(np.flatnonzero(together != data.test.y))
+    assert "--recipe mnist-deformed" in found["command"]
 
 
 def check_augsburg(folder: Path, results: dict[str, Any]) -> None:

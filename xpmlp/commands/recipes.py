@@ -9,7 +9,7 @@ from typing import Any
 from xpmlp.data import Dataset
 
 # What one optimiser needs is of no use to another.
-OF_ONE_OPTIMIZER = ("lr", "weight_decay")
+OF_ONE_OPTIMIZER = ("lr", "weight_decay", "momentum", "momentum_start")
 # The recipe that says nothing.
 PLAIN = "none"
 # Flags that say for how long, and on how much at once; a recipe's others are about the model.
@@ -66,6 +66,30 @@ RECIPES: dict[str, Recipe] = {
             "epochs": 200,
             "dropout": 0.5,
             "input_dropout": 0.2,
+            "val_size": 0,
+        },
+    ),
+    "mnist-noise": Recipe(
+        "the same with Gaussian noise in place of dropout",
+        _RELU_ADAM
+        | {"hidden": (800, 800), "epochs": 200, "noise": 0.5, "input_noise": 0.4, "val_size": 0},
+    ),
+    "mnist-max-norm": Recipe(
+        "the same with a bound of the weights, and a momentum that rises",
+        {
+            "hidden": (900, 1500),
+            "activation": ("relu",),
+            "init": "he",
+            "optimizer": "momentum",
+            "momentum": 0.7,
+            "momentum_start": 0.5,
+            "lr": 0.1,
+            "lr_schedule": "cosine",
+            "batch_size": 100,
+            "epochs": 300,
+            "dropout": 0.5,
+            "input_dropout": 0.2,
+            "max_norm": 3.0,
             "val_size": 0,
         },
     ),

@@ -54,12 +54,13 @@ def save_mistakes(
     predicted: Sequence[object],
     confidence: Sequence[float],
     path: Path,
+    columns: int = 5,
 ) -> None:
     """Draw images (n, H, W) or (n, H, W, channels) that were taken for something else.
 
     The worst comes first: the one whose true class was given the smallest probability.
     """
-    columns = min(5, max(1, len(images)))
+    columns = min(columns, max(1, len(images)))
     lines = -(-len(images) // columns) or 1
     figure = new_figure(1.9 * columns, 2.3 * lines + 0.6)
     grid = np.atleast_1d(figure.subplots(lines, columns)).reshape(-1)
@@ -81,7 +82,7 @@ def save_deformed(images: np.ndarray, path: Path) -> None:
     side = max(1, round(images.shape[1] ** 0.5))
     lines = -(-images.shape[1] // side)
     figure = new_figure(2.2 * side + 0.6, 1.1 * lines + 0.6)
-    halves = figure.subfigures(1, 2)
+    halves = np.atleast_1d(np.asarray(figure.subfigures(1, 2)))
     low, high = float(images.min()), float(images.max())
     for half, some, title in zip(halves, images, ("as they are", "deformed"), strict=True):
         grid = np.atleast_1d(half.subplots(lines, side)).reshape(-1)

@@ -1,4 +1,4 @@
-"""Experiments of five university courses, each a table of settings and the questions it answers."""
+"""Experiments of five university courses, and records: settings, and what came out of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _MODULES = {
     "mse-05": "mse_05",
     "tdt4265-02": "tdt4265_02",
     "ee541-05": "ee541_05",
+    "records": "records",
 }
 RECIPES = tuple(_MODULES)
 

@@ -1,0 +1,206 @@
+"""Networks of nothing but layers at their best: recipes, errors over seeds, and every mistake left.
+
+Each recipe is trained by `xpmlp train`, so that what broke off goes on where it was. The test set
+is looked at once per recipe, when its training has ended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from courses.laboratory import Laboratory
+
+import xpmlp
+from xpmlp.commands.command_line import message
+from xpmlp.data import Examples
+from xpmlp.files import parse_json, read_whole
+from xpmlp.inspection.predictions import outputs_of
+from xpmlp.plots import save_mistakes
+from xpmlp.runs.checkpoint import load_result
+from xpmlp.runs.folder import SUMMARY, weights_file
+
+TITLE = "A plain multi-layer perceptron at its best"
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+# Mistakes that a picture shows.
+_MOST_SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recipe of `xpmlp train --recipe`, networks of how many seeds, and where it comes from."""
+
+    recipe: str
+    members: int
+    source: str
+
+
+RECORDS = {
+    "dropout": Record(
+        "mnist-dropout",
+        6,
+        "Srivastava et al. 2014: dropout of hidden units and of pixels; 1.25 % with three layers "
+        "of 1,024 ReLUs",
+    ),
+    "noise": Record(
+        "mnist-noise",
+        6,
+        "Sietsma and Dow 1991, Poole et al. 2014: Gaussian noise on pixels and hidden layers in "
+        "place of masks",
+    ),
+    "max-norm": Record(
+        "mnist-max-norm",
+        2,
+        "Goodfellow et al. 2013, whose settings of dropout with max-norm and a rising momentum "
+        "gave 1.05 %",
+    ),
+    "deformed": Record(
+        "mnist-deformed",
+        1,
+        "Simard et al. 2003 (800 units: 0.70 %) and Cireşan et al. 2010 (1,000 and 500 units: "
+        "0.49 %): images that are deformed anew in every epoch",
+    ),
+    "deformed-average": Record(
+        "mnist-99",
+        6,
+        "Cireşan et al. 2011: the mean of several networks' probabilities",
+    ),
+}
+
+
+class Found(NamedTuple):
+    """Errors of each network on some examples, and of the mean of their probabilities."""
+
+    each: list[float]
+    together: float
+    probabilities: np.ndarray
+    targets: np.ndarray
+
+
+def run(lab: Laboratory) -> None:
+    """Train what was asked for, and look at the test set."""
+    wanted = lab.options.get("which")
+    rows = []
+    for name in [wanted] if wanted else RECORDS:
+        row = of_record(lab, name, RECORDS[name])
+        rows.append(row)
+        lab.report.write()  # hours may follow
+    lab.report.section("All of them")
+    lab.report.table(rows)
+
+
+def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
+    """Train a recipe unless its run has ended already, evaluate it, and report."""
+    report, members = lab.report, lab.options.get("members") or record.members
+    folder = report.folder / name
+    typed = command(lab, record, members, folder)
+    train(typed, folder)
+    summary = parse_json(read_whole(folder / SUMMARY))
+    kept = load_result(weights_file(folder))
+    data = xpmlp.prepare(lab.dataset, normalize="standard", val_size=lab.options["held_out"] or 0)
+    held = data.validation if lab.options["held_out"] else data.test
+    what = "held-out" if lab.options["held_out"] else "test"
+    found = errors(lab, kept.mlp, kept.params, held)
+    minutes = summary["train_seconds"] / 60
+    figures = {
+        "network": str(kept.mlp),
+        "parameters": kept.mlp.parameter_count,
+        "epochs": summary["epochs"],
+        "minutes": minutes,
+        f"{what}_errors": found.each,
+        f"mean_{what}_error": float(np.mean(found.each)),
+        f"{what}_error_of_their_average": found.together,
+        "command": " ".join(typed),
+    }
+    report.results[name] = figures
+    report.section(name)
+    report.text(record.source + ".")
+    report.code("xpmlp train " + " ".join(typed), "sh")
+    spread = ""
+    if members > 1:
+        spread = (
+            f", standard deviation {np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
+            f"to {max(found.each):.2f}; the mean of their probabilities errs on "
+            f"{found.together:.2f} %"
+        )
+    report.text(
+        f"{kept.mlp}, {summary['epochs']:g} epochs in {minutes:.0f} minutes of training steps. "
+        f"Of {len(found.targets):,} {what} images {np.mean(found.each):.2f} % are wrong on the "
+        f"mean of {members} {'network' if members == 1 else 'networks'}{spread}."
+    )
+    pictures(lab, name, folder, found, held)
+    return {
+        "recipe": name,
+        "network": str(kept.mlp),
+        "networks": members,
+        "epochs": round(summary["epochs"]),
+        "minutes": round(minutes),
+        f"{what} error, %": f"{np.mean(found.each):.2f}",
+        "of their average": f"{found.together:.2f}" if members > 1 else "–",
+    }
+
+
+def command(lab: Laboratory, record: Record, members: int, folder: Path) -> list[str]:
+    """Return what `xpmlp train` is told."""
+    flags = ["--data", lab.options["source"], "--recipe", record.recipe, "--out", str(folder)]
+    if members > 1:
+        flags += ["--members", str(members)]
+    if lab.options["held_out"]:
+        flags += ["--val-size", str(lab.options["held_out"])]
+    if lab.quick:
+        flags += ["--hidden", "30", "--epochs", "20"]
+    return flags
+
+
+def train(typed: Sequence[str], folder: Path) -> None:
+    """Train, or go on with what is there; exits as the training does where it fails."""
+    again = (folder / "checkpoint.h5").exists()
+    flags = ["--resume", str(folder)] if again else [*typed, "--overwrite"]
+    message("xpmlp train " + " ".join(flags))
+    done = subprocess.run([sys.executable, TRAIN, *flags], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        message(f"the training has ended early; the same command goes on with {folder}")
+        raise SystemExit(done.returncode)
+
+
+def errors(lab: Laboratory, mlp: xpmlp.MLP, params: dict[str, Any], held: Examples) -> Found:
+    """Return the errors in percent of each network, and of all together."""
+    backend, stacked = lab.backend, params["layer1.weight"].ndim == 3
+    count = len(params["layer1.weight"]) if stacked else 1
+    each = [{k: a[n] for k, a in params.items()} if stacked else params for n in range(count)]
+    moved = held.to_device(backend)
+    shares = [outputs_of(mlp, backend.all_to_device(one), moved, backend=backend) for one in each]
+    y = shares[0].targets
+    wrong = [100 * float((found.predicted.argmax(axis=1) != y).mean()) for found in shares]
+    mean = np.mean([found.predicted for found in shares], axis=0)
+    return Found(wrong, 100 * float((mean.argmax(axis=1) != y).mean()), mean, y)
+
+
+def pictures(lab: Laboratory, name: str, folder: Path, found: Found, held: Examples) -> None:
+    """Show the curves, deformed images where there are some, and the mistakes."""
+    report, y = lab.report, found.targets
+    curves = report.picture(f"{name}-curves.png", "Loss and accuracy against the epochs.")
+    curves.write_bytes((folder / "curves.png").read_bytes())
+    bent = folder / "deformed.png"
+    if bent.exists():
+        shown = report.picture(f"{name}-images.png", "Training images, and what is trained on.")
+        shown.write_bytes(bent.read_bytes())
+    predicted = found.probabilities.argmax(axis=1)
+    of_true = found.probabilities[np.arange(len(y)), y]
+    wrong = np.flatnonzero(predicted != y)
+    wrong = wrong[np.argsort(of_true[wrong])]
+    report.results[name]["mistakes"] = [
+        {"example": int(n), "true": int(y[n]), "predicted": int(predicted[n])} for n in wrong
+    ]
+    some = wrong[:_MOST_SHOWN]
+    shape = lab.dataset.image_shape or (1, lab.dataset.features)
+    images = np.asarray(held.x)[some].reshape(-1, *shape)
+    caption = f"{'All' if len(some) == len(wrong) else 'The worst of the'} {len(wrong)} mistakes."
+    path = report.picture(f"{name}-mistakes.png", caption)
+    true, guess, share = (array[some].tolist() for array in (y, predicted, of_true))
+    save_mistakes(images, true, guess, share, path, columns=10)
