@@ -146,3 +146,13 @@ def test_rising_is_not_falling_or_level() -> None:
     assert say.rises([1, 1, 2])
     assert not say.rises([1, 1])
     assert not say.rises([1, 3, 2])
+
+
+def test_pieces_of_regularisation_are_named_by_what_they_gave() -> None:
+    found = say.most_helpful({"nothing": 2.0, "a": 1.5, "b": 1.2, "c": 2.5})
+    assert found == (
+        "With nothing 2.00 % are wrong, and fewest with b (1.20 %). These help, too: a (1.50 %). "
+        "No help: c (2.50 %)."
+    )
+    assert say.most_helpful({"nothing": 2.0, "a": 2.0}).startswith("None does")
+    assert say.most_helpful({"nothing": 2.0, "a": 1.0}).endswith("fewest with a (1.00 %).")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from courses.laboratory import Laboratory, Trained
-from courses.recipes import RECIPES, ee541_05
+from courses.recipes import RECIPES, ablation, ee541_05
 from courses.report import Report
 from scripts_at_work import run_script
 
@@ -54,6 +54,7 @@ def test_figures_of_the_recipe(quick: Any) -> None:
         "tdt4265-02": check_tdt4265,
         "ee541-05": check_ee541,
         "records": check_records,
+        "ablation": check_ablation,
     }[name](folder, results)
 
 
@@ -78,6 +79,14 @@ def check_records(folder: Path, results: dict[str, Any]) -> None:
     mistakes = {row["example"] for row in found["mistakes"]}
     assert mistakes == set(np.flatnonzero(together != data.test.y))
     assert "--recipe mnist-deformed" in found["command"]
+
+
+def check_ablation(_: Path, results: dict[str, Any]) -> None:
+    """A stack whose models differ in their regularisation, and those with deformed images."""
+    errors = results["errors"]
+    assert len(errors) == len(ablation.PIECES) + len(ablation.DEFORMED)
+    assert all(0 < error < 90 for (error,) in errors.values())
+    assert len({error for (error,) in errors.values()}) > 3
 
 
 def check_augsburg(folder: Path, results: dict[str, Any]) -> None:

@@ -25,9 +25,14 @@ RUNS: dict[str, tuple[int, tuple[str, ...]]] = {
         7,
         ("--steps", "330", "--optimizer", "momentum", "--lr-milestones", "2,5", "--patience", "20"),
     ),
-    "adam, dropout, cosine": (
+    "adam, all regularisation, cosine": (
         7,
-        ("--steps", "200", "--optimizer", "adam", "--dropout", "0.3", "--lr-schedule", "cosine"),
+        (
+            *("--steps", "200", "--optimizer", "adam", "--lr-schedule", "cosine"),
+            *("--dropout", "0.3", "--input-dropout", "0.1", "--noise", "0.1", "--max-norm", "3"),
+            *("--label-smoothing", "0.1", "--average-decay", "0.95", "--rotation", "10"),
+            *("--elastic", "0.5"),
+        ),
     ),
 }
 # Of a summary, what may differ between two runs of the same training.

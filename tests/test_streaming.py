@@ -11,7 +11,20 @@ import pytest
 from data_files import small_set, write_h5
 from trainings import fit, initial_state, take_step
 
-from xpmlp import Examples, Momentum, StreamedExamples, TrainingState, evaluate, fit_normalization
+from xpmlp import (
+    Dataset,
+    Deformation,
+    Examples,
+    Model,
+    Momentum,
+    Plan,
+    Regularization,
+    StreamedExamples,
+    Training,
+    TrainingState,
+    evaluate,
+    fit_normalization,
+)
 from xpmlp.backends import Backend, select_backend
 from xpmlp.data import read_data
 from xpmlp.data.batches import Draw, ShuffledBatches
@@ -112,6 +125,21 @@ def test_full_batch_equals_that_in_memory(stream: StreamedExamples, backend: Bac
     one = trained(backend, lambda _: Draw(whole, None, ROWS), 20)
     two = trained(backend, lambda _: Draw(memory, None, ROWS), 20)
     assert_same_weights(one, two, backend)
+
+
+def test_deformed_images_of_a_stream_are_those_in_memory(stream: StreamedExamples) -> None:
+    """The full batch, read in pieces: an image is bent by its number in the whole batch."""
+    backend = select_backend("cpu", "float64")
+    bent = Deformation(rotation=20, shift=0.5, elastic=0.3, image_shape=(3, 4))
+    model = Model(MLP((12, 9, 3)), regularization=Regularization(deformation=bent, noise=0.1))
+    in_memory, plan = Examples(X.reshape(ROWS, 12), Y), Plan(steps=4, batch_size=None)
+    one, two = (
+        Training(model, Dataset("set", train), plan, backend=backend).run()
+        for train in (stream, in_memory)
+    )
+    assert_same_weights(one, two, backend)
+    plain = Training(Model(MLP((12, 9, 3))), in_memory, plan, backend=backend).run()
+    assert abs(plain.params["layer1.weight"] - two.params["layer1.weight"]).max() > 1e-3
 
 
 def test_statistics_and_evaluation_are_those_in_memory(

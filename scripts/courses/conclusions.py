@@ -235,3 +235,18 @@ def best_configuration(rows: Sequence[Mapping[str, float | str]], images: int) -
             line = f"{name} does best at {top_rate:g}, and no order of the rates shows"
         said.append(f"{line}.")
     return said
+
+
+def most_helpful(errors: Mapping[str, float]) -> str:
+    """Say which pieces of regularisation help; the first of the errors, in percent, is without."""
+    (plain, without), *rest = errors.items()
+    order = sorted(rest, key=lambda row: row[1])
+    helps = [f"{name} ({error:.2f} %)" for name, error in order if error < without]
+    if not helps:
+        return f"None does: with {plain} the error is {without:.2f} %, and with each it is larger."
+    best, *others = helps
+    said = f"With {plain} {without:.2f} % are wrong, and fewest with {best}."
+    if others:
+        said += f" These help, too: {'; '.join(others)}."
+    worse = [f"{name} ({error:.2f} %)" for name, error in order if error >= without]
+    return said + (f" No help: {'; '.join(worse)}." if worse else "")

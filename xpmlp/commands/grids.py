@@ -18,10 +18,20 @@ from xpmlp.mathematics.initializers import INITIALIZERS
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import OPTIMIZERS, Optimizer
 from xpmlp.mathematics.penalties import Penalty
+from xpmlp.regularization import Regularization
 from xpmlp.training.plan import Model
 
 # The grid's axes, by flag.
 _AXES = ("hidden", "activation", "init", "lr", "momentum", "l2", "l1")
+# Those of regularisation, which a model may do without.
+_REGULARIZATION = {
+    "dropout": "share of hidden units left out",
+    "input_dropout": "share of features left out",
+    "noise": "standard deviation of noise on hidden layers' outputs",
+    "input_noise": "standard deviation of noise on features",
+    "label_smoothing": "share of each target that belongs to all classes",
+    "max_norm": "largest norm of a unit's incoming weights",
+}
 
 
 def numbers(text: str) -> list[float]:
@@ -54,6 +64,8 @@ def add_grid_flags(parser: argparse.ArgumentParser) -> None:
     grid.value("--momentum", numbers, "of --optimizer momentum or nesterov", metavar="GAMMA,...")
     grid.value("--l2", numbers, "penalty", "0", "LAMBDA,...")
     grid.value("--l1", numbers, "penalty", "0", "LAMBDA,...")
+    for name, meaning in _REGULARIZATION.items():
+        grid.value("--" + name.replace("_", "-"), numbers, meaning, metavar="NUMBER,...")
     grid.count("--seeds", "initial weights of each", 1)
 
 
@@ -74,7 +86,7 @@ def grid_of(arguments: argparse.Namespace) -> tuple[list[Point], list[str]]:
     """Return every combination, and the axes that have more than one value."""
     axes: dict[str, Sequence[Any]] = {
         name: list(dict.fromkeys(getattr(arguments, name)))
-        for name in _AXES
+        for name in (*_AXES, *_REGULARIZATION)
         if getattr(arguments, name) is not None
     }
     kind = OPTIMIZERS[arguments.optimizer]
@@ -106,4 +118,5 @@ def grid_model(arguments: argparse.Namespace, point: Point, seed: int, data: Dat
         Penalty(values["l2"], values["l1"]) if values["l2"] or values["l1"] else None,
         values["init"],
         seed,
+        Regularization(**{name: values[name] for name in _REGULARIZATION if name in values}),
     )

@@ -45,7 +45,7 @@ _RELU_ADAM = {
     "lr_schedule": "cosine",
     "batch_size": 100,
 }
-_DEFORMED = {"rotation": 12.0, "scaling": 0.12, "shear": 8.0, "shift": 1.5, "elastic": 1.2}
+_DEFORMED = {"rotation": 12.0, "scaling": 0.12, "shear": 8.0, "shift": 1.0, "elastic": 1.2}
 
 IMAGES = Recipe(
     "dropout, Adam and a falling rate",
@@ -95,6 +95,6 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mnist-deformed": Recipe(
         "MNIST at its best, with deformed images, an hour and a half",
-        _RELU_ADAM | _DEFORMED | {"hidden": (1200, 1200), "epochs": 500, "val_size": 0},
+        _RELU_ADAM | _DEFORMED | {"hidden": (1500, 1000), "epochs": 300, "val_size": 0},
     ),
 }

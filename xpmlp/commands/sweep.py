@@ -96,12 +96,12 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
     smallest = min(len(fold.train) for fold in folds)
     if arguments.batch_size != "full":
         check_batch_size(arguments.batch_size, smallest)
-    prepare_folder(arguments, hold)
     models = [
         grid_model(arguments, point, seed, folds[0])
         for point in points
         for seed in seeds_of(arguments)
     ]
+    prepare_folder(arguments, hold)
     jobs = jobs_of(arguments, models, folds, backend)
     with StopSignals(message) as signals:
 

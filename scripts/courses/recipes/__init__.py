@@ -15,6 +15,7 @@ _MODULES = {
     "tdt4265-02": "tdt4265_02",
     "ee541-05": "ee541_05",
     "records": "records",
+    "ablation": "ablation",
 }
 RECIPES = tuple(_MODULES)
 

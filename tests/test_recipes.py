@@ -1,0 +1,136 @@
+"""Flags that are not given: those of recipes, and what suits pictures; and what deforms these."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from scripts_at_work import run_script
+
+from xpmlp import Dataset, Examples, load, select_backend
+from xpmlp.commands.recipes import IMAGES, RECIPES
+from xpmlp.commands.train import build_parser
+from xpmlp.commands.usual import usual_flags
+from xpmlp.runs.checkpoint import load_checkpoint
+
+RNG = np.random.default_rng(0)
+
+
+def pictures(*shape: int) -> Dataset:
+    examples = Examples(np.zeros((4, int(np.prod(shape)))), np.arange(4))
+    return Dataset("pictures", examples, image_shape=shape)
+
+
+def usual(data: Dataset, *given: str, recipe: str = "auto") -> dict[str, Any]:
+    return usual_flags(Namespace(recipe=recipe), given, data, backend=select_backend())
+
+
+def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> None:
+    data = pictures(28, 28)
+    assert usual(data) == IMAGES.flags
+    assert usual(data, "seed", "data", "patience") == IMAGES.flags
+    lasting = usual(data, "epochs", "batch_size")
+    assert lasting == {k: v for k, v in IMAGES.flags.items() if k not in ("epochs", "batch_size")}
+    for flag in ("hidden", "lr", "optimizer", "dropout", "init"):
+        assert usual(data, flag) == {}
+    assert usual(pictures(19, 21)) == {}  # 399 pixels
+    assert usual(pictures(20, 20, 3)) == IMAGES.flags
+    assert usual(data, recipe="none") == {}
+
+
+def test_a_recipe_is_what_is_not_given() -> None:
+    data = pictures(28, 28)
+    found = usual(data, "hidden", "val_size", recipe="mnist-99")
+    expected = RECIPES["mnist-99"].flags
+    assert found == {k: v for k, v in expected.items() if k not in ("hidden", "val_size")}
+    other = usual(data, "optimizer", recipe="mnist-99")
+    assert "lr" not in other  # it was Adam's
+    assert other["hidden"] == expected["hidden"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_made_of_flags(name: str) -> None:
+    """Each as its flag would give it."""
+    parser = build_parser()
+    actions = {action.dest: action for action in parser._actions}
+    for flag, value in RECIPES[name].flags.items():
+        typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        given = parser.parse_args([actions[flag].option_strings[0], typed])
+        assert getattr(given, flag) == value
+        assert type(getattr(given, flag)) is type(value)
+
+
+def test_a_recipe_in_a_run(tmp_path: Path) -> None:
+    """It is trained, said in config.json, resumed, exported, and predicts by the average."""
+    flags = ["--recipe", "mnist-99", "--hidden", "20", "--epochs", "2", "--val-size", "100"]
+    flags += ["--average-decay", "0.9", "--momentum-epochs", "1"]
+    result = run_script("train.py", *flags, "--out", "run", cwd=tmp_path)
+    assert "--momentum-epochs means nothing without --momentum-start" in result.stderr
+    result = run_script("train.py", *flags[:-2], "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "deformed.png" in result.stdout
+    assert (tmp_path / "run" / "deformed.png").stat().st_size > 5000
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["recipe"], config["rotation"], config["hidden"]) == ("mnist-99", 12.0, [20])
+    on = run_script("train.py", "--resume", "run", "--epochs", "3", cwd=tmp_path)
+    assert on.returncode == 0, on.stderr
+    last = load_checkpoint(tmp_path / "run" / "checkpoint.h5")
+    average = last.optimizer_state["average"]
+    best = load_checkpoint(tmp_path / "run" / "best.h5")
+    np.testing.assert_array_equal(best.result["layer1.weight"], average["layer1.weight"])
+    assert abs(average["layer1.weight"] - last.params["layer1.weight"]).max() > 0
+    loaded = load(tmp_path / "run").params
+    np.testing.assert_array_equal(loaded["layer1.weight"], average["layer1.weight"])
+    out = ("--run", "run", "--out", "model.safetensors", "--json")
+    done = run_script("export.py", *out, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["difference"] <= 1e-6
+    read = load(tmp_path / "model.safetensors").params["layer1.weight"]
+    np.testing.assert_allclose(read, average["layer1.weight"], rtol=1e-6)
+
+
+def test_images_in_a_file_are_deformed_as_they_are_streamed(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["xdata"] = RNG.integers(256, size=(300, 9, 12), dtype=np.uint8)
+        file["ydata"] = RNG.integers(2, size=300)
+    losses: list[float] = []
+    for extra in (["--rotation", "15", "--elastic", "0.5"], []):
+        flags = ["--data", "set.h5", "--stream", "yes", "--epochs", "2", "--test-size", "50"]
+        done = run_script(
+            "train.py", *flags, *extra, "--out", f"run{len(losses)}", "--json", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        losses.append(json.loads(done.stdout)["test_loss"])
+    assert (tmp_path / "run0" / "deformed.png").exists()
+    assert not (tmp_path / "run1" / "deformed.png").exists()
+    assert losses[0] != losses[1]
+
+
+def test_what_is_no_grey_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n" + "1,x\n2,y\n" * 40)
+    np.savez(tmp_path / "colours.npz", x_train=np.zeros((40, 8, 8, 3)), y_train=np.arange(40) % 2)
+    for data, flag, said in (
+        (["table.csv", "--target", "b"], "--rotation", "--rotation is of grey images, and rows of"),
+        (["colours.npz"], "--scaling", "of the shape 8 × 8 × 3: leave it out"),
+    ):
+        flags = ("--data", *data, flag, "1", "--out", "run")
+        done = run_script("train.py", *flags, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "12", "--epochs", "1", "--dropout", "0,0.5")
+    done = run_script(
+        "sweep.py", *flags, "--max-norm", "1,3", "--out", "sweep", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["configurations"]
+    found = {(row["dropout"], row["max_norm"]): row["val loss"] for row in rows}
+    assert set(found) == {(0, 1), (0, 3), (0.5, 1), (0.5, 3)}
+    assert len(set(found.values())) == 4
