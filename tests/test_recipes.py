@@ -113,7 +113,8 @@ def test_images_in_a_file_are_deformed_as_they_are_streamed(tmp_path: Path) -> N
 
 def test_what_is_no_grey_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n" + "1,x\n2,y\n" * 40)
-    np.savez(tmp_path / "colours.npz", x_train=np.zeros((40, 8, 8, 3)), y_train=np.arange(40) % 2)
+    colours, labels = RNG.uniform(size=(40, 8, 8, 3)), np.arange(40) % 2
+    np.savez(tmp_path / "colours.npz", x_train=colours, y_train=labels)
     for data, flag, said in (
         (["table.csv", "--target", "b"], "--rotation", "--rotation is of grey images, and rows of"),
         (["colours.npz"], "--scaling", "of the shape 8 × 8 × 3: leave it out"),
@@ -131,6 +132,6 @@ def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["configurations"]
-    found = {(row["dropout"], row["max_norm"]): row["val loss"] for row in rows}
+    found = {(float(row["dropout"]), float(row["max_norm"])): row["val loss"] for row in rows}
     assert set(found) == {(0, 1), (0, 3), (0.5, 1), (0.5, 3)}
     assert len(set(found.values())) == 4
