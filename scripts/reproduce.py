@@ -88,7 +88,8 @@ def main(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     chosen = recipe(arguments.recipe)
     report = Report(out, chosen.TITLE)
-    options = {name: getattr(arguments, name) for name in _OPTIONS} | {"source": arguments.data}
+    options = {name: getattr(arguments, name) for name in _OPTIONS}
+    options |= {"source": arguments.data, "machine": machine_flags(arguments)}
     report.results |= {
         "recipe": arguments.recipe,
         "data": dataset.name,
@@ -107,6 +108,20 @@ def main(arguments: argparse.Namespace) -> int:
     plain = {k: v for k, v in report.results.items() if not isinstance(v, dict | list)}
     print_result(report.results if arguments.json else plain, arguments.json)
     return 0
+
+
+def machine_flags(arguments: argparse.Namespace) -> list[str]:
+    """Return the flags that say where and from what is computed, for another process."""
+    usual, flags = build_parser().parse_args([RECIPES[0]]), []
+    parser = new_parser("")
+    add_device_flags(parser)
+    add_source_flags(Flags(parser.add_argument_group("data")))
+    for action in parser._actions:
+        value = getattr(arguments, action.dest, None)
+        if action.dest != "data" and value != getattr(usual, action.dest, value):
+            flags.append(action.option_strings[-1])
+            flags += [] if action.nargs == 0 else [str(value)]
+    return flags
 
 
 if __name__ == "__main__":

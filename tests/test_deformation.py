@@ -120,10 +120,10 @@ def test_elastic_displacements_have_the_size_and_the_width_asked_for() -> None:
     """Standard deviation in pixels, and covariance e^(−d²/4σ²) of places d apart."""
     backend, sigma = select_backend("cpu", "float64"), 3.0
     made = placed(Deformation(elastic=1.5, elastic_width=sigma), 21 * 21, backend)
-    count, xp = 4000, backend.xp
-    numbers = np.arange(count, dtype=np.uint32)
-    found = made.coefficients(np.array(1, dtype=np.uint32), numbers, like=made.basis, xp=xp)
-    moved = (found @ made.basis).reshape(count, 2, 21, 21)
+    count, numbers = 4000, np.arange(4000, dtype=np.uint32)
+    key = np.array(1, dtype=np.uint32)
+    moved = made.displacements(key, numbers, like=made.basis, xp=backend.xp)
+    moved = moved.reshape(count, 2, 21, 21)
     assert moved.std(axis=0) == pytest.approx(np.full((2, 21, 21), 1.5), rel=0.06)
     assert moved.std() == pytest.approx(1.5, rel=0.01)
     middle = moved[:, :, 10, 10]
@@ -140,8 +140,9 @@ def test_random_numbers_at_knots_stand_for_those_at_all_pixels() -> None:
     made = placed(
         Deformation(elastic=1.0, elastic_width=4.0), 28 * 28, select_backend("cpu", "float64")
     )
-    bumps = made.basis[3:].reshape(-1, 28, 28)
-    found = np.einsum("kyx,kzw->yxzw", bumps, bumps)[10, 12]
+    assert made.bumps is not None
+    down, across = made.bumps
+    found = np.outer(down.T @ down[:, 10], across.T @ across[:, 12]).reshape(28, 28)
     y, x = np.mgrid[:28, :28]
     expected = np.exp(-((y - 10) ** 2 + (x - 12) ** 2) / (4 * 4.0**2))
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -236,8 +237,58 @@ def test_angles_are_in_degrees_and_around_none() -> None:
     """Of many images the mean of what is drawn is 0, and its largest what was asked for."""
     made = placed(Deformation(rotation=30), 64, select_backend("cpu", "float64"))
     numbers = np.arange(5000, dtype=np.uint32)
-    found = made.coefficients(np.array(9, dtype=np.uint32), numbers, like=made.basis, xp=np)
-    sines = found.reshape(5000, 2, 3)[:, 0, 1]
-    angles = np.arcsin(sines)
+    key = np.array(9, dtype=np.uint32)
+    moved = made.displacements(key, numbers, like=made.basis, xp=np)
+    # Of the pixel in the middle's right lower neighbour: half a pixel down, half to the right.
+    down, right = moved[:, 0, 36] + 0.5, moved[:, 1, 36] + 0.5
+    angles = np.arctan2(down, right) - pi / 4
     assert abs(angles.mean()) < 5 * pi / 6 / sqrt(3 * 5000)
     assert 0.99 * pi / 6 < abs(angles).max() <= pi / 6
+
+
+def test_no_images_are_no_images(backend: Backend) -> None:
+    """What is left of a batch for a piece, or a rank, may be nothing."""
+    found = deformed(FULL, np.zeros((0, 64)), backend)
+    assert found.shape == (0, 64)
+
+
+def test_the_shape_is_that_of_the_data_set() -> None:
+    from xpmlp import dataset_of_arrays
+
+    images, labels = RNG.integers(256, size=(30, 4, 16), dtype=np.uint8), np.arange(30) % 3
+    data, backend = dataset_of_arrays(images, labels), select_backend("cpu", "float64")
+    plan = Plan(steps=3, batch_size=10)
+
+    def weights(bent: Deformation, of: Any = data) -> np.ndarray:
+        model = Model(MLP((64, 3)), regularization=Regularization(deformation=bent))
+        found: np.ndarray = Training(model, of, plan, backend=backend).run().params["layer1.weight"]
+        return found
+
+    given = weights(Deformation(rotation=20, image_shape=(4, 16)))
+    np.testing.assert_array_equal(weights(Deformation(rotation=20)), given)
+    with pytest.raises(DataError, match="images of 4 × 16, and those that are deformed are 8 × 8"):
+        weights(Deformation(rotation=20, image_shape=(8, 8)))
+    one_channel = dataset_of_arrays(images[..., None], labels)
+    np.testing.assert_array_equal(weights(Deformation(rotation=20), one_channel), given)
+    colours = dataset_of_arrays(RNG.integers(256, size=(30, 4, 4, 4), dtype=np.uint8), labels)
+    with pytest.raises(
+        DataError, match="images of 4 × 4 × 4, and those that are deformed are grey"
+    ):
+        weights(Deformation(rotation=20), colours)
+
+
+@pytest.mark.parametrize("numbers", [np.float64, np.float32], ids=str)
+def test_numbers_of_numpy_are_numbers(numbers: Any) -> None:
+    shape: Any = [np.int64(8), np.int64(8)]
+    found = Deformation(rotation=numbers(10), shear=numbers(5), image_shape=shape)
+    assert found == Deformation(rotation=10, shear=5, image_shape=(8, 8))
+    assert type(found.rotation) is float
+    extra = Regularization(label_smoothing=numbers(0.5))
+    model = Model(MLP((64, 3)), regularization=extra)
+    Training(model, IMAGES, Plan(steps=1, batch_size=8)).run()
+
+
+def test_a_large_image_is_bent_by_small_fields() -> None:
+    made = placed(Deformation(elastic=2.0), 200 * 200, select_backend("cpu"))
+    assert made.bumps is not None
+    assert sum(array.size for array in (*made.bumps, made.basis)) < 200_000

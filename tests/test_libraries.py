@@ -143,6 +143,25 @@ def test_masks_are_the_same_bits_everywhere(library: Backend) -> None:
     assert 0.6 < (masks[0] > 0).mean() < 0.8
 
 
+def test_pieces_of_a_batch_are_deformed_on_every_library(library: Backend) -> None:
+    """A batch of two whole pieces leaves nothing for a third; full of images, in float64."""
+    bent = xpmlp.Deformation(rotation=15, shift=1, elastic=0.5)
+    rng = np.random.default_rng(3)
+    images = Examples(
+        rng.integers(256, size=(2000, 16), dtype=np.uint8), rng.integers(2, size=2000)
+    )
+    model = Model(
+        MLP((16, 5, 2)), learning_rate=0.1, regularization=xpmlp.Regularization(deformation=bent)
+    )
+    plan = Plan(steps=2, batch_size=None)
+    found, expected = (
+        to_host(each, Training(model, images, plan, backend=each).run().params)
+        for each in (library, select_backend("cpu", "float64"))
+    )
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-10)
+
+
 def test_divergence_names_the_same_step_and_layer(library: Backend) -> None:
     messages = []
     for backend in (select_backend("cpu", "float64"), library):

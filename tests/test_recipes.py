@@ -21,13 +21,14 @@ from xpmlp.runs.checkpoint import load_checkpoint
 RNG = np.random.default_rng(0)
 
 
-def pictures(*shape: int) -> Dataset:
-    examples = Examples(np.zeros((4, int(np.prod(shape)))), np.arange(4))
+def pictures(*shape: int, count: int = 1000) -> Dataset:
+    examples = Examples(np.zeros((count, int(np.prod(shape)))), np.arange(count) % 4)
     return Dataset("pictures", examples, image_shape=shape)
 
 
 def usual(data: Dataset, *given: str, recipe: str = "auto") -> dict[str, Any]:
-    return usual_flags(Namespace(recipe=recipe), given, data, backend=select_backend())
+    arguments = Namespace(recipe=recipe, hidden=() if "none" in given else (7,))
+    return usual_flags(arguments, given, data, backend=select_backend())
 
 
 def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> None:
@@ -36,8 +37,9 @@ def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> No
     assert usual(data, "seed", "data", "patience") == IMAGES.flags
     lasting = usual(data, "epochs", "batch_size")
     assert lasting == {k: v for k, v in IMAGES.flags.items() if k not in ("epochs", "batch_size")}
-    for flag in ("hidden", "lr", "optimizer", "dropout", "init"):
+    for flag in ("hidden", "lr", "optimizer", "dropout", "init", "rotation", "l2", "beta1", "loss"):
         assert usual(data, flag) == {}
+    assert usual(pictures(28, 28, count=999)) == {}
     assert usual(pictures(19, 21)) == {}  # 399 pixels
     assert usual(pictures(20, 20, 3)) == IMAGES.flags
     assert usual(data, recipe="none") == {}
@@ -51,6 +53,10 @@ def test_a_recipe_is_what_is_not_given() -> None:
     other = usual(data, "optimizer", recipe="mnist-99")
     assert "lr" not in other  # it was Adam's
     assert other["hidden"] == expected["hidden"]
+    assert "lr_schedule" not in usual(data, "lr_milestones", recipe="mnist-99")
+    linear = usual(data, "hidden", "none", recipe="mnist-dropout")
+    assert "dropout" not in linear
+    assert linear["input_dropout"] == 0.2
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -123,6 +129,35 @@ def test_what_is_no_grey_image_is_refused(tmp_path: Path) -> None:
         done = run_script("train.py", *flags, cwd=tmp_path)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / "run").exists()
+
+
+def test_images_with_one_channel_are_images(tmp_path: Path) -> None:
+    """As Keras keeps them; and a row of pixels trains where it is not to be deformed."""
+    for shape, flags, code in (
+        ((40, 8, 8, 1), ["--rotation", "5"], 0),
+        ((40, 1, 12), [], 0),
+        ((40, 1, 12), ["--rotation", "5"], 2),
+    ):
+        pixels, labels = RNG.integers(256, size=shape, dtype=np.uint8), np.arange(40) % 2
+        np.savez(tmp_path / "set.npz", x_train=pixels, y_train=labels)
+        flags += ["--data", "set.npz", "--batch-size", "10", "--epochs", "1", "--overwrite"]
+        done = run_script("train.py", *flags, "--out", "run", "--quiet", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--elastic-width", "2"], "--elastic-width means nothing without --elastic"),
+        (["--bias-trick", "--input-noise", "1"], "--input-noise would change the constant feature"),
+        (["--bias-trick", "--rotation", "1"], "--rotation would change the constant feature"),
+        (["--optimizer", "momentum", "--momentum-start", "0.95"], "is above --momentum 0.9"),
+        (["--scaling", "100"], "scale is 100.0: choose a number from 0 to 2"),
+    ],
+)
+def test_flags_that_mean_nothing_together(flags: list[str], said: str, tmp_path: Path) -> None:
+    done = run_script("train.py", *flags, "--out", "run", cwd=tmp_path)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
 def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:

@@ -293,6 +293,34 @@ def test_momenta_of_a_stack_rise_each_to_its_own(make_backend: MakeBackend) -> N
             np.testing.assert_allclose(array, expected[name], rtol=1e-9, atol=1e-10)
 
 
+def test_an_average_that_is_not_kept_is_forgotten() -> None:
+    """What goes on without one is validated by its weights, and not by an average of old ones."""
+    backend = select_backend("cpu", "float64")
+    begun = trained(backend, Regularization(average_decay=0.5), steps=3).state
+    model = Model(NET, Momentum(0.5), 0.3, seed=1)
+    data = Dataset("rows", ROWS, validation=ROWS.first(20))
+    plan = Plan(steps=6, batch_size=8, log_every=1)
+    ended = Training(model, data, plan, backend=backend, state=begun).run()
+    alone = trained(backend, Regularization(), steps=6).state
+    np.testing.assert_array_equal(ended.averaged["layer1.weight"], alone.params["layer1.weight"])
+    assert [row.val_loss for row in ended.history[3:]] == [
+        row.val_loss for row in alone.history[3:]
+    ]
+
+
+def test_a_stack_goes_on_from_averages_of_one_length() -> None:
+    backend = select_backend("cpu", "float64")
+    extra = Regularization(average_decay=0.5)
+    model = Model(NET, Momentum(0.5), 0.3, seed=1, regularization=extra)
+    states = [trained(backend, own, steps=3).state for own in (extra, Regularization())]
+    plan = Plan(steps=6, batch_size=8)
+    with pytest.raises(UsageError, match="averages of the states are of different numbers"):
+        StackTraining([model, model], ROWS, plan, backend=backend, states=states)
+    plain = Model(NET, Momentum(0.5), 0.3, seed=1)
+    states = [trained(backend, own, steps=3).state for own in (extra, Regularization())]
+    StackTraining([plain, plain], ROWS, plan, backend=backend, states=states).run()
+
+
 TEN: Any = 10
 WRONG: dict[str, tuple[Any, str]] = {
     "dropout": (lambda: Regularization(dropout=1.0), "dropout is 1.0: choose a number from 0"),
@@ -300,7 +328,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "max_norm": (lambda: Regularization(max_norm=0), "max_norm is 0: choose a number above 0"),
     "average": (lambda: Regularization(average_decay=1), "average_decay is 1: choose a number"),
     "deformation": (lambda: Regularization(deformation=TEN), "deformation is 10: give one such as"),
-    "rotation": (lambda: Deformation(rotation=-1), "rotation is -1: choose a number from 0 up"),
+    "rotation": (lambda: Deformation(rotation=-1), "rotation is -1: choose degrees from 0 to 180"),
     "shear": (lambda: Deformation(shear=90), "shear is 90: choose degrees from 0 to below 90"),
     "shape": (lambda: Deformation(image_shape=TEN), "image_shape is 10: choose"),
     "of values": (

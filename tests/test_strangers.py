@@ -57,7 +57,8 @@ def reseal(path: Path, change: Callable[[h5py.File], None]) -> None:
 
 def put(name: str, value: Any) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
-        del file[name]
+        if name in file:
+            del file[name]
         file[name] = value
 
     return change
@@ -106,6 +107,18 @@ def linked(link: Any) -> Callable[[h5py.File], None]:
     return put("history/step", link)
 
 
+def with_average(steps: float | None) -> Callable[[h5py.File], None]:
+    """Add an average of the weights, of so many steps."""
+
+    def change(file: h5py.File) -> None:
+        for name, array in file["params"].items():
+            put(f"optimizer/average/{name}", array[()])(file)
+        if steps is not None:
+            put("optimizer/averaged/steps", np.array(steps, "f4"))(file)
+
+    return change
+
+
 WRONG_CHECKPOINTS: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "external": (elsewhere, "best/layer1.weight has its values elsewhere"),
     "virtual": (virtual, "params/layer1.weight has its values elsewhere"),
@@ -122,6 +135,13 @@ WRONG_CHECKPOINTS: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "types": (put("params/layer1.bias", np.zeros(6, "f8")), "of several types"),
     "moments": (put("optimizer/gradient_sum/layer1.bias", np.zeros(5, "f4")), "gradient_sum/layer"),
     "moment": (without("optimizer/square_sum/layer1.bias"), "not that of all parameters"),
+    "average of one": (
+        put("optimizer/average/layer1.bias", np.zeros(6, "f4")),
+        "the average is not that of all parameters",
+    ),
+    "average of nothing": (with_average(None), "does not say of how many steps it is"),
+    "average of less": (with_average(-1.0), "does not say of how many steps it is"),
+    "average of a half": (with_average(0.5), "does not say of how many steps it is"),
     "rows": (put("history/step", np.arange(9)), "not as long as each other"),
     "steps": (put("history/step", np.array([20, 10, 25])), "do not rise"),
     "accuracy": (put("history/val_accuracy", np.full(3, 2.0)), "val_accuracy is 2.0, and not"),

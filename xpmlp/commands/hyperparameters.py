@@ -93,7 +93,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     group.value(
         "--momentum-start",
         share,
-        "momentum of the first step, which rises to --momentum over --momentum-epochs",
+        "momentum at the start, which rises evenly to --momentum over --momentum-epochs",
         metavar="GAMMA",
     )
     group.count("--momentum-epochs", "(default: all)")

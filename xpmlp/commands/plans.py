@@ -39,11 +39,17 @@ def momentum_of(
             raise UsageError("--momentum-epochs means nothing without --momentum-start: give both")
         return None
     end = getattr(optimizer, "momentum", None)
-    if not end:
+    if end is None:
         raise UsageError(
             f"--momentum-start means nothing to --optimizer {arguments.optimizer}: choose "
             "--optimizer momentum or nesterov"
         )
+    if not start <= end:
+        raise UsageError(
+            f"--momentum-start {start:g} is above --momentum {end:g}, which it rises to: give less"
+        )
+    if not end:
+        return None
     return Warmup(Constant(), epochs * per_epoch if epochs else steps, start / end)
 
 

@@ -12,10 +12,9 @@ from xpmlp.data import Dataset
 OF_ONE_OPTIMIZER = ("lr", "weight_decay", "momentum", "momentum_start")
 # The recipe that says nothing.
 PLAIN = "none"
-# Flags that say for how long, and on how much at once; a recipe's others are about the model.
-_ABOUT_LENGTH = {"epochs", "batch_size"}
-# Pictures with fewer pixels, such as the embedded digits, are for lessons, which begin plainly.
-_PIXELS = 400
+# Pictures with fewer pixels, such as the embedded digits, are for lessons, which begin plainly; and
+# few pictures need fewer examples in a batch.
+PIXELS, PICTURES = 400, 1000
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,12 @@ class Recipe:
 
     what: str
     flags: dict[str, Any]
-    pixels: int = _PIXELS
-
-    @property
-    def about_model(self) -> set[str]:
-        """The flags that say what is trained."""
-        return set(self.flags) - _ABOUT_LENGTH
 
 
 def is_pictures(data: Dataset) -> bool:
-    """Tell whether rows are pictures, none of them tiny."""
-    return data.image_shape is not None and prod(data.image_shape) >= _PIXELS
+    """Tell whether rows are pictures, none of them tiny, and many."""
+    shape = data.image_shape
+    return shape is not None and prod(shape) >= PIXELS and len(data.train) >= PICTURES
 
 
 _RELU_ADAM = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from xpmlp.commands.flags import Flags, in_range, not_negative, positive, share
 from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
 from xpmlp.regularization import Deformation, Regularization
 
+_WIDTH = 4.0
 # Flag -> the name that a deformation has for it.
 _DEFORMATION = {
     "rotation": "rotation",
@@ -73,9 +74,9 @@ def add_regularization_flags(parser: argparse.ArgumentParser) -> None:
     )
     images.value(
         "--elastic-width",
-        positive(float),
+        in_range(1, 1e4, "pixels from 1 to below 10,000"),
         "of the Gaussian that these are smoothed by, its sigma",
-        4.0,
+        _WIDTH,
         "PIXELS",
     )
 
@@ -85,19 +86,30 @@ def regularization_of(arguments: argparse.Namespace, data: Dataset) -> Regulariz
     hidden = [name for name in ("dropout", "noise") if getattr(arguments, name)]
     if hidden and not arguments.hidden:
         raise UsageError(f"--{hidden[0]} is of hidden units, and --hidden none has none")
-    deformation = Deformation(
-        **{name: getattr(arguments, flag) for flag, name in _DEFORMATION.items()},
-        image_shape=data.image_shape,
-    )
-    if deformation.is_on and (data.image_shape is None or len(data.image_shape) != 2):
-        flag = next(f for f, name in _DEFORMATION.items() if getattr(deformation, name))
-        shape = data.image_shape and " × ".join(map(str, data.image_shape))
-        raise UsageError(
-            f"--{flag} is of grey images, and rows of {data.name} are "
-            f"{f'of the shape {shape}' if shape else 'no images'}: leave it out"
-        )
     own = [each.name for each in fields(Regularization) if each.name != "deformation"]
-    if not deformation.is_on:
-        deformation = Deformation()
     values = {name: getattr(arguments, name) for name in own}
-    return Regularization(**values, deformation=deformation)
+    return Regularization(**values, deformation=_deformation_of(arguments, data))
+
+
+def _deformation_of(arguments: argparse.Namespace, data: Dataset) -> Deformation:
+    deformation = Deformation(
+        **{name: getattr(arguments, flag) for flag, name in _DEFORMATION.items()}
+    )
+    if arguments.elastic_width != _WIDTH and not deformation.elastic:
+        raise UsageError("--elastic-width means nothing without --elastic: give both")
+    of_features = [f for f in ("input_dropout", "input_noise") if getattr(arguments, f)]
+    if deformation.is_on:
+        of_features.append(next(f for f, n in _DEFORMATION.items() if getattr(deformation, n)))
+    if of_features and getattr(arguments, "bias_trick", False):
+        flag = of_features[0].replace("_", "-")
+        raise UsageError(f"--{flag} would change the constant feature of --bias-trick: give one")
+    if not deformation.is_on:
+        return Deformation()
+    shape = data.image_shape
+    if shape is None or (len(shape) != 2 and shape[2:] != (1,)):
+        said = shape and " × ".join(map(str, shape))
+        raise UsageError(
+            f"--{of_features[-1]} is of grey images, and rows of {data.name} are "
+            f"{f'of the shape {said}' if said else 'no images'}: leave it out"
+        )
+    return replace(deformation, image_shape=shape[:2])

@@ -10,7 +10,8 @@ from typing import Any
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message
 from xpmlp.commands.flags import Flags
-from xpmlp.commands.recipes import IMAGES, OF_ONE_OPTIMIZER, PLAIN, RECIPES, is_pictures
+from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags
+from xpmlp.commands.recipes import OF_ONE_OPTIMIZER, PICTURES, PIXELS, PLAIN, RECIPES, is_pictures
 from xpmlp.data import Dataset
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.training.tabular import Tabular, is_tried, suited
@@ -22,9 +23,9 @@ def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
     Flags(parser.add_argument_group("recipe")).choice(
         "--recipe",
         ("auto", *RECIPES),
-        "the flags that are not given. auto: of a table, what suits its rows; of pictures of "
-        f"{IMAGES.pixels} pixels and more, those of images, where no flag is about the network, "
-        f"its optimiser or regularisation. {known}",
+        "the flags that are not given. auto: of a table, what suits its rows; of "
+        f"{PICTURES:,} pictures and more of at least {PIXELS} pixels, those of images, where no "
+        f"flag is about the network, its optimiser or regularisation. {known}",
     )
 
 
@@ -36,11 +37,23 @@ def usual_flags(
     if name == "auto":
         if isinstance(raw.train, TableRows):
             return usual_of_tables(arguments, given, raw, backend=backend)
-        name = "images" if is_pictures(raw) and not IMAGES.about_model & set(given) else PLAIN
-    found = {k: v for k, v in RECIPES[name].flags.items() if k not in given}
+        name = "images" if is_pictures(raw) and not _about_model() & set(given) else PLAIN
+    left_out = set(given)
     if "optimizer" in given:
-        found = {k: v for k, v in found.items() if k not in OF_ONE_OPTIMIZER}
-    return found
+        left_out |= set(OF_ONE_OPTIMIZER)
+    if "lr_milestones" in given:
+        left_out.add("lr_schedule")
+    if "hidden" in given and not arguments.hidden:
+        left_out |= {"dropout", "noise"}
+    return {k: v for k, v in RECIPES[name].flags.items() if k not in left_out}
+
+
+def _about_model() -> set[str]:
+    """Return the flags that say what is trained, and not for how long."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_network_flags(parser)
+    add_optimizer_flags(parser)
+    return {action.dest for action in parser._actions}
 
 
 def usual_of_tables(

@@ -115,7 +115,7 @@ class MLP:
     ) -> tuple[Array, Backprop]:
         """Return the outputs (..., N, outputs) of x (..., N, features), and backprop.
 
-        `noise` makes h = m ⊙ a + ε of what layers are given; dropout has no ε. `backprop(doutputs)`
+        `noise` makes h = m ⊙ a + n of what layers are given; dropout has no n. `backprop(doutputs)`
         takes δ = ∂C/∂outputs and returns ∂C/∂parameter under the parameters' names:
 
             ∂C/∂W = hᵀ δ,   ∂C/∂b = Σ_n δ_n,   δ ← (δ Wᵀ) ⊙ m ⊙ f′(z)

@@ -19,6 +19,8 @@ from xpmlp.regularization.settings import Regularization as Regularization
 from xpmlp.regularization.smoothing import smoothed as smoothed
 from xpmlp.regularization.weights import (
     AVERAGE as AVERAGE,
+    COUNT as COUNT,
     averaged as averaged,
-    begun_average as begun_average,
+    steps_averaged as steps_averaged,
+    with_average_or_without as with_average_or_without,
 )

@@ -1,25 +1,33 @@
 """Images that are another one in every epoch: shifted, turned, scaled, sheared and bent.
 
 A pixel of the deformed image is read at another place of the image. The displacement of that place
-is linear in some coefficients of each image: a sum of fields that are the same for all images, the
-position itself for turning and scaling, one for a shift, and bumps for an elastic displacement. So
-all displacements of a batch are one matrix product.
+is a sum of fields that are the same for all images, with coefficients that are drawn for each: the
+position itself for turning and scaling, 1 for a shift, and bumps for an elastic displacement. So
+the displacements of a batch are products of its coefficients and these fields.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil, isqrt, radians, sqrt
+from math import ceil, isqrt, prod, radians, sqrt
 from typing import NamedTuple
 
 from xpmlp.arrays import Array, Namespace
 from xpmlp.counters import random_bits
 from xpmlp.errors import DataError
-from xpmlp.rules import ABOVE_0, FROM_0, check, number, optional, several, whole
+from xpmlp.rules import check, number, optional, several, whole
 
 # Numbers that are drawn for the affine part: angle, two scales, shear, two shifts.
 _AFFINE = 6
-_SHEAR = number(0, 90, "degrees from 0 to below 90", open_high=True)
+_PIXELS = number(0, 1e4, "pixels from 0 to 10,000")
+_RULES = {
+    "rotation": number(0, 180, "degrees from 0 to 180"),
+    "scale": number(0, 2, "a number from 0 to 2"),
+    "shear": number(0, 90, "degrees from 0 to below 90", open_high=True),
+    "shift": _PIXELS,
+    "elastic": _PIXELS,
+    "elastic_width": number(1, 1e4, "pixels from 1 to 10,000"),
+}
 # A bump has died away at so many standard deviations.
 _REACH = 3.0
 
@@ -31,9 +39,10 @@ class Deformation:
     `rotation` and `shear`: degrees. `scale`: the logarithm of the factor, of height and width
     apart, such as 0.15 for factors from 0.86 to 1.16. `shift`: pixels. `elastic`: the standard
     deviation of the elastic displacement in pixels, of which neighbours have about the same:
-    `elastic_width` is the σ, in pixels, of the Gaussian that random displacements are smoothed by
-    (Simard et al. 2003: σ = 4 and an intensity α = 34, which are 1.4 pixels). `image_shape`: height
-    and width of the grey images that the features are, by default those of a square.
+    `elastic_width` ≥ 1 is the σ, in pixels, of the Gaussian that random displacements are smoothed
+    by (Simard et al. 2003: σ = 4 and an intensity α = 34, which are 1.4 pixels). `image_shape`:
+    height and width of the grey images that the features are, by default the data set's, or those
+    of a square.
     Raises `UsageError` for anything else.
 
     >>> Deformation(rotation=10, elastic=1.2).is_on, Deformation().is_on
@@ -49,11 +58,12 @@ class Deformation:
     image_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift", "elastic"):
-            check(name, getattr(self, name), FROM_0)
-        check("shear", self.shear, _SHEAR)
-        check("elastic_width", self.elastic_width, ABOVE_0)
+        for name, rule in _RULES.items():
+            check(name, getattr(self, name), rule)
+            object.__setattr__(self, name, float(getattr(self, name)))
         check("image_shape", self.image_shape, optional(several(whole(2))))
+        if self.image_shape is not None:
+            object.__setattr__(self, "image_shape", tuple(map(int, self.image_shape)))
 
     @property
     def is_on(self) -> bool:
@@ -74,34 +84,33 @@ class Deformation:
                 f"only grey images can be deformed: examples have {features} features, and {given}"
             )
         height, width = shape
-        positions = {"dtype": like.dtype, "device": like.device}
-        y = xp.arange(height, **positions)[:, None] + xp.zeros((1, width), **positions)
-        x = xp.arange(width, **positions)[None, :] + xp.zeros((height, 1), **positions)
-        maps = [y - (height - 1) / 2, x - (width - 1) / 2, xp.ones_like(y)]
-        knots = 0
+        made = {"dtype": like.dtype, "device": like.device}
+        y = xp.arange(height, **made)[:, None] + xp.zeros((1, width), **made)
+        x = xp.arange(width, **made)[None, :] + xp.zeros((height, 1), **made)
+        fields = [y - (height - 1) / 2, x - (width - 1) / 2, xp.ones_like(y)]
+        basis, places = (
+            xp.stack([xp.reshape(each, (-1,)) for each in some]) for some in (fields, (y, x))
+        )
+        bumps = None
         if self.elastic:
             down, across = (_bumps(size, self.elastic_width, like=like, xp=xp) for size in shape)
-            knots = int(down.shape[0] * across.shape[0])
-            bumps = xp.reshape(down[:, None, :, None] * across[None, :, None, :], (knots, -1))
-            # Of coefficients with variance 1 the displacement has the variance Σ bump².
-            variance = xp.mean(xp.sum(bumps * bumps, axis=0))
-            maps.append(bumps / xp.sqrt(variance))
-        basis = xp.concat([xp.reshape(each, (-1, features)) for each in maps], axis=0)
-        return Deformed(self, shape, knots, basis, xp.stack([xp.reshape(a, (-1,)) for a in (y, x)]))
+            bumps = down, across
+        return Deformed(self, shape, basis, places, bumps)
 
 
 class Deformed(NamedTuple):
     """A deformation of images of one shape.
 
-    `basis` (3 + knots, pixels): the fields y, x and 1, and the bumps of an elastic displacement;
-    `places` (2, pixels): where pixels are, rows and columns from 0.
+    `basis` (3, pixels): the fields y, x and 1; `places` (2, pixels): where pixels are, rows and
+    columns from 0; `bumps`: of an elastic displacement along rows and columns, (knots, height) and
+    (knots, width), whose products are the fields.
     """
 
     deformation: Deformation
     shape: tuple[int, ...]
-    knots: int
     basis: Array
     places: Array
+    bumps: tuple[Array, Array] | None
 
     def __call__(self, images: Array, key: Array, numbers: Array, *, xp: Namespace) -> Array:
         """Return the deformed images (N, pixels); a pixel from outside is that of the edge.
@@ -109,8 +118,7 @@ class Deformed(NamedTuple):
         What is drawn depends on the key and an image's number in the batch alone.
         """
         (height, width), (n, pixels) = self.shape, images.shape
-        moved = xp.matmul(self.coefficients(key, numbers, like=images, xp=xp), self.basis)
-        moved = xp.reshape(moved, (n, 2, pixels))
+        moved = self.displacements(key, numbers, like=images, xp=xp)
         y = _inside(moved[:, 0, :] + self.places[0, :], height, xp=xp)
         x = _inside(moved[:, 1, :] + self.places[1, :], width, xp=xp)
         top, left = (
@@ -133,28 +141,31 @@ class Deformed(NamedTuple):
         above += y * (below - above)
         return above
 
-    def coefficients(self, key: Array, numbers: Array, *, like: Array, xp: Namespace) -> Array:
-        """Return (2 N, 3 + knots): of each image those of its rows' displacement, then columns'."""
+    def displacements(self, key: Array, numbers: Array, *, like: Array, xp: Namespace) -> Array:
+        """Return how far places are moved (N, 2, pixels), along rows and along columns."""
         d, n = self.deformation, int(numbers.shape[0])
-        columns = xp.arange(_AFFINE + 2 * self.knots, dtype=xp.uint32)
+        sides = [] if self.bumps is None else [int(each.shape[0]) for each in self.bumps]
+        count = _AFFINE + 2 * prod(sides) if sides else _AFFINE
+        columns = xp.arange(count, dtype=xp.uint32)
         bits = random_bits(key, numbers[:, None], columns, xp=xp)
         u = xp.astype(bits, like.dtype) * 2.0**-31 - 1.0  # even in −1 to 1
-        angle, shear = radians(d.rotation) * u[:, :1], radians(d.shear) * u[:, 3:4]
-        tall, wide = xp.exp(d.scale * u[:, 1:2]), xp.exp(d.scale * u[:, 2:3])
+        angle, shear = radians(d.rotation) * u[:, 0], radians(d.shear) * u[:, 3]
+        tall, wide = xp.exp(d.scale * u[:, 1]), xp.exp(d.scale * u[:, 2])
         cos, sin, slope = xp.cos(angle), xp.sin(angle), xp.tan(shear)
-        rows = [cos * tall - 1.0, sin * wide, d.shift * u[:, 4:5]]
-        of_columns = [(slope - sin) * tall, cos * wide - 1.0, d.shift * u[:, 5:6]]
-        if self.knots:
+        of_rows = xp.stack([cos * tall - 1.0, sin * wide, d.shift * u[:, 4]], axis=1)
+        of_columns = xp.stack([(slope - sin) * tall, cos * wide - 1.0, d.shift * u[:, 5]], axis=1)
+        moved = xp.matmul(xp.stack([of_rows, of_columns], axis=1), self.basis)
+        if self.bumps is not None:
+            down, across = self.bumps
             # The variance of u is 1/3.
-            bent = d.elastic * sqrt(3.0) * u[:, _AFFINE:]
-            rows.append(bent[:, : self.knots])
-            of_columns.append(bent[:, self.knots :])
-        both = [xp.concat(rows, axis=1), xp.concat(of_columns, axis=1)]
-        return xp.reshape(xp.stack(both, axis=1), (2 * n, -1))
+            drawn = d.elastic * sqrt(3.0) * xp.reshape(u[:, _AFFINE:], (n, 2, *sides))
+            bent = xp.matmul(down.mT, xp.matmul(drawn, across))
+            moved += xp.reshape(bent, moved.shape)
+        return moved
 
 
 def _bumps(size: int, width: float, *, like: Array, xp: Namespace) -> Array:
-    """Return Gaussians (knots, size) of a σ, one σ apart.
+    """Return Gaussians (knots, size) of a σ, one σ apart, scaled to a sum with variance 1.
 
     Random numbers at these knots give what random numbers at all pixels would, smoothed by the same
     Gaussian: both have the covariance e^(−d²/4σ²) at a distance d, here to 1e-4.
@@ -164,7 +175,9 @@ def _bumps(size: int, width: float, *, like: Array, xp: Namespace) -> Array:
     made = {"dtype": like.dtype, "device": like.device}
     at = start + width * xp.arange(knots, **made)
     distance = (xp.arange(size, **made)[None, :] - at[:, None]) / width
-    return xp.exp(-0.5 * distance * distance)
+    bumps = xp.exp(-0.5 * distance * distance)
+    # Of coefficients with variance 1 the sum has the variance Σ bump².
+    return bumps / xp.sqrt(xp.mean(xp.sum(bumps * bumps, axis=0)))
 
 
 def _inside(place: Array, size: int, *, xp: Namespace) -> Array:

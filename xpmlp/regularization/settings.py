@@ -46,7 +46,9 @@ class Regularization:
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
-            check(name, getattr(self, name), rule)
+            value = getattr(self, name)
+            check(name, value, rule)
+            object.__setattr__(self, name, value if value is None else float(value))
         if not isinstance(self.deformation, Deformation):
             raise UsageError(
                 f"deformation is {self.deformation!r}: give one such as Deformation(rotation=10)"

@@ -7,7 +7,7 @@ from xpmlp.mathematics.optimizers import OptimizerState
 from xpmlp.mathematics.products import accumulate
 
 # Where the state of an optimiser keeps the average of the weights, and how many steps are in it.
-AVERAGE, _COUNT = "average", "averaged"
+AVERAGE, COUNT = "average", "averaged"
 
 
 def bounded(params: Params, most: float | Array, *, xp: Namespace) -> Params:
@@ -28,12 +28,24 @@ def _bounded(w: Array, most: float | Array, *, xp: Namespace) -> Array:
     return w
 
 
-def begun_average(params: Params, state: OptimizerState, *, xp: Namespace) -> OptimizerState:
-    """Return a state that keeps an average of the weights, from these on unless it has one."""
+def with_average_or_without(
+    params: Params, state: OptimizerState, keeps: bool, *, xp: Namespace
+) -> OptimizerState:
+    """Return a state that keeps an average of the weights, from these on unless it has one.
+
+    One that does not keep it has none: an average that nobody adds to is of other weights.
+    """
+    if not keeps:
+        return {name: arrays for name, arrays in state.items() if name not in (AVERAGE, COUNT)}
     if AVERAGE in state:
         return state
     steps = xp.zeros((), dtype=next(iter(params.values())).dtype)
-    return state | {AVERAGE: copied(params, xp=xp), _COUNT: {"steps": steps}}
+    return state | {AVERAGE: copied(params, xp=xp), COUNT: {"steps": steps}}
+
+
+def steps_averaged(state: OptimizerState) -> Array | None:
+    """Return how many steps are in a state's average, None where it keeps none."""
+    return state[COUNT]["steps"] if COUNT in state else None
 
 
 def averaged(params: Params, state: OptimizerState) -> Params:
@@ -50,10 +62,10 @@ def with_average(
     until 1/(1 − d) steps are done, and then forgets those before: the exponential average without
     a trace of the initial weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017).
     """
-    steps = state[_COUNT]["steps"] + 1
+    steps = state[COUNT]["steps"] + 1
     share = xp.maximum(1.0 - decay, 1.0 / steps)
     average = {
         name: accumulate(mean, params[name], alpha=share, beta=1.0 - share, xp=xp)
         for name, mean in state[AVERAGE].items()
     }
-    return state | {AVERAGE: average, _COUNT: {"steps": steps}}
+    return state | {AVERAGE: average, COUNT: {"steps": steps}}

@@ -15,7 +15,7 @@ from xpmlp.files import parse_json
 from xpmlp.mathematics.activations import ACTIVATIONS
 from xpmlp.mathematics.losses import LOSSES
 from xpmlp.mathematics.mlp import MLP
-from xpmlp.regularization import AVERAGE
+from xpmlp.regularization import AVERAGE, COUNT
 from xpmlp.rules import (
     FINITE,
     FROM_0,
@@ -146,11 +146,21 @@ def checked_moments(arrays: Arrays, params: Arrays) -> dict[str, Arrays]:
         of_parameters = kind == AVERAGE or set(named) & set(params)
         if of_parameters and set(named) != set(params):
             raise ValueError(f"the {kind} is not that of all parameters")
+    if AVERAGE in moments and not _counts(moments.get(COUNT, {})):
+        raise ValueError(f"the {AVERAGE} of the weights does not say of how many steps it is")
     order = list(params)
     return {
         kind: {name: named[name] for name in (order if order[0] in named else named)}
         for kind, named in moments.items()
     }
+
+
+def _counts(named: Arrays) -> bool:
+    """Tell whether these are the number of steps of an average, and nothing else."""
+    if set(named) != {"steps"}:
+        return False
+    steps = float(named["steps"])
+    return 0 <= steps < 2**63 and steps == int(steps)
 
 
 def checked_record(arrays: Arrays, mlp: MLP) -> dict[str, Any]:

@@ -14,18 +14,18 @@ from xpmlp.regularization import check_in_stack
 from xpmlp.training.group import Group, OnStep
 from xpmlp.training.history import LogRow
 from xpmlp.training.plan import Model, Plan
-from xpmlp.training.shares import prepared, shares_of
+from xpmlp.training.shares import of_images, prepared, shares_of
 from xpmlp.training.stacking import check_stackable, stacked_mlp
 from xpmlp.training.state import (
     ENDED,
     ModelState,
     TrainingState,
-    begin_average,
     check_state_of,
     check_states_of,
     initial_stack,
     initial_state,
     restacked,
+    settle_average,
     variables_of,
 )
 
@@ -164,12 +164,13 @@ class Training:
         if plan.folds is not None:
             raise UsageError(f"{plan.folds} folds are for the models of a stack: leave them out")
         self.data = prepared(data, model, plan, backend)
+        model = of_images(model, self.data)
         state = initial_state(model, backend) if state is None else state
         if state.is_stack:
             raise UsageError("Training is of one model: a stack is trained by StackTraining")
         check_state_of(state, model, backend)
         state.only.model = model
-        begin_average(state, backend)
+        settle_average(state, backend)
         self._save = None if save is None else partial(save, state)
         self.state = state
         self._loop = _Loop(self.data, plan, backend, [(state, self.data)], on_step)
@@ -234,6 +235,7 @@ class StackTraining:
         stacked_mlp([model.mlp for model in models])
         self.backend = backend = backend or select_backend()
         self.plan, self.data = plan, prepared(data, models[0], plan, backend)
+        models = [of_images(model, self.data) for model in models]
         shares = shares_of(models, self.data, plan, backend)
         if states is None:
             groups = [

@@ -10,7 +10,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.dataset import Dataset
 from xpmlp.data.folds import folded
 from xpmlp.data.prepare import as_dataset
-from xpmlp.errors import UsageError
+from xpmlp.errors import DataError, UsageError
 from xpmlp.parts import even_parts
 from xpmlp.training.evaluation import check_fit
 from xpmlp.training.plan import Model, Plan, check_asked
@@ -38,6 +38,27 @@ def shares_of(
     own = folded(data, plan.folds, plan.seed, backend)
     groups = [[k for k in order if k % len(own) == fold] for fold in range(len(own))]
     return [(some, part) for some, part in zip(groups, own, strict=True) if some]
+
+
+def of_images(model: Model, data: Dataset) -> Model:
+    """Return a model that deforms images of the shape that a data set's rows have.
+
+    Raises `DataError` for a deformation of images of another shape.
+    """
+    deformation, shape = model.regularization.deformation, data.image_shape
+    if not deformation.is_on or shape is None:
+        return model
+    grey = shape[:2] if shape[2:] == (1,) else shape
+    if deformation.image_shape is None and len(grey) == 2:
+        deformation = replace(deformation, image_shape=grey)
+    if deformation.image_shape != grey:
+        own = " × ".join(map(str, deformation.image_shape or ()))
+        raise DataError(
+            f"rows of {data.name} are images of {' × '.join(map(str, shape))}, and those that are "
+            f"deformed are {own or 'grey'}: leave image_shape, or the deformation, out"
+        )
+    regularization = replace(model.regularization, deformation=deformation)
+    return replace(model, regularization=regularization)
 
 
 def prepared(data: Any, model: Model, plan: Plan, backend: Backend) -> Dataset:

@@ -12,7 +12,7 @@ from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import Optimizer
 from xpmlp.mathematics.step import Variables
 from xpmlp.randomness import random_stream
-from xpmlp.regularization import averaged, begun_average
+from xpmlp.regularization import averaged, steps_averaged, with_average_or_without
 from xpmlp.training.history import LogRow
 from xpmlp.training.plan import Model
 from xpmlp.training.stacking import model_of, stacked, stacked_optimizer
@@ -187,8 +187,15 @@ def check_states_of(
         if state.status not in ENDED:
             check_state_of(state, model, backend)
             state.only.model = model
-            begin_average(state, backend)
-    steps = sorted({state.step for state in states if state.status not in ENDED})
+            settle_average(state, backend)
+    at_work = [state for state in states if state.status not in ENDED]
+    counts = [steps_averaged(state.variables.optimizer_state) for state in at_work]
+    if len({None if count is None else float(backend.to_host(count)) for count in counts}) > 1:
+        raise UsageError(
+            "the averages of the states are of different numbers of steps: a stack goes on from "
+            "states that have been trained alike"
+        )
+    steps = sorted({state.step for state in at_work})
     if len(steps) > 1:
         raise UsageError(
             f"the states have come to the steps {', '.join(map(str, steps))}: a stack goes on from "
@@ -196,13 +203,12 @@ def check_states_of(
         )
 
 
-def begin_average(state: TrainingState, backend: Backend) -> None:
+def settle_average(state: TrainingState, backend: Backend) -> None:
     """Have a state keep an average of its weights from now on, if its models ask for one."""
-    if state.models[0].model.regularization.average_decay is not None:
-        variables = state.variables
-        with backend.computing():
-            moments = begun_average(*variables, xp=backend.xp)
-        state.variables = variables._replace(optimizer_state=moments)
+    keeps = state.models[0].model.regularization.average_decay is not None
+    with backend.computing():
+        moments = with_average_or_without(*state.variables, keeps, xp=backend.xp)
+    state.variables = state.variables._replace(optimizer_state=moments)
 
 
 def copied_variables(variables: Variables, *, xp: Namespace) -> Variables:
@@ -267,7 +273,7 @@ def _started(
     with backend.computing():
         variables = Variables(params, optimizer.init(params, xp=backend.xp))
     state = TrainingState(variables, [ModelState(model) for model in models])
-    begin_average(state, backend)
+    settle_average(state, backend)
     return state
 
 

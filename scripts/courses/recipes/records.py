@@ -23,7 +23,7 @@ from xpmlp.files import parse_json, read_whole
 from xpmlp.inspection.predictions import outputs_of
 from xpmlp.plots import save_mistakes
 from xpmlp.runs.checkpoint import load_result
-from xpmlp.runs.folder import SUMMARY, weights_file
+from xpmlp.runs.folder import CHECKPOINT, SUMMARY, weights_file
 
 TITLE = "A plain multi-layer perceptron at its best"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -99,7 +99,7 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
     report, members = lab.report, lab.options.get("members") or record.members
     folder = report.folder / name
     typed = command(lab, record, members, folder)
-    train(typed, folder)
+    train([*typed, *lab.options["machine"]], folder)
     summary = parse_json(read_whole(folder / SUMMARY))
     kept = load_result(weights_file(folder))
     data = xpmlp.prepare(lab.dataset, normalize="standard", val_size=lab.options["held_out"] or 0)
@@ -158,9 +158,12 @@ def command(lab: Laboratory, record: Record, members: int, folder: Path) -> list
 
 
 def train(typed: Sequence[str], folder: Path) -> None:
-    """Train, or go on with what is there; exits as the training does where it fails."""
-    again = (folder / "checkpoint.h5").exists()
-    flags = ["--resume", str(folder)] if again else [*typed, "--overwrite"]
+    """Train, or go on with what is there; exits as the training does where it fails.
+
+    Flags beside --resume are refused where they are not those that the run was begun with.
+    """
+    again = (folder / CHECKPOINT).exists()
+    flags = [*typed, "--resume"] if again else [*typed, "--overwrite"]
     message("xpmlp train " + " ".join(flags))
     done = subprocess.run([sys.executable, TRAIN, *flags], check=False, stdout=subprocess.DEVNULL)
     if done.returncode:
