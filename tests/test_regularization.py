@@ -15,7 +15,6 @@ from trainings import ALL_REGULARIZATION, EACH_ITS_OWN
 
 from xpmlp import (
     MLP,
-    SGD,
     Adam,
     Constant,
     Dataset,
@@ -179,7 +178,7 @@ def test_a_stack_has_a_share_per_model(backend: Backend) -> None:
         np.testing.assert_allclose(derivatives[k], p - target, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [SGD(), Nesterov(0.8), Adam()])
+@pytest.mark.parametrize("kind", [Nesterov(0.8), Adam()], ids=["Nesterov", "Adam"])
 def test_models_of_a_stack_are_trained_as_alone(backend: Backend, kind: Any) -> None:
     models = [
         Model(NET, kind, 0.05 * (k + 1), seed=k, regularization=own)
