@@ -138,7 +138,7 @@ def test_dropout_and_full_batch(backend: Backend) -> None:
     models = models_with(*RULES["sgd"])
     models = [
         replace(model, regularization=Regularization(dropout=share))
-        for model, share in zip(models, (0.3, 0.3, 0.0, 0.5, 0.1), strict=True)
+        for model, share in zip(models[:3], (0.3, 0.0, 0.5), strict=True)
     ]
     changed = {"batch_size": None, "patience": None, "log_every": None}
     ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend) | changed)
