@@ -96,7 +96,7 @@ def test_resumed_sweep_and_processes_find_the_same(tmp_path: Path) -> None:
 
 
 # A stack of it takes some seconds.
-LONG = (*SMALL, "--epochs", "1000", "--lr", "0.01,0.03", "--threads", "1")
+LONG = (*SMALL, "--epochs", "700", "--lr", "0.01,0.03", "--threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_interrupted_sweep_goes_on_with_the_stacks_at_work(
     assert at_work == ["stack-0.part.h5", "stack-1.part.h5"][: int(jobs)]
     steps = [model.numbers["step"] for model in load_stack(out / at_work[0])]
     assert len(steps) == 2
-    assert 0 < steps[0] == steps[1] < 1000 * 21
+    assert 0 < steps[0] == steps[1] < 700 * 21
     kept = (out / at_work[0]).read_bytes()
     (out / at_work[0]).write_bytes(kept[:1000])
     damaged = run_script("sweep.py", *LONG, "--out", out, "--resume", cwd=tmp_path)
