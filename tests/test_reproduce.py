@@ -79,6 +79,8 @@ def check_records(folder: Path, results: dict[str, Any]) -> None:
     mistakes = {row["example"] for row in found["mistakes"]}
     assert mistakes == set(np.flatnonzero(together != data.test.y))
     assert "--recipe mnist-deformed" in found["command"]
+    # Said even where they are usual: so a run of others is not taken for this one.
+    assert "--members 2 --val-size 0" in found["command"]
 
 
 def check_ablation(_: Path, results: dict[str, Any]) -> None:

@@ -20,13 +20,15 @@ import xpmlp
 from xpmlp.commands.command_line import message
 from xpmlp.data import Examples
 from xpmlp.files import parse_json, read_whole
-from xpmlp.inspection.predictions import outputs_of
+from xpmlp.inspection.predictions import Predictions, predict
 from xpmlp.plots import save_mistakes
 from xpmlp.runs.checkpoint import load_result
 from xpmlp.runs.folder import CHECKPOINT, SUMMARY, weights_file
 
 TITLE = "A plain multi-layer perceptron at its best"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+# Exit codes of Ctrl-C and SIGTERM.
+INTERRUPTED = (130, 143)
 # Mistakes that a picture shows.
 _MOST_SHOWN = 120
 
@@ -74,12 +76,10 @@ RECORDS = {
 
 
 class Found(NamedTuple):
-    """Errors of each network on some examples, and of the mean of their probabilities."""
+    """Errors in percent of each network, and what the mean of their probabilities says."""
 
     each: list[float]
-    together: float
-    probabilities: np.ndarray
-    targets: np.ndarray
+    together: Predictions
 
 
 def run(lab: Laboratory) -> None:
@@ -106,6 +106,7 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
     held = data.validation if lab.options["held_out"] else data.test
     what = "held-out" if lab.options["held_out"] else "test"
     found = errors(lab, kept.mlp, kept.params, held)
+    together, count = error_of(found.together), len(found.together.targets)
     minutes = summary["train_seconds"] / 60
     figures = {
         "network": str(kept.mlp),
@@ -114,7 +115,7 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
         "minutes": minutes,
         f"{what}_errors": found.each,
         f"mean_{what}_error": float(np.mean(found.each)),
-        f"{what}_error_of_their_average": found.together,
+        f"{what}_error_of_their_average": together,
         "command": " ".join(typed),
     }
     report.results[name] = figures
@@ -126,11 +127,11 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
         spread = (
             f", standard deviation {np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
             f"to {max(found.each):.2f}; the mean of their probabilities errs on "
-            f"{found.together:.2f} %"
+            f"{together:.2f} %"
         )
     report.text(
         f"{kept.mlp}, {summary['epochs']:g} epochs in {minutes:.0f} minutes of training steps. "
-        f"Of {len(found.targets):,} {what} images {np.mean(found.each):.2f} % are wrong on the "
+        f"Of {count:,} {what} images {np.mean(found.each):.2f} % are wrong on the "
         f"mean of {members} {'network' if members == 1 else 'networks'}{spread}."
     )
     pictures(lab, name, folder, found, held)
@@ -141,17 +142,14 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
         "epochs": round(summary["epochs"]),
         "minutes": round(minutes),
         f"{what} error, %": f"{np.mean(found.each):.2f}",
-        "of their average": f"{found.together:.2f}" if members > 1 else "–",
+        "of their average": f"{together:.2f}" if members > 1 else "–",
     }
 
 
 def command(lab: Laboratory, record: Record, members: int, folder: Path) -> list[str]:
-    """Return what `xpmlp train` is told."""
+    """Return what `xpmlp train` is told: all that a run is refused to go on with if it differs."""
     flags = ["--data", lab.options["source"], "--recipe", record.recipe, "--out", str(folder)]
-    if members > 1:
-        flags += ["--members", str(members)]
-    if lab.options["held_out"]:
-        flags += ["--val-size", str(lab.options["held_out"])]
+    flags += ["--members", str(members), "--val-size", str(lab.options["held_out"] or 0)]
     if lab.quick:
         flags += ["--hidden", "30", "--epochs", "20"]
     return flags
@@ -166,44 +164,51 @@ def train(typed: Sequence[str], folder: Path) -> None:
     flags = [*typed, "--resume"] if again else [*typed, "--overwrite"]
     message("xpmlp train " + " ".join(flags))
     done = subprocess.run([sys.executable, TRAIN, *flags], check=False, stdout=subprocess.DEVNULL)
+    if done.returncode in INTERRUPTED:
+        message(f"the training is interrupted; the same command goes on with {folder}")
     if done.returncode:
-        message(f"the training has ended early; the same command goes on with {folder}")
         raise SystemExit(done.returncode)
 
 
 def errors(lab: Laboratory, mlp: xpmlp.MLP, params: dict[str, Any], held: Examples) -> Found:
-    """Return the errors in percent of each network, and of all together."""
-    backend, stacked = lab.backend, params["layer1.weight"].ndim == 3
-    count = len(params["layer1.weight"]) if stacked else 1
-    each = [{k: a[n] for k, a in params.items()} if stacked else params for n in range(count)]
-    moved = held.to_device(backend)
-    shares = [outputs_of(mlp, backend.all_to_device(one), moved, backend=backend) for one in each]
-    y = shares[0].targets
-    wrong = [100 * float((found.predicted.argmax(axis=1) != y).mean()) for found in shares]
-    mean = np.mean([found.predicted for found in shares], axis=0)
-    return Found(wrong, 100 * float((mean.argmax(axis=1) != y).mean()), mean, y)
+    """Return the errors of each network, and what all say together."""
+    backend, moved = lab.backend, held.to_device(lab.backend)
+    device = backend.all_to_device(params)
+    together = predict(mlp, device, moved, backend=backend)
+    if params["layer1.weight"].ndim == 2:
+        return Found([error_of(together)], together)
+    members = [
+        xpmlp.model_of(device, number, xp=backend.xp)
+        for number in range(len(params["layer1.weight"]))
+    ]
+    each = [error_of(predict(mlp, one, moved, backend=backend)) for one in members]
+    return Found(each, together)
+
+
+def error_of(found: Predictions) -> float:
+    """Return how many of 100 examples are wrong."""
+    return 100 * float((found.classes != found.targets).mean())
 
 
 def pictures(lab: Laboratory, name: str, folder: Path, found: Found, held: Examples) -> None:
     """Show the curves, deformed images where there are some, and the mistakes."""
-    report, y = lab.report, found.targets
+    report = lab.report
     curves = report.picture(f"{name}-curves.png", "Loss and accuracy against the epochs.")
     curves.write_bytes((folder / "curves.png").read_bytes())
     bent = folder / "deformed.png"
     if bent.exists():
         shown = report.picture(f"{name}-images.png", "Training images, and what is trained on.")
         shown.write_bytes(bent.read_bytes())
-    predicted = found.probabilities.argmax(axis=1)
-    of_true = found.probabilities[np.arange(len(y)), y]
-    wrong = np.flatnonzero(predicted != y)
-    wrong = wrong[np.argsort(of_true[wrong])]
+    said = found.together
+    wrong, y = said.worst(len(said.targets)), said.targets
     report.results[name]["mistakes"] = [
-        {"example": int(n), "true": int(y[n]), "predicted": int(predicted[n])} for n in wrong
+        {"example": int(n), "true": int(y[n]), "predicted": int(said.classes[n])} for n in wrong
     ]
     some = wrong[:_MOST_SHOWN]
     shape = lab.dataset.image_shape or (1, lab.dataset.features)
     images = np.asarray(held.x)[some].reshape(-1, *shape)
     caption = f"{'All' if len(some) == len(wrong) else 'The worst of the'} {len(wrong)} mistakes."
     path = report.picture(f"{name}-mistakes.png", caption)
-    true, guess, share = (array[some].tolist() for array in (y, predicted, of_true))
-    save_mistakes(images, true, guess, share, path, columns=10)
+    share = said.probabilities[some, y[some]]
+    true, guess = y[some].tolist(), said.classes[some].tolist()
+    save_mistakes(images, true, guess, share.tolist(), path, columns=10)
