@@ -31,14 +31,9 @@ def is_pictures(data: Dataset) -> bool:
     return shape is not None and prod(shape) >= PIXELS and len(data.train) >= PICTURES
 
 
-_RELU_ADAM = {
-    "activation": ("relu",),
-    "init": "he",
-    "optimizer": "adam",
-    "lr": 0.001,
-    "lr_schedule": "cosine",
-    "batch_size": 100,
-}
+_RELU = {"activation": ("relu",), "init": "he", "lr_schedule": "cosine", "batch_size": 100}
+_RELU_ADAM = _RELU | {"optimizer": "adam", "lr": 0.001}
+_DROPOUT = {"dropout": 0.5, "input_dropout": 0.2}
 _DEFORMED = {"rotation": 12.0, "scaling": 0.12, "shear": 8.0, "shift": 1.0, "elastic": 1.2}
 
 IMAGES = Recipe(
@@ -54,14 +49,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mnist-dropout": Recipe(
         "no deformed images, dropout of units and pixels, 200 epochs",
-        _RELU_ADAM
-        | {
-            "hidden": (800, 800),
-            "epochs": 200,
-            "dropout": 0.5,
-            "input_dropout": 0.2,
-            "val_size": 0,
-        },
+        _RELU_ADAM | _DROPOUT | {"hidden": (800, 800), "epochs": 200, "val_size": 0},
     ),
     "mnist-noise": Recipe(
         "the same with Gaussian noise in place of dropout",
@@ -70,19 +58,15 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mnist-max-norm": Recipe(
         "the same with a bound of the weights, and a momentum that rises",
-        {
+        _RELU
+        | _DROPOUT
+        | {
             "hidden": (900, 1500),
-            "activation": ("relu",),
-            "init": "he",
             "optimizer": "momentum",
             "momentum": 0.7,
             "momentum_start": 0.5,
             "lr": 0.1,
-            "lr_schedule": "cosine",
-            "batch_size": 100,
             "epochs": 300,
-            "dropout": 0.5,
-            "input_dropout": 0.2,
             "max_norm": 3.0,
             "val_size": 0,
         },

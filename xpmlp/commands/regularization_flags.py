@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from xpmlp.commands.flags import Flags, in_range, not_negative, positive, share
 from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
-from xpmlp.regularization import Deformation, Regularization
+from xpmlp.regularization import Deformation, Regularization, grey_shape
 
 _WIDTH = 4.0
 # Flag -> the name that a deformation has for it.
@@ -105,11 +105,11 @@ def _deformation_of(arguments: argparse.Namespace, data: Dataset) -> Deformation
         raise UsageError(f"--{flag} would change the constant feature of --bias-trick: give one")
     if not deformation.is_on:
         return Deformation()
-    shape = data.image_shape
-    if shape is None or (len(shape) != 2 and shape[2:] != (1,)):
-        said = shape and " × ".join(map(str, shape))
+    shape = grey_shape(data.image_shape)
+    if shape is None:
+        said = data.image_shape and " × ".join(map(str, data.image_shape))
         raise UsageError(
             f"--{of_features[-1]} is of grey images, and rows of {data.name} are "
             f"{f'of the shape {said}' if said else 'no images'}: leave it out"
         )
-    return replace(deformation, image_shape=shape[:2])
+    return replace(deformation, image_shape=shape)

@@ -8,7 +8,10 @@
 - `placed`: all of it on a device, for one model or a stack, as a training step takes it.
 """
 
-from xpmlp.regularization.deformation import Deformation as Deformation
+from xpmlp.regularization.deformation import (
+    Deformation as Deformation,
+    grey_shape as grey_shape,
+)
 from xpmlp.regularization.placed import (
     PlacedRegularization as PlacedRegularization,
     check_in_stack as check_in_stack,

@@ -164,6 +164,13 @@ class Deformed(NamedTuple):
         return moved
 
 
+def grey_shape(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return height and width of images, None for rows that are no grey ones."""
+    if shape is None or (len(shape) != 2 and shape[2:] != (1,)):
+        return None
+    return shape[:2]
+
+
 def _bumps(size: int, width: float, *, like: Array, xp: Namespace) -> Array:
     """Return Gaussians (knots, size) of a σ, one σ apart, scaled to a sum with variance 1.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from xpmlp.errors import UsageError
 from xpmlp.regularization.deformation import Deformation
@@ -59,10 +59,3 @@ class Regularization:
         """Whether something is drawn for every step."""
         drawn = (self.dropout, self.input_dropout, self.noise, self.input_noise)
         return any(drawn) or self.deformation.is_on
-
-    @property
-    def is_on(self) -> bool:
-        """Whether it changes anything."""
-        return any(getattr(self, each.name) != each.default for each in fields(self)[:-1]) or (
-            self.deformation.is_on
-        )

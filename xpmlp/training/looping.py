@@ -97,7 +97,7 @@ class LoopingStepper:
     def _numbers(self, wanted: Rates, number: int, count: int) -> np.ndarray:
         """Return (STEPS, ...): what some steps have from a number on, and then 0."""
         found = np.zeros((STEPS, *np.shape(wanted.on_host)), dtype=self.plain.backend.dtype_name)
-        found[:count] = [wanted.numbers(number + later) for later in range(count)]
+        found[:count] = wanted.of_steps(number, count)
         return found
 
 

@@ -233,8 +233,7 @@ class _Numbers:
             self._last = numbers
 
     def _of_steps(self, number: int) -> np.ndarray:
-        found = [self._wanted.numbers(number + later) for later in range(self._count)]
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(self._wanted.of_steps(number, self._count), dtype=np.float64)
 
 
 def _put(arrays: list[Array], own: Variables) -> None:

@@ -12,6 +12,7 @@ from xpmlp.data.folds import folded
 from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DataError, UsageError
 from xpmlp.parts import even_parts
+from xpmlp.regularization import grey_shape
 from xpmlp.training.evaluation import check_fit
 from xpmlp.training.plan import Model, Plan, check_asked
 
@@ -48,10 +49,10 @@ def of_images(model: Model, data: Dataset) -> Model:
     deformation, shape = model.regularization.deformation, data.image_shape
     if not deformation.is_on or shape is None:
         return model
-    grey = shape[:2] if shape[2:] == (1,) else shape
-    if deformation.image_shape is None and len(grey) == 2:
+    grey = grey_shape(shape)
+    if deformation.image_shape is None:
         deformation = replace(deformation, image_shape=grey)
-    if deformation.image_shape != grey:
+    if grey is None or deformation.image_shape != grey:
         own = " × ".join(map(str, deformation.image_shape or ()))
         raise DataError(
             f"rows of {data.name} are images of {' × '.join(map(str, shape))}, and those that are "

@@ -60,6 +60,10 @@ class Rates:
             return [factor * rate for rate in self.on_host]
         return factor * self.on_host
 
+    def of_steps(self, number: int, count: int) -> list[Any]:
+        """Return the numbers of several steps, from one on."""
+        return [self.numbers(number + later) for later in range(count)]
+
 
 class Stepper:
     """Takes the steps of one training, each by a call of the step function.
@@ -131,14 +135,14 @@ def stepper_of(
         count = key_count(step.mlp.layers)
         keys = NoiseKeys(count, per_epoch, seed=plan.seed, backend=backend)
     if plan.momentum is not None:
-        of_each = [momentum_of(model.optimizer) for model in wanted]
+        of_each = [_momentum_of(model.optimizer) for model in wanted]
         on_host_too = of_each[0] if like is None else of_each
-        momenta = Rates(momentum_of(step.optimizer), on_host_too, plan.momentum, per_epoch)
+        momenta = Rates(_momentum_of(step.optimizer), on_host_too, plan.momentum, per_epoch)
     rates = Rates(base, on_host, plan.schedule, per_epoch)
     return Stepper(step, batches, rates, keys, backend, momenta)
 
 
-def momentum_of(optimizer: Optimizer) -> Any:
+def _momentum_of(optimizer: Optimizer) -> Any:
     """Return an optimiser's momentum, one value per model of a stack; raises where it has none."""
     try:
         return optimizer.momentum  # type: ignore[attr-defined]
