@@ -394,6 +394,13 @@ def states_at(*steps: int) -> list[xpmlp.TrainingState]:
     return found
 
 
+def adam_state_without(*kinds: str) -> xpmlp.TrainingState:
+    state = initial_state(Model(NET, Adam()), backend_of())
+    for kind in kinds:
+        del state.variables.optimizer_state[kind]
+    return state
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "another network": (
         lambda: begin(Model(MLP((3, 2))), state=states_at(0)[0]),
@@ -418,14 +425,9 @@ WRONG: dict[str, tuple[Any, str]] = {
         "anew",
     ),
     "what its optimiser remembers": (
-        lambda: begin(
-            Model(NET, Adam()),
-            state=xpmlp.TrainingState(
-                Variables(of(NET), {}), initial_state(Model(NET, Adam()), backend_of()).models
-            ),
-        ),
-        "the state has no gradient_sum and no square_sum, which Adam remembers: it holds the "
-        "weights alone, and no training can go on from it",
+        lambda: begin(Model(NET, Adam()), state=adam_state_without("gradient_sum", "time")),
+        "the state has no gradient_sum and no time, which Adam remembers: no training can go on "
+        "from it",
     ),
     "states of several steps": (
         lambda: StackTraining(

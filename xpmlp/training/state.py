@@ -169,11 +169,14 @@ def check_state_of(state: TrainingState, model: Model, backend: Backend) -> None
             f"the state is of the optimiser {type(before.optimizer).__name__}, and not of {rule}: "
             "give the one that it is of, or begin anew"
         )
-    missing = [m for m in model.optimizer.moments if m not in state.variables.optimizer_state]
+    bias, held = {"layer1.bias": state.params["layer1.bias"]}, state.variables.optimizer_state
+    with backend.computing():
+        needed = model.optimizer.init(bias, xp=backend.xp)
+    missing = [kind for kind, own in needed.items() if not own.keys() <= held.get(kind, {}).keys()]
     if missing:
         raise UsageError(
-            f"the state has no {' and no '.join(missing)}, which {rule} remembers: it holds the "
-            "weights alone, and no training can go on from it"
+            f"the state has no {' and no '.join(missing)}, which {rule} remembers: no training can "
+            "go on from it"
         )
 
 

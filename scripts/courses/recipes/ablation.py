@@ -17,7 +17,7 @@ from xpmlp.commands.command_line import message
 from xpmlp.data import Dataset
 
 TITLE = "Regularisation, piece by piece"
-HIDDEN, EPOCHS, SEEDS, BATCH_SIZE = (400, 400), 30, 3, 100
+HIDDEN, EPOCHS, SEEDS, BATCH_SIZE = (400, 400), 20, 3, 100
 # All of a stack keep an average or none does; with a decay of 0 it is the weights themselves.
 NONE = Regularization(average_decay=0.0)
 PIECES: dict[str, Regularization] = {
