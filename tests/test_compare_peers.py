@@ -129,15 +129,71 @@ print(*found, sep=",")
 """
 
 
-@pytest.mark.parametrize(("rule", "outputs"), [("sgd", 3), ("momentum", 1), ("adam", 3)])
-def test_epochs_of_all_libraries_are_the_same_steps(rule: str, outputs: int) -> None:
-    """Of a classification, and of a regression of one output."""
-    done = subprocess.run(
-        [sys.executable, "-c", EPOCHS.replace("RULE", rule).replace("OUT", str(outputs))],
+def at_work(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
         env=os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'scripts'}"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("rule", "outputs"), [("sgd", 3), ("momentum", 1), ("adam", 3)])
+def test_epochs_of_all_libraries_are_the_same_steps(rule: str, outputs: int) -> None:
+    """Of a classification, and of a regression of one output."""
+    done = at_work(EPOCHS.replace("RULE", rule).replace("OUT", str(outputs)))
     assert done.returncode == 0, done.stderr
     assert {"xpmlp", "scikit-learn", "xpmlp.MLPClassifier"} <= set(done.stdout.strip().split(","))
+
+
+REGULARISED = """
+import numpy as np
+from benchmarks.peers import Problem, installed_peers
+import xpmlp
+rng = np.random.default_rng(0)
+make = installed_peers()["LIBRARY"]
+
+
+def stepped(sizes, x, y, **extra):
+    params = {k: w.astype("f") for k, w in xpmlp.MLP(sizes).init(rng).items()}
+    peer = make(Problem(sizes, "sigmoid", params, x, y, 0.5, 1, **extra))
+    peer.step(np.arange(len(x)))
+    peer.finish()
+    moved = {k: params[k] - w for k, w in peer.params().items()}
+    return peer, params, moved
+
+
+x, y = rng.normal(size=(47, 6)).astype("f"), rng.integers(3, size=47)
+_, params, moved = stepped((6, 3), x, y, label_smoothing=0.3)
+z = x @ params["layer1.weight"] + params["layer1.bias"]
+p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+delta = (p - 0.7 * np.eye(3)[y] - 0.1) / 47
+np.testing.assert_allclose(moved["layer1.weight"], 0.5 * x.T @ delta, rtol=1e-4, atol=1e-6)
+
+# One example of ones: what is left out does not move its weights, and what is kept counts more.
+ones = np.ones((1, 4000), dtype="f")
+peer, _, moved = stepped((4000, 3), ones, y[:1], input_dropout=0.2)
+kept = moved["layer1.weight"].any(axis=1)
+assert 0.77 < kept.mean() < 0.83
+np.testing.assert_allclose(
+    moved["layer1.weight"][kept], np.tile(moved["layer1.bias"] / 0.8, (kept.sum(), 1)), rtol=1e-2
+)
+_, _, moved = stepped((1, 4000, 3), ones[:, :1], y[:1], dropout=0.5)
+assert 0.46 < moved["layer2.weight"].any(axis=1).mean() < 0.54
+many = rng.normal(size=(500, 4000)).astype("f")
+assert (peer.predict(many) == peer.predict(many)).all()
+"""
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param("jax.jit", marks=pytest.mark.jax),
+        pytest.param("torch eager", marks=pytest.mark.torch),
+    ],
+)
+def test_other_libraries_regularise_as_we_do(library: str) -> None:
+    """Smoothed labels, and features and units that are left out, with probabilities of ours."""
+    done = at_work(REGULARISED.replace("LIBRARY", library))
+    assert done.returncode == 0, done.stderr

@@ -23,7 +23,8 @@ class Problem:
     values (N, outputs) of a regression by mean squared error. `optimizer` is "sgd", "momentum"
     (of 0.9) or "adam"; `device` "cpu" or "gpu:N". `graph` and `precision` are xpmlp's own way with
     a GPU. `factors` multiply the rate of each step, where there are any; without `params` a
-    library draws its own first weights.
+    library draws its own first weights. PyTorch and JAX leave out features and hidden units with
+    the probabilities `input_dropout` and `dropout`, and smooth the labels by `label_smoothing`.
     """
 
     sizes: tuple[int, ...]
@@ -38,6 +39,9 @@ class Problem:
     precision: str = "float32"
     optimizer: str = "sgd"
     factors: tuple[float, ...] = ()
+    input_dropout: float = 0.0
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
 
     @property
     def loss(self) -> str:

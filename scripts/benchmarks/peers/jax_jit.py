@@ -34,6 +34,13 @@ def _adam(rate: float, gradients: Any, params: Any, m: Any, v: Any, t: Any) -> A
     return jax.tree.map(moved, params, m, v), m, v, t
 
 
+def _left_out(h: Any, probability: float, key: Any) -> Any:
+    if key is None or not probability:
+        return h
+    kept = jax.random.bernoulli(key, 1 - probability, h.shape)
+    return jnp.where(kept, h / (1 - probability), 0)
+
+
 def _zeros(params: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, params)
 
@@ -61,28 +68,33 @@ class Jitted(Peer):
         layers, f = self._layers, _ACTIVATIONS[problem.activation]
         step_of, rate = _STEPS[problem.optimizer], problem.learning_rate
         rates = jnp.asarray([rate * factor for factor in problem.factors])
-        if problem.factors:
+        drops = bool(problem.dropout or problem.input_dropout)
+        if problem.factors or drops:
             self._state = (*self._state, jnp.zeros((), dtype=int))
 
-        def forward(params: Any, x: Any) -> Any:
-            h = x
+        def forward(params: Any, x: Any, key: Any = None) -> Any:
+            keys = [None] * layers if key is None else jax.random.split(key, layers)
+            h = _left_out(x, problem.input_dropout, keys[0])
             for number in range(1, layers):
                 h = f(h @ params[f"layer{number}.weight"] + params[f"layer{number}.bias"])
+                h = _left_out(h, problem.dropout, keys[number])
             return h @ params[f"layer{layers}.weight"] + params[f"layer{layers}.bias"]
 
-        def loss(params: Any, x: Any, y: Any) -> Any:
-            logits = forward(params, x)
+        def loss(params: Any, x: Any, y: Any, key: Any = None) -> Any:
+            logits = forward(params, x, key)
             if problem.loss == "mean_squared_error":
                 return jnp.mean((logits - y) ** 2)
-            of_target = jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1)
-            return -jnp.mean(of_target)
+            logarithms, smoothing = jax.nn.log_softmax(logits), problem.label_smoothing
+            of_target = jnp.mean(jnp.take_along_axis(logarithms, y[:, None], axis=1))
+            return -((1 - smoothing) * of_target + smoothing * jnp.mean(logarithms))
 
         def update(state: Any, x: Any, y: Any) -> Any:
-            if not problem.factors:
+            if not (problem.factors or drops):
                 return step_of(rate, jax.grad(loss)(state[0], x, y), *state)
             *state, number = state  # of the step comes last
-            found = step_of(rates[number], jax.grad(loss)(state[0], x, y), *state)
-            return (*found, number + 1)
+            key = jax.random.fold_in(jax.random.key(0), number) if drops else None
+            at = rates[number] if problem.factors else rate
+            return (*step_of(at, jax.grad(loss)(state[0], x, y, key), *state), number + 1)
 
         @partial(jax.jit, donate_argnums=0)
         def on_rows(state: Any, x: Any, y: Any, rows: Any) -> Any:

@@ -25,6 +25,9 @@ class Eager(Peer):
         self._device = problem.device.replace("gpu", "cuda")
         layers: list[nn.Module] = []
         for number, (fan_in, fan_out) in enumerate(pairwise(problem.sizes), start=1):
+            left_out = problem.dropout if layers else problem.input_dropout
+            if left_out:
+                layers.append(nn.Dropout(left_out))
             linear = nn.Linear(fan_in, fan_out)
             if problem.params:
                 with torch.no_grad():
@@ -35,7 +38,7 @@ class Eager(Peer):
         self._x, self._y = (torch.from_numpy(a).to(self._device) for a in (problem.x, problem.y))
         self._optimizer = self._make_optimizer(problem)
         self._rates = iter([problem.learning_rate * factor for factor in problem.factors])
-        self._criterion: nn.Module = nn.CrossEntropyLoss()
+        self._criterion: nn.Module = nn.CrossEntropyLoss(label_smoothing=problem.label_smoothing)
         if problem.loss == "mean_squared_error":
             self._criterion = nn.MSELoss()
         self._loss = self._make_loss()
@@ -87,9 +90,11 @@ class Eager(Peer):
         return found
 
     def predict(self, x: np.ndarray) -> np.ndarray:
+        self._model.eval()
         with torch.no_grad():
             logits = self._model(torch.from_numpy(x).to(self._device))
-            return np.asarray(logits.argmax(dim=1).cpu())
+        self._model.train()
+        return np.asarray(logits.argmax(dim=1).cpu())
 
 
 class Foreach(Eager):

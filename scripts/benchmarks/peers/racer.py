@@ -31,6 +31,11 @@ def with_xpmlp(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, floa
         recipe.learning_rate,
         initializer=recipe.initializer,
         seed=race["seed"],
+        regularization=xpmlp.Regularization(
+            dropout=recipe.dropout,
+            input_dropout=recipe.input_dropout,
+            label_smoothing=recipe.label_smoothing,
+        ),
     )
     plan = xpmlp.Plan(
         epochs=recipe.epochs,
@@ -69,6 +74,9 @@ def with_peer(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float
         race["threads"],
         optimizer=recipe["optimizer"],
         factors=tuple(race["factors"]),
+        input_dropout=recipe["input_dropout"],
+        dropout=recipe["dropout"],
+        label_smoothing=recipe["label_smoothing"],
     )
     peer = installed_peers()[name](problem)
     orders = np.load(folder / "orders.npy", mmap_mode="r")

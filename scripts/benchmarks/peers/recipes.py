@@ -23,6 +23,9 @@ class Recipe:
     epochs: int = 50
     warmup: int = 0
     cosine: bool = False
+    input_dropout: float = 0.0
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
 
     def schedule(self, examples: int) -> Schedule:
         """Return the learning rate's schedule over so many examples."""
