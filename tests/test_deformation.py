@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, pi, sqrt
 from typing import Any
 
@@ -19,6 +20,7 @@ from xpmlp import (
     Regularization,
     StackTraining,
     Training,
+    prepare,
     select_backend,
 )
 from xpmlp.backends import Backend
@@ -64,10 +66,10 @@ INSIDE = (slice(None), slice(3, 6), slice(4, 9))
     "asked",
     [
         {"rotation": 15},
-        {"scale": 0.2},
+        {"scaling": 0.2},
         {"shear": 12},
         {"shift": 2.0},
-        {"rotation": 10, "scale": 0.1, "shear": 8, "shift": 1.0},
+        {"rotation": 10, "scaling": 0.1, "shear": 8, "shift": 1.0},
     ],
     ids=str,
 )
@@ -79,7 +81,7 @@ def test_places_are_those_of_the_affine_map(asked: dict[str, Any], backend: Back
     angle, shear = (
         np.radians(asked.get(k, 0)) * u[:, n] for k, n in (("rotation", 0), ("shear", 3))
     )
-    tall, wide = (np.exp(asked.get("scale", 0) * u[:, n]) for n in (1, 2))
+    tall, wide = (np.exp(asked.get("scaling", 0) * u[:, n]) for n in (1, 2))
     down, right = (asked.get("shift", 0) * u[:, n] for n in (4, 5))
     y, x = Y - (HEIGHT - 1) / 2, X - (WIDTH - 1) / 2
     for k in range(5):
@@ -148,7 +150,7 @@ def test_random_numbers_at_knots_stand_for_those_at_all_pixels() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-FULL = Deformation(rotation=15, scale=0.15, shear=10, shift=1.5, elastic=1.2)
+FULL = Deformation(rotation=15, scaling=0.15, shear=10, shift=1.5, elastic=1.2)
 
 
 def test_every_backend_deforms_alike(make_backend: MakeBackend) -> None:
@@ -219,9 +221,9 @@ def test_a_stack_deforms_images_once_for_all() -> None:
 @pytest.mark.parametrize(
     ("features", "shape", "said"),
     [
-        (10, None, "10 features, and no shape of their own"),
-        (64, (8, 9), "64 features, and 8 × 9"),
-        (192, (8, 8, 3), "192 features, and 8 × 8 × 3"),
+        (10, None, "10 features are no image of a square, and only"),
+        (64, (8, 9), "64 features are no image of 8 × 9"),
+        (192, (8, 8, 3), "192 features are no image of 8 × 8 × 3"),
         (3, (1, 3), "image_shape is"),
     ],
 )
@@ -275,6 +277,12 @@ def test_the_shape_is_that_of_the_data_set() -> None:
         DataError, match="images of 4 × 4 × 4, and those that are deformed are grey"
     ):
         weights(Deformation(rotation=20), colours)
+    # A pixel from another place would be scaled as that place is.
+    for own in (data, replace(data, image_shape=None)):
+        scaled = prepare(own, normalize="feature", val_size=0)
+        with pytest.raises(DataError, match="is scaled on its own, and a deformed image has"):
+            weights(Deformation(rotation=20), scaled)
+        weights(Deformation(), scaled)
 
 
 @pytest.mark.parametrize("numbers", [np.float64, np.float32], ids=str)

@@ -28,8 +28,11 @@ def pictures(*shape: int, count: int = 1000) -> Dataset:
     return Dataset("pictures", examples, image_shape=shape)
 
 
-def usual(data: Dataset, *given: str, recipe: str = "auto") -> dict[str, Any]:
-    arguments = Namespace(recipe=recipe, hidden=() if "none" in given else (7,))
+def usual(
+    data: Dataset, *given: str, recipe: str = "auto", optimizer: str = "sgd"
+) -> dict[str, Any]:
+    hidden = () if "none" in given else (7,)
+    arguments = Namespace(recipe=recipe, hidden=hidden, optimizer=optimizer)
     return usual_flags(arguments, given, data, backend=select_backend())
 
 
@@ -39,7 +42,7 @@ def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> No
     assert usual(data, "seed", "data", "patience") == IMAGES.flags
     lasting = usual(data, "epochs", "batch_size")
     assert lasting == {k: v for k, v in IMAGES.flags.items() if k not in ("epochs", "batch_size")}
-    for flag in ("hidden", "lr", "optimizer", "dropout", "init", "rotation", "l2", "beta1", "loss"):
+    for flag in ("hidden", "lr", "optimizer", "dropout", "init", "rotation", "l2", "bias_trick"):
         assert usual(data, flag) == {}
     assert usual(pictures(28, 28, count=999)) == {}
     assert usual(pictures(19, 21)) == {}  # 399 pixels
@@ -55,6 +58,10 @@ def test_a_recipe_is_what_is_not_given() -> None:
     other = usual(data, "optimizer", recipe="mnist-99")
     assert "lr" not in other  # it was Adam's
     assert other["hidden"] == expected["hidden"]
+    assert "lr" in usual(data, "optimizer", recipe="mnist-99", optimizer="adam")
+    rising = usual(data, "optimizer", recipe="mnist-max-norm", optimizer="momentum")
+    assert (rising["momentum_start"], rising["momentum"], rising["lr"]) == (0.5, 0.7, 0.1)
+    assert "momentum_start" not in usual(data, "momentum", recipe="mnist-max-norm")
     assert "lr_schedule" not in usual(data, "lr_milestones", recipe="mnist-99")
     linear = usual(data, "hidden", "none", recipe="mnist-dropout")
     assert "dropout" not in linear
@@ -124,7 +131,11 @@ def test_what_is_no_grey_image_is_refused(tmp_path: Path) -> None:
     colours, labels = RNG.uniform(size=(40, 8, 8, 3)), np.arange(40) % 2
     np.savez(tmp_path / "colours.npz", x_train=colours, y_train=labels)
     for data, flag, said in (
-        (["table.csv", "--target", "b"], "--rotation", "--rotation is of grey images, and rows of"),
+        (
+            ["table.csv", "--target", "b"],
+            "--rotation",
+            "--rotation is of grey images of 2 × 2 pixels or",
+        ),
         (["colours.npz"], "--scaling", "of the shape 8 × 8 × 3: leave it out"),
     ):
         flags = ("--data", *data, flag, "1", "--out", "run")
@@ -154,7 +165,7 @@ def test_images_with_one_channel_are_images(tmp_path: Path) -> None:
         (["--bias-trick", "--input-noise", "1"], "--input-noise would change the constant feature"),
         (["--bias-trick", "--rotation", "1"], "--rotation would change the constant feature"),
         (["--optimizer", "momentum", "--momentum-start", "0.95"], "is above --momentum 0.9"),
-        (["--scaling", "100"], "scale is 100.0: choose a number from 0 to 2"),
+        (["--rotation", "1", "--normalize", "feature"], "--rotation brings pixels to other places"),
     ],
 )
 def test_flags_that_mean_nothing_together(flags: list[str], said: str) -> None:

@@ -37,7 +37,7 @@ from xpmlp.mathematics.products import Sums
 from xpmlp.mathematics.step import Piece, piece_gradient
 from xpmlp.regularization import key_count, placed, smoothed
 from xpmlp.regularization.noise import gaussian_noise
-from xpmlp.regularization.weights import bounded
+from xpmlp.regularization.weights import AVERAGE, COUNT, bounded, with_average
 
 RNG = np.random.default_rng(0)
 NET = MLP((4, 6, 3), "tanh")
@@ -125,6 +125,18 @@ def test_the_average_is_that_of_all_weights_until_it_forgets() -> None:
     np.testing.assert_array_equal(state.params["layer1.weight"], weights[-1])  # it changes nothing
 
 
+def test_the_average_of_what_does_not_move_does_not_move() -> None:
+    """In float32, where 1 − s and s, each rounded, need not add up to 1."""
+    w = RNG.normal(size=(20, 10)).astype(np.float32)
+    params, steps = {"layer1.weight": w.copy()}, np.asarray(1e5, dtype=np.float32)
+    state = {AVERAGE: {"layer1.weight": w.copy()}, COUNT: {"steps": steps}}
+    backend = select_backend()
+    with backend.computing():
+        for _ in range(5000):
+            state = with_average(params, state, 0.999, xp=backend.xp)
+    np.testing.assert_allclose(state[AVERAGE]["layer1.weight"], w, rtol=1e-6)
+
+
 def test_the_average_is_what_is_validated_and_returned() -> None:
     from xpmlp import Trained, evaluate
 
@@ -206,7 +218,7 @@ def test_gradients_through_all_of_it_equal_central_differences(models: int) -> N
     backend = select_backend("cpu", "float64")
     mlp = MLP((64, 5, 4, 3), "tanh", smoothed("cross_entropy", [0.2]))
     xp, rng = backend.xp, np.random.default_rng(4)
-    bent = Deformation(rotation=20, scale=0.2, shear=10, shift=1.0, elastic=0.7)
+    bent = Deformation(rotation=20, scaling=0.2, shear=10, shift=1.0, elastic=0.7)
     extra = replace(ALL_REGULARIZATION, deformation=bent)
     members = [
         {name: rng.normal(size=array.shape) for name, array in mlp.init(rng).items()}
@@ -335,12 +347,17 @@ WRONG: dict[str, tuple[Any, str]] = {
             MLP((4, 1), loss="mean_squared_error"),
             regularization=Regularization(label_smoothing=0.1),
         ),
-        "label_smoothing is of classes, and the loss is mean_squared_error",
+        "label_smoothing works with cross_entropy and binary_cross_entropy, and the loss is mean_",
     ),
     "no regularisation": (
         lambda: Model(NET, regularization=TEN),
         "regularization is 10: give one such as Regularization",
     ),
+    "no hidden units": (
+        lambda: Model(MLP((4, 3)), regularization=Regularization(input_noise=1, dropout=0.5)),
+        "dropout and noise are of hidden units, and 4-3",
+    ),
+    "momentum": (lambda: Warmup(Constant(), 4, start=1.5), "start is 1.5: choose a share from 0"),
     "averages of some": (
         lambda: StackTraining(
             [Model(NET), Model(NET, regularization=Regularization(average_decay=0.9))],

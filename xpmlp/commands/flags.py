@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from xpmlp.rules import FROM_0, SHARE, Rule, number
+
 
 class Flags:
     """Adds flags to a parser, under one of its headings, or of which one at most is given.
@@ -83,18 +85,22 @@ def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
-def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
-    """Return a flag's type: a finite number from `low` to below `high`."""
+def number_by(rule: Rule) -> Callable[[str], float]:
+    """Return a flag's type: a number that holds a rule."""
 
     def parse(text: str) -> float:
         value = float(text)
-        if not (low <= value < high and value < float("inf")):
-            raise argparse.ArgumentTypeError(f"{text} is not {meaning}")
+        if not rule.holds(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {rule.allowed}")
         return value
 
     parse.__name__ = "number"
     return parse
 
 
-share = in_range(0, 1, "a number from 0 to below 1")
-not_negative = in_range(0, float("inf"), "a number from 0 up")
+def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
+    """Return a flag's type: a number from `low` to below `high`."""
+    return number_by(number(low, high, meaning, open_high=True))
+
+
+share, not_negative = number_by(SHARE), number_by(FROM_0)

@@ -61,7 +61,7 @@ def add_plan_flags(group: Flags, *, full: bool = True) -> None:
         "--patience",
         "stop a model when N validations in a row were not better than its best before them",
     )
-    group.value("--seed", int, "of weights, batches and split", 0)
+    group.value("--seed", int, "of weights, batches, split and what regularisation draws", 0)
 
 
 def plan_of(arguments: argparse.Namespace, optimizer: Optimizer, examples: int) -> Plan:

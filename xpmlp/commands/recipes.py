@@ -52,12 +52,12 @@ RECIPES: dict[str, Recipe] = {
         _RELU_ADAM | _DROPOUT | {"hidden": (800, 800), "epochs": 160, "val_size": 0},
     ),
     "mnist-noise": Recipe(
-        "the same with Gaussian noise in place of dropout",
+        "Gaussian noise of pixels and hidden units, 160 epochs",
         _RELU_ADAM
         | {"hidden": (800, 800), "epochs": 160, "noise": 0.5, "input_noise": 0.4, "val_size": 0},
     ),
     "mnist-max-norm": Recipe(
-        "the same with a bound of the weights, and a momentum that rises",
+        "dropout with a bound of the weights and a momentum that rises, 300 epochs",
         _RELU
         | _DROPOUT
         | {

@@ -5,20 +5,19 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields, replace
 
-from xpmlp.commands.flags import Flags, in_range, not_negative, positive, share
+from xpmlp.commands.flags import Flags, not_negative, number_by, positive, share
 from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
-from xpmlp.regularization import Deformation, Regularization, grey_shape
+from xpmlp.regularization import DEFORMATION_RULES, Deformation, Regularization, grey_shape
 
-_WIDTH = 4.0
-# Flag -> the name that a deformation has for it.
+# Flag -> its meaning and what it is counted in.
 _DEFORMATION = {
-    "rotation": "rotation",
-    "scaling": "scale",
-    "shear": "shear",
-    "shift": "shift",
-    "elastic": "elastic",
-    "elastic_width": "elastic_width",
+    "rotation": ("up to so many degrees", "DEGREES"),
+    "scaling": ("factors of height and width up to e^F (0.15)", "F"),
+    "shear": ("up to so many", "DEGREES"),
+    "shift": ("up to so many pixels", "PIXELS"),
+    "elastic": ("standard deviation of elastic displacements", "PIXELS"),
+    "elastic_width": ("of the Gaussian that these are smoothed by, its sigma", "PIXELS"),
 }
 
 
@@ -61,24 +60,9 @@ def add_regularization_flags(parser: argparse.ArgumentParser) -> None:
     images = Flags(
         parser.add_argument_group("deformation of grey images, another one at every step")
     )
-    images.value("--rotation", not_negative, "up to so many degrees", 0.0, "DEGREES")
-    images.value(
-        "--scaling", not_negative, "factors of height and width up to e^F (0.15)", 0.0, "F"
-    )
-    images.value(
-        "--shear", in_range(0, 90, "degrees from 0 to below 90"), "up to so many", 0.0, "DEGREES"
-    )
-    images.value("--shift", not_negative, "up to so many pixels", 0.0, "PIXELS")
-    images.value(
-        "--elastic", not_negative, "standard deviation of elastic displacements", 0.0, "PIXELS"
-    )
-    images.value(
-        "--elastic-width",
-        in_range(1, 1e4, "pixels from 1 to below 10,000"),
-        "of the Gaussian that these are smoothed by, its sigma",
-        _WIDTH,
-        "PIXELS",
-    )
+    for name, (meaning, unit) in _DEFORMATION.items():
+        kind, usual = number_by(DEFORMATION_RULES[name]), getattr(Deformation, name)
+        images.value(f"--{name.replace('_', '-')}", kind, meaning, usual, unit)
 
 
 def regularization_of(arguments: argparse.Namespace, data: Dataset) -> Regularization:
@@ -92,24 +76,27 @@ def regularization_of(arguments: argparse.Namespace, data: Dataset) -> Regulariz
 
 
 def _deformation_of(arguments: argparse.Namespace, data: Dataset) -> Deformation:
-    deformation = Deformation(
-        **{name: getattr(arguments, flag) for flag, name in _DEFORMATION.items()}
-    )
-    if arguments.elastic_width != _WIDTH and not deformation.elastic:
+    deformation = Deformation(**{name: getattr(arguments, name) for name in _DEFORMATION})
+    if arguments.elastic_width != Deformation.elastic_width and not deformation.elastic:
         raise UsageError("--elastic-width means nothing without --elastic: give both")
     of_features = [f for f in ("input_dropout", "input_noise") if getattr(arguments, f)]
     if deformation.is_on:
-        of_features.append(next(f for f, n in _DEFORMATION.items() if getattr(deformation, n)))
+        of_features.append(next(name for name in _DEFORMATION if getattr(deformation, name)))
     if of_features and getattr(arguments, "bias_trick", False):
         flag = of_features[0].replace("_", "-")
         raise UsageError(f"--{flag} would change the constant feature of --bias-trick: give one")
     if not deformation.is_on:
         return Deformation()
-    shape = grey_shape(data.image_shape)
+    flag, shape = of_features[-1], grey_shape(data.image_shape)
     if shape is None:
         said = data.image_shape and " × ".join(map(str, data.image_shape))
         raise UsageError(
-            f"--{of_features[-1]} is of grey images, and rows of {data.name} are "
+            f"--{flag} is of grey images of 2 × 2 pixels or more, and rows of {data.name} are "
             f"{f'of the shape {said}' if said else 'no images'}: leave it out"
+        )
+    if getattr(arguments, "normalize", None) == "feature":
+        raise UsageError(
+            f"--{flag} brings pixels to other places, and --normalize feature scales each place on "
+            "its own: give one"
         )
     return replace(deformation, image_shape=shape)

@@ -38,22 +38,24 @@ def usual_flags(
         if isinstance(raw.train, TableRows):
             return usual_of_tables(arguments, given, raw, backend=backend)
         name = "images" if is_pictures(raw) and not _about_model() & set(given) else PLAIN
-    left_out = set(given)
-    if "optimizer" in given:
+    left_out, flags = set(given), RECIPES[name].flags
+    if "optimizer" in given and arguments.optimizer != flags.get("optimizer"):
         left_out |= set(OF_ONE_OPTIMIZER)
+    if "momentum" in given:
+        left_out.add("momentum_start")
     if "lr_milestones" in given:
         left_out.add("lr_schedule")
     if "hidden" in given and not arguments.hidden:
         left_out |= {"dropout", "noise"}
-    return {k: v for k, v in RECIPES[name].flags.items() if k not in left_out}
+    return {k: v for k, v in flags.items() if k not in left_out}
 
 
 def _about_model() -> set[str]:
-    """Return the flags that say what is trained, and not for how long."""
+    """Return the flags that say what is trained, and not for how long; --bias-trick is one."""
     parser = argparse.ArgumentParser(add_help=False)
     add_network_flags(parser)
     add_optimizer_flags(parser)
-    return {action.dest for action in parser._actions}
+    return {action.dest for action in parser._actions} | {"bias_trick"}
 
 
 def usual_of_tables(

@@ -80,7 +80,8 @@ class Cosine:
 class Warmup:
     """s + (1 − s)(t + 1)/W for the first W steps, times the schedule that it comes before.
 
-    `start` is s, 0 by default.
+    `start` is s, from 0 to 1: the share of the schedule's first value that it rises from. Raises
+    `UsageError` for anything else.
     """
 
     schedule: Schedule
@@ -90,6 +91,8 @@ class Warmup:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UsageError(f"a warm-up of {self.steps} steps needs at least 1")
+        if not 0 <= self.start <= 1:
+            raise UsageError(f"start is {self.start}: choose a share from 0 to 1")
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:
         done = min((step + 1) / self.steps, 1.0)

@@ -1,4 +1,4 @@
-"""What makes training harder than the data do, so that the network holds on other data.
+"""What makes training harder than the data do, so that a network is right on new data, too.
 
 - `settings`: what a user asks for, `Regularization`.
 - `deformation`: images shifted, turned, scaled, sheared and bent as they are gathered.
@@ -9,6 +9,7 @@
 """
 
 from xpmlp.regularization.deformation import (
+    DEFORMATION_RULES as DEFORMATION_RULES,
     Deformation as Deformation,
     grey_shape as grey_shape,
 )

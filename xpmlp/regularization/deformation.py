@@ -20,9 +20,9 @@ from xpmlp.rules import check, number, optional, several, whole
 # Numbers that are drawn for the affine part: angle, two scales, shear, two shifts.
 _AFFINE = 6
 _PIXELS = number(0, 1e4, "pixels from 0 to 10,000")
-_RULES = {
+DEFORMATION_RULES = {
     "rotation": number(0, 180, "degrees from 0 to 180"),
-    "scale": number(0, 2, "a number from 0 to 2"),
+    "scaling": number(0, 2, "a number from 0 to 2"),
     "shear": number(0, 90, "degrees from 0 to below 90", open_high=True),
     "shift": _PIXELS,
     "elastic": _PIXELS,
@@ -34,10 +34,12 @@ _REACH = 3.0
 
 @dataclass(frozen=True)
 class Deformation:
-    """How far images are deformed: each number is the most that is drawn, evenly around none.
+    """How far images are deformed: a pixel at p is read at p_0 + A (p − p_0) + b + an elastic part.
 
-    `rotation` and `shear`: degrees. `scale`: the logarithm of the factor, of height and width
-    apart, such as 0.15 for factors from 0.86 to 1.16. `shift`: pixels. `elastic`: the standard
+    p_0 is the middle of the image, and A = (cos θ, sin θ; tan φ − sin θ, cos θ) diag(e^F1, e^F2) of
+    rows and columns. Each image draws numbers of its own, evenly from −value to value:
+    `rotation`, θ, and `shear`, φ, in degrees; `scaling`, F1 and F2, such as 0.15 for factors from
+    0.86 to 1.16; `shift`, b, in pixels along rows and along columns. `elastic`: the standard
     deviation of the elastic displacement in pixels, of which neighbours have about the same:
     `elastic_width` ≥ 1 is the σ, in pixels, of the Gaussian that random displacements are smoothed
     by (Simard et al. 2003: σ = 4 and an intensity α = 34, which are 1.4 pixels). `image_shape`:
@@ -50,7 +52,7 @@ class Deformation:
     """
 
     rotation: float = 0.0
-    scale: float = 0.0
+    scaling: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
     elastic: float = 0.0
@@ -58,7 +60,7 @@ class Deformation:
     image_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, rule in _RULES.items():
+        for name, rule in DEFORMATION_RULES.items():
             check(name, getattr(self, name), rule)
             object.__setattr__(self, name, float(getattr(self, name)))
         check("image_shape", self.image_shape, optional(several(whole(2))))
@@ -78,10 +80,11 @@ class Deformation:
         """
         side = isqrt(features)
         shape = self.image_shape or (side, side)
-        if len(shape) != 2 or shape[0] * shape[1] != features or min(shape) < 2:
-            given = " × ".join(map(str, self.image_shape or ())) or "no shape of their own"
+        if grey_shape(shape) is None or prod(shape) != features:
+            given = " × ".join(map(str, self.image_shape or ())) or "a square"
             raise DataError(
-                f"only grey images can be deformed: examples have {features} features, and {given}"
+                f"{features} features are no image of {given}, and only images can be deformed: "
+                "give image_shape=(height, width), or leave the deformation out"
             )
         height, width = shape
         made = {"dtype": like.dtype, "device": like.device}
@@ -150,7 +153,7 @@ class Deformed(NamedTuple):
         bits = random_bits(key, numbers[:, None], columns, xp=xp)
         u = xp.astype(bits, like.dtype) * 2.0**-31 - 1.0  # even in −1 to 1
         angle, shear = radians(d.rotation) * u[:, 0], radians(d.shear) * u[:, 3]
-        tall, wide = xp.exp(d.scale * u[:, 1]), xp.exp(d.scale * u[:, 2])
+        tall, wide = xp.exp(d.scaling * u[:, 1]), xp.exp(d.scaling * u[:, 2])
         cos, sin, slope = xp.cos(angle), xp.sin(angle), xp.tan(shear)
         of_rows = xp.stack([cos * tall - 1.0, sin * wide, d.shift * u[:, 4]], axis=1)
         of_columns = xp.stack([(slope - sin) * tall, cos * wide - 1.0, d.shift * u[:, 5]], axis=1)
@@ -165,8 +168,8 @@ class Deformed(NamedTuple):
 
 
 def grey_shape(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return height and width of images, None for rows that are no grey ones."""
-    if shape is None or (len(shape) != 2 and shape[2:] != (1,)):
+    """Return height and width of grey images, each of 2 pixels or more; None for other rows."""
+    if shape is None or (len(shape) != 2 and shape[2:] != (1,)) or min(shape[:2]) < 2:
         return None
     return shape[:2]
 
@@ -175,7 +178,7 @@ def _bumps(size: int, width: float, *, like: Array, xp: Namespace) -> Array:
     """Return Gaussians (knots, size) of a σ, one σ apart, scaled to a sum with variance 1.
 
     Random numbers at these knots give what random numbers at all pixels would, smoothed by the same
-    Gaussian: both have the covariance e^(−d²/4σ²) at a distance d, here to 1e-4.
+    Gaussian: both have the covariance e^(−d²/4σ²) at a distance d, here to 3e-4.
     """
     knots = ceil((size - 1 + 2 * _REACH * width) / width) + 1
     start = (size - 1) / 2 - (knots - 1) / 2 * width

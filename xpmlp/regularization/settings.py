@@ -21,14 +21,17 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Regularization:
-    """What a model is trained with, and predicts without, so that it holds on other data.
+    """What makes training harder, so that a network is right on new data, too.
 
+    What is left out, noise, deformation and smoothed targets are for training alone; a bound stays
+    in the weights, and an average takes their place.
     `dropout`, `input_dropout`: the share of hidden units, and of features, left out of a step.
     `noise`, `input_noise`: the standard deviation of Gaussian noise that is added to the outputs of
     hidden layers, and to the features as they are scaled. `label_smoothing`: the share of each
-    target that belongs to all classes alike. `max_norm`: the largest norm of a unit's incoming
-    weights. `average_decay`: d of an exponential average of the weights, which forgets a share
-    1 − d of itself in each step, such as 0.999; it is what is validated, kept and returned.
+    target that belongs to all classes alike, or to yes and no of each of several labels.
+    `max_norm`: the largest norm of a unit's incoming weights. `average_decay`: d of an exponential
+    average of the weights, which forgets a share 1 − d of itself in each step, such as 0.999; it is
+    what is validated, kept and returned.
     `deformation`: of images. Raises `UsageError` for anything else.
 
     >>> Regularization(dropout=0.5, input_dropout=0.2, max_norm=2.0).is_random

@@ -19,13 +19,14 @@ _CLASSES = {"cross_entropy": None, "binary_cross_entropy": 2}
 def smoothed(loss: str, shares: list[float]) -> str:
     """Return the name of a loss with y ← (1 − ε) y + ε/K, one ε for all or one per model.
 
-    Raises `UsageError` for a loss that is not of classes.
+    Raises `UsageError` for another loss than the two cross-entropies.
     """
     if not any(shares):
         return loss
     if loss not in _CLASSES:
         raise UsageError(
-            f"label_smoothing is of classes, and the loss is {loss}: leave label_smoothing out"
+            f"label_smoothing works with {' and '.join(_CLASSES)}, and the loss is {loss}: leave "
+            "label_smoothing out"
         )
     return named(f"smoothed_{loss}", *(shares[:1] if len(set(shares)) == 1 else shares))
 

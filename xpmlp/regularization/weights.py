@@ -63,9 +63,10 @@ def with_average(
     a trace of the initial weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017).
     """
     steps = state[COUNT]["steps"] + 1
-    share = xp.maximum(1.0 - decay, 1.0 / steps)
+    rest = 1.0 - xp.maximum(1.0 - decay, 1.0 / steps)
+    share = 1.0 - rest  # exact: where the two do not add up to 1 the average shrinks or grows
     average = {
-        name: accumulate(mean, params[name], alpha=share, beta=1.0 - share, xp=xp)
+        name: accumulate(mean, params[name], alpha=share, beta=rest, xp=xp)
         for name, mean in state[AVERAGE].items()
     }
     return state | {AVERAGE: average, COUNT: {"steps": steps}}

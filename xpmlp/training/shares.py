@@ -44,20 +44,27 @@ def shares_of(
 def of_images(model: Model, data: Dataset) -> Model:
     """Return a model that deforms images of the shape that a data set's rows have.
 
-    Raises `DataError` for a deformation of images of another shape.
+    Raises `DataError` for images that are not grey, of another shape, or scaled pixel by pixel.
     """
     deformation, shape = model.regularization.deformation, data.image_shape
-    if not deformation.is_on or shape is None:
+    if not deformation.is_on:
         return model
-    grey = grey_shape(shape)
-    if deformation.image_shape is None:
-        deformation = replace(deformation, image_shape=grey)
-    if grey is None or deformation.image_shape != grey:
-        own = " × ".join(map(str, deformation.image_shape or ()))
+    scaling = data.preparation.normalization
+    if any(getattr(value, "ndim", 0) for value in (scaling.shift, scaling.scale)):
+        raise DataError(
+            f"each pixel of {data.name} is scaled on its own, and a deformed image has pixels from "
+            "other places: leave normalize='feature', or the deformation, out"
+        )
+    if shape is None:
+        return model
+    own, grey = deformation.image_shape, grey_shape(shape)
+    if grey is None or own not in (None, grey):
+        wanted = "grey" if own is None else " × ".join(map(str, own))
         raise DataError(
             f"rows of {data.name} are images of {' × '.join(map(str, shape))}, and those that are "
-            f"deformed are {own or 'grey'}: leave image_shape, or the deformation, out"
+            f"deformed are {wanted}: leave image_shape, or the deformation, out"
         )
+    deformation = replace(deformation, image_shape=grey)
     regularization = replace(model.regularization, deformation=deformation)
     return replace(model, regularization=regularization)
 

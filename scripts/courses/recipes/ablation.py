@@ -33,10 +33,10 @@ PIECES: dict[str, Regularization] = {
     "average of the weights, decay 0.999": replace(NONE, average_decay=0.999),
 }
 DEFORMED: dict[str, Deformation] = {
-    "rotation 12°, factors e^±0.12, shear 8°": Deformation(rotation=12, scale=0.12, shear=8),
+    "rotation 12°, factors e^±0.12, shear 8°": Deformation(rotation=12, scaling=0.12, shear=8),
     "shift 1 pixel": Deformation(shift=1),
     "elastic displacements of 1.2 pixels": Deformation(elastic=1.2),
-    "all deformations": Deformation(rotation=12, scale=0.12, shear=8, shift=1, elastic=1.2),
+    "all deformations": Deformation(rotation=12, scaling=0.12, shear=8, shift=1, elastic=1.2),
 }
 
 
@@ -61,7 +61,8 @@ def run(lab: Laboratory) -> None:
     lab.report.text(
         f"Hidden layers of {' and '.join(map(str, hidden))} ReLUs, Adam with a learning rate that "
         f"falls from 0.001 along a cosine, batches of {BATCH_SIZE}, {epochs} epochs of "
-        f"{len(split.train):,} images; errors on {held:,} others, mean of {seeds} seeds."
+        f"{len(split.train):,} images; errors on {held:,} others, mean of {seeds} networks that "
+        "differ in their initial weights."
     )
     lab.report.table(
         [{k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]

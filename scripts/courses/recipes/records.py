@@ -58,8 +58,8 @@ RECORDS = {
     "max-norm": Record(
         "mnist-max-norm",
         2,
-        "Goodfellow et al. 2013, whose settings of dropout with max-norm and a rising momentum "
-        "gave 1.05 %",
+        "After an example of pylearn2 (Goodfellow et al. 2013), dropout with max-norm and a rising "
+        "momentum, which gave 1.05 %; sizes of layers, norms and schedules are rounded",
     ),
     "deformed": Record(
         "mnist-deformed",
@@ -121,7 +121,8 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
     spread = ""
     if members > 1:
         spread = (
-            f", standard deviation {np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
+            f" that differ in their initial weights, standard deviation "
+            f"{np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
             f"to {max(found.each):.2f}; the mean of their probabilities errs on "
             f"{together:.2f} %"
         )
