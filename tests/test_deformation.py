@@ -37,7 +37,11 @@ def placed(deformation: Deformation, pixels: int, backend: Backend) -> Deformed:
 
 
 def deformed(
-    deformation: Deformation, images: np.ndarray, backend: Backend, key: int = 3, first: int = 0
+    deformation: Deformation,
+    images: np.ndarray,
+    backend: Backend,
+    key: int | list[int] = 3,
+    first: int = 0,
 ) -> np.ndarray:
     """Return the images deformed, numbered from `first` on."""
     numbers = backend.to_device(np.arange(first, first + len(images), dtype=np.uint32))
@@ -174,6 +178,15 @@ def test_an_image_depends_on_its_key_and_number_alone() -> None:
     assert abs(deformed(FULL, images, backend, key=4) - whole).max() > 0.05
 
 
+def test_each_key_of_a_stack_deforms_the_images_in_its_own_way(make_backend: MakeBackend) -> None:
+    backend, images = make_backend("float64"), RNG.uniform(size=(6, 100))
+    both = deformed(FULL, images, backend, key=[4, 9])
+    assert both.shape == (2, 6, 100)
+    for found, key in zip(both, (4, 9), strict=True):
+        alone = deformed(FULL, images, backend, key=key)
+        np.testing.assert_allclose(found, alone, rtol=1e-12, atol=1e-14)
+
+
 def test_float32_stays_float32() -> None:
     images = RNG.uniform(size=(3, 64)).astype("f")
     assert deformed(FULL, images, select_backend("cpu")).dtype == np.float32
@@ -203,7 +216,7 @@ def test_training_images_are_deformed_and_others_are_not() -> None:
     assert row.train_loss == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_stack_deforms_images_once_for_all() -> None:
+def test_a_stack_deforms_images_as_each_model_would_alone() -> None:
     backend = select_backend("cpu", "float64", threads=1)
     extra = Regularization(deformation=FULL, input_dropout=0.1)
     models = [
@@ -262,7 +275,8 @@ def test_the_shape_is_that_of_the_data_set() -> None:
     plan = Plan(steps=3, batch_size=10)
 
     def weights(bent: Deformation, of: Any = data) -> np.ndarray:
-        model = Model(MLP((64, 3)), regularization=Regularization(deformation=bent))
+        extra = Regularization(deformation=bent)
+        model = Model(MLP((64, 3)), learning_rate=1e-5, regularization=extra)
         found: np.ndarray = Training(model, of, plan, backend=backend).run().params["layer1.weight"]
         return found
 

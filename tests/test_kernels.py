@@ -90,7 +90,8 @@ def kernels_of(optimizer: Optimizer, dropout: float = 0.0) -> Counter[str]:
     rates = Rates(0.1, 0.1, Constant(), batches.steps_per_epoch)
     keys = None
     if dropout:
-        keys = NoiseKeys(key_count(3), batches.steps_per_epoch, seed=0, backend=backend)
+        per_epoch = batches.steps_per_epoch
+        keys = NoiseKeys(key_count(3), per_epoch, seed=0, models=[0], backend=backend)
     extra = PlacedRegularization(dropout=kept(dropout)) if dropout else None
     step = Step(mlp, optimizer, None, extra)
     stepper = RecordingStepper(Stepper(step, batches, rates, keys, backend), batches)

@@ -69,7 +69,7 @@ def test_rows_are_those_of_steps_taken_by_hand() -> None:
     rows = list(training)
     # The same with the step alone.
     step = Step(NET, SGD(), Penalty(l2=0.1), PlacedRegularization(dropout=kept(0.3)))
-    keys = NoiseKeys(key_count(2), 3, seed=5, backend=backend)
+    keys = NoiseKeys(key_count(2), 3, seed=5, models=[3], backend=backend)
     variables = Variables(backend.all_to_device(drawn), {})
     examples = {
         name: e.to_device(backend)

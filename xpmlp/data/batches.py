@@ -6,7 +6,7 @@ on the step's number alone, so a run may start anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -195,25 +195,44 @@ class ShuffledBatches:
 
 
 class NoiseKeys:
-    """The keys that masks, noise and deformations of every step are drawn from: 32-bit numbers."""
+    """The keys that masks, noise and deformations of every step are drawn from: 32-bit numbers.
 
-    def __init__(self, count: int, steps_per_epoch: int, *, seed: int, backend: Backend) -> None:
+    `seed` is that of the plan, and `models` are those of the models. Each has keys of its own, so
+    that a stack draws what its models would draw alone; where all have one seed they share them.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        steps_per_epoch: int,
+        *,
+        seed: int,
+        models: Sequence[int],
+        backend: Backend,
+    ) -> None:
+        def of_model(own: int, epoch: int) -> np.ndarray:
+            drawn = random_stream(seed, "noise", own, epoch)
+            return drawn.integers(2**32, size=(steps_per_epoch, count), dtype="u4")
+
         def draw(epoch: int) -> np.ndarray:
-            shape = (steps_per_epoch, count)
-            return random_stream(seed, "noise", epoch).integers(2**32, size=shape, dtype="u4")
+            if len(set(models)) == 1:
+                return of_model(models[0], epoch)
+            return np.stack([of_model(own, epoch) for own in models], axis=-1)
 
-        self._steps_per_epoch, self.count = steps_per_epoch, count
+        self._steps_per_epoch = steps_per_epoch
+        # Of one step: (count,), or (count, models).
+        self.shape = (count,) if len(set(models)) == 1 else (count, len(models))
         self._keys = _PerEpoch(draw, backend)
 
     def of_step(self, step: int) -> Array:
-        """Return the keys (count,) of a step, counted from 0."""
-        return self.of_steps(step, 1)[0, :]
+        """Return the keys of a step, counted from 0."""
+        return self.of_steps(step, 1)[0, ...]
 
     def of_steps(self, step: int, steps: int) -> Array:
-        """Return the keys (steps, count) of several steps of one epoch."""
+        """Return the keys (steps, ...) of several steps of one epoch."""
         position = step % self._steps_per_epoch
-        return self.of_epoch(step)[position : position + steps, :]
+        return self.of_epoch(step)[position : position + steps, ...]
 
     def of_epoch(self, step: int) -> Array:
-        """Return the keys (steps, count) of all steps of a step's epoch."""
+        """Return the keys (steps, ...) of all steps of a step's epoch."""
         return self._keys(step // self._steps_per_epoch)

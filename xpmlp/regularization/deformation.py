@@ -116,14 +116,15 @@ class Deformed(NamedTuple):
     bumps: tuple[Array, Array] | None
 
     def __call__(self, images: Array, key: Array, numbers: Array, *, xp: Namespace) -> Array:
-        """Return the deformed images (N, pixels); a pixel from outside is that of the edge.
+        """Return the images (N, pixels), deformed; a pixel from outside is that of the edge.
 
-        What is drawn depends on the key and an image's number in the batch alone.
+        What is drawn depends on the key and an image's number in the batch alone. Of one key per
+        model (models,) each deforms them in another way: (models, N, pixels).
         """
         (height, width), (n, pixels) = self.shape, images.shape
         moved = self.displacements(key, numbers, like=images, xp=xp)
-        y = _inside(moved[:, 0, :] + self.places[0, :], height, xp=xp)
-        x = _inside(moved[:, 1, :] + self.places[1, :], width, xp=xp)
+        y = _inside(moved[..., 0, :] + self.places[0, :], height, xp=xp)
+        x = _inside(moved[..., 1, :] + self.places[1, :], width, xp=xp)
         top, left = (
             xp.minimum(xp.floor(place), float(size - 2))
             for place, size in ((y, height), (x, width))
@@ -136,7 +137,7 @@ class Deformed(NamedTuple):
         every, first = xp.reshape(images, (-1,)), xp.reshape(first, (-1,))
 
         def at(offset: int) -> Array:
-            return xp.reshape(xp.take(every, first + offset, axis=0), (n, pixels))
+            return xp.reshape(xp.take(every, first + offset, axis=0), y.shape)
 
         above, below = at(0), at(width)
         above += x * (at(1) - above)
@@ -145,24 +146,29 @@ class Deformed(NamedTuple):
         return above
 
     def displacements(self, key: Array, numbers: Array, *, like: Array, xp: Namespace) -> Array:
-        """Return how far places are moved (N, 2, pixels), along rows and along columns."""
-        d, n = self.deformation, int(numbers.shape[0])
+        """Return how far places are moved (..., N, 2, pixels), along rows and along columns.
+
+        The first axis is that of one key per model.
+        """
+        d = self.deformation
         sides = [] if self.bumps is None else [int(each.shape[0]) for each in self.bumps]
         count = _AFFINE + 2 * prod(sides) if sides else _AFFINE
         columns = xp.arange(count, dtype=xp.uint32)
-        bits = random_bits(key, numbers[:, None], columns, xp=xp)
+        bits = random_bits(key[..., None, None], numbers[:, None], columns, xp=xp)
         u = xp.astype(bits, like.dtype) * 2.0**-31 - 1.0  # even in −1 to 1
-        angle, shear = radians(d.rotation) * u[:, 0], radians(d.shear) * u[:, 3]
-        tall, wide = xp.exp(d.scaling * u[:, 1]), xp.exp(d.scaling * u[:, 2])
-        cos, sin, slope = xp.cos(angle), xp.sin(angle), xp.tan(shear)
-        of_rows = xp.stack([cos * tall - 1.0, sin * wide, d.shift * u[:, 4]], axis=1)
-        of_columns = xp.stack([(slope - sin) * tall, cos * wide - 1.0, d.shift * u[:, 5]], axis=1)
-        moved = xp.matmul(xp.stack([of_rows, of_columns], axis=1), self.basis)
+        turned, higher, wider, leaning, down, right = (u[..., k] for k in range(_AFFINE))
+        angle, slope = radians(d.rotation) * turned, xp.tan(radians(d.shear) * leaning)
+        tall, wide = xp.exp(d.scaling * higher), xp.exp(d.scaling * wider)
+        cos, sin = xp.cos(angle), xp.sin(angle)
+        of_rows = xp.stack([cos * tall - 1.0, sin * wide, d.shift * down], axis=-1)
+        of_columns = xp.stack([(slope - sin) * tall, cos * wide - 1.0, d.shift * right], axis=-1)
+        moved = xp.matmul(xp.stack([of_rows, of_columns], axis=-2), self.basis)
         if self.bumps is not None:
-            down, across = self.bumps
+            high, across = self.bumps
             # The variance of u is 1/3.
-            drawn = d.elastic * sqrt(3.0) * xp.reshape(u[:, _AFFINE:], (n, 2, *sides))
-            bent = xp.matmul(down.mT, xp.matmul(drawn, across))
+            drawn = d.elastic * sqrt(3.0) * u[..., _AFFINE:]
+            drawn = xp.reshape(drawn, (*drawn.shape[:-1], 2, *sides))
+            bent = xp.matmul(high.mT, xp.matmul(drawn, across))
             moved += xp.reshape(bent, moved.shape)
         return moved
 

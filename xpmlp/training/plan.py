@@ -36,8 +36,8 @@ class Model:
 
     `mlp`: the network. `optimizer`: the update rule. `learning_rate`: α > 0, by default one that
     suits the rule and the activation. `penalty`: on the weights, None for none. `initializer`: the
-    name of the distribution of the initial weights, which `seed` ≥ 0 draws. `regularization`: what
-    else makes training harder than the data do, such as dropout.
+    name of the distribution of the initial weights, which `seed` ≥ 0 draws, as it does, with that
+    of the plan, what `regularization` draws: what makes training harder, such as dropout.
     Raises `UsageError` for anything else.
 
     >>> from xpmlp import MLP, Adam, Model

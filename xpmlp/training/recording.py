@@ -101,7 +101,7 @@ class _Recording:
         if rows is not None:
             self._rows = xp.zeros((count * size,), dtype=xp.int64, device=device)
         if keys is not None:
-            self._keys = xp.zeros((count, keys.count), dtype=xp.uint32, device=device)
+            self._keys = xp.zeros((count, *keys.shape), dtype=xp.uint32, device=device)
         self._rates, self._momenta = (
             None if wanted is None else _Numbers(wanted, count, backend)
             for wanted in (stepper.rates, stepper.momenta)

@@ -132,8 +132,8 @@ def stepper_of(
             base = per_model_values(on_host, like=like, xp=backend.xp)
     per_epoch, keys, momenta = batches.steps_per_epoch, None, None
     if any(model.regularization.is_random for model in wanted):
-        count = key_count(step.mlp.layers)
-        keys = NoiseKeys(count, per_epoch, seed=plan.seed, backend=backend)
+        count, seeds = key_count(step.mlp.layers), [model.seed for model in wanted]
+        keys = NoiseKeys(count, per_epoch, seed=plan.seed, models=seeds, backend=backend)
     if plan.momentum is not None:
         of_each = [_momentum_of(model.optimizer) for model in wanted]
         on_host_too = of_each[0] if like is None else of_each

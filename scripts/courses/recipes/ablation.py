@@ -61,8 +61,7 @@ def run(lab: Laboratory) -> None:
     lab.report.text(
         f"Hidden layers of {' and '.join(map(str, hidden))} ReLUs, Adam with a learning rate that "
         f"falls from 0.001 along a cosine, batches of {BATCH_SIZE}, {epochs} epochs of "
-        f"{len(split.train):,} images; errors on {held:,} others, mean of {seeds} networks that "
-        "differ in their initial weights."
+        f"{len(split.train):,} images; errors on {held:,} others, mean of {seeds} seeds."
     )
     lab.report.table(
         [{k: f"{v:.2f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]

@@ -121,8 +121,7 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
     spread = ""
     if members > 1:
         spread = (
-            f" that differ in their initial weights, standard deviation "
-            f"{np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
+            f", standard deviation {np.std(found.each, ddof=1):.2f}, from {min(found.each):.2f} "
             f"to {max(found.each):.2f}; the mean of their probabilities errs on "
             f"{together:.2f} %"
         )
