@@ -17,12 +17,16 @@ from xpmlp.errors import DeviceError
 
 MakeBackend = Callable[[str], Backend]
 
-# Before JAX is imported: a test's programs run for less time than they are compiled.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-
 REPOSITORY = Path(__file__).parent.parent
+
+# Before JAX is imported: a test's programs run for less time than they are compiled. Those that are
+# compiled are there for the other worker, for scripts that are started, and for the next run.
+os.environ |= {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "JAX_COMPILATION_CACHE_DIR": str(REPOSITORY / ".pytest_cache" / "xla"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+} | os.environ
 
 
 # Tests on JAX that have ended, and after how many its programs are forgotten.
