@@ -52,9 +52,16 @@ RECIPES: dict[str, Recipe] = {
         _RELU_ADAM | _DROPOUT | {"hidden": (800, 800), "epochs": 160, "val_size": 0},
     ),
     "mnist-noise": Recipe(
-        "Gaussian noise of pixels and hidden units, 160 epochs",
+        "Gaussian noise of hidden units, dropout of pixels, a bound of the weights, 100 epochs",
         _RELU_ADAM
-        | {"hidden": (800, 800), "epochs": 160, "noise": 0.5, "input_noise": 0.4, "val_size": 0},
+        | {
+            "hidden": (800, 800),
+            "epochs": 100,
+            "noise": 1.0,
+            "input_dropout": 0.3,
+            "max_norm": 2.0,
+            "val_size": 0,
+        },
     ),
     "mnist-max-norm": Recipe(
         "dropout with a bound of the weights and a momentum that rises, 300 epochs",

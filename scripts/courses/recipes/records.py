@@ -52,8 +52,8 @@ RECORDS = {
     "noise": Record(
         "mnist-noise",
         6,
-        "Sietsma and Dow 1991, Poole et al. 2014: Gaussian noise on pixels and hidden layers in "
-        "place of masks",
+        "Poole et al. 2014: Gaussian noise on hidden layers in place of masks; Srivastava et al. "
+        "2014: dropout of pixels, max-norm",
     ),
     "max-norm": Record(
         "mnist-max-norm",
