@@ -42,7 +42,8 @@ def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> No
     assert usual(data, "seed", "data", "patience") == IMAGES.flags
     lasting = usual(data, "epochs", "batch_size")
     assert lasting == {k: v for k, v in IMAGES.flags.items() if k not in ("epochs", "batch_size")}
-    for flag in ("hidden", "lr", "optimizer", "dropout", "init", "rotation", "l2", "bias_trick"):
+    of_model = ("hidden", "lr", "optimizer", "dropout", "init", "rotation", "l2", "beta1", "loss")
+    for flag in (*of_model, "bias_trick"):
         assert usual(data, flag) == {}
     assert usual(pictures(28, 28, count=999)) == {}
     assert usual(pictures(19, 21)) == {}  # 399 pixels

@@ -340,6 +340,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "average": (lambda: Regularization(average_decay=1), "average_decay is 1: choose a number"),
     "deformation": (lambda: Regularization(deformation=TEN), "deformation is 10: give one such as"),
     "rotation": (lambda: Deformation(rotation=-1), "rotation is -1: choose degrees from 0 to 180"),
+    "scaling": (lambda: Deformation(scaling=100), "scaling is 100: choose a number from 0 to 2"),
     "shear": (lambda: Deformation(shear=90), "shear is 90: choose degrees from 0 to below 90"),
     "shape": (lambda: Deformation(image_shape=TEN), "image_shape is 10: choose"),
     "of values": (

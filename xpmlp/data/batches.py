@@ -214,14 +214,16 @@ class NoiseKeys:
             drawn = random_stream(seed, "noise", own, epoch)
             return drawn.integers(2**32, size=(steps_per_epoch, count), dtype="u4")
 
+        shared = len(set(models)) == 1
+
         def draw(epoch: int) -> np.ndarray:
-            if len(set(models)) == 1:
+            if shared:
                 return of_model(models[0], epoch)
             return np.stack([of_model(own, epoch) for own in models], axis=-1)
 
         self._steps_per_epoch = steps_per_epoch
         # Of one step: (count,), or (count, models).
-        self.shape = (count,) if len(set(models)) == 1 else (count, len(models))
+        self.shape = (count,) if shared else (count, len(models))
         self._keys = _PerEpoch(draw, backend)
 
     def of_step(self, step: int) -> Array:

@@ -74,7 +74,7 @@ class Model:
                 "Regularization(dropout=0.5)"
             )
         smoothed(self.mlp.loss, [self.regularization.label_smoothing])  # raises, where it must
-        if len(self.mlp.sizes) == 2 and (self.regularization.dropout or self.regularization.noise):
+        if self.mlp.layers == 1 and (self.regularization.dropout or self.regularization.noise):
             raise UsageError(
                 f"dropout and noise are of hidden units, and {self.mlp} has none: leave them out"
             )

@@ -69,7 +69,8 @@ class Jitted(Peer):
         step_of, rate = _STEPS[problem.optimizer], problem.learning_rate
         rates = jnp.asarray([rate * factor for factor in problem.factors])
         drops = bool(problem.dropout or problem.input_dropout)
-        if problem.factors or drops:
+        counts = drops or bool(problem.factors)  # the steps
+        if counts:
             self._state = (*self._state, jnp.zeros((), dtype=int))
 
         def forward(params: Any, x: Any, key: Any = None) -> Any:
@@ -89,7 +90,7 @@ class Jitted(Peer):
             return -((1 - smoothing) * of_target + smoothing * jnp.mean(logarithms))
 
         def update(state: Any, x: Any, y: Any) -> Any:
-            if not (problem.factors or drops):
+            if not counts:
                 return step_of(rate, jax.grad(loss)(state[0], x, y), *state)
             *state, number = state  # of the step comes last
             key = jax.random.fold_in(jax.random.key(0), number) if drops else None
