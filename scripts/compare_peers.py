@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.value("--optimizer", names_of(RATES), "rules of the steps", ("sgd",), "NAME,...")
     group.value(
         "--lr",
-        positive(float),
+        positive,
         "learning rate (default: 0.5 for sgd, 0.05 for momentum, 0.001 for adam)",
     )
     group.switch("--grid", "time the networks and batches of docs/performance.md, on drawn data")

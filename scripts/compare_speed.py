@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.choice("--optimizer", tuple(xpmlp.OPTIMIZERS), "rule of the steps")
     group.value(
         "--seconds",
-        positive(float),
+        positive,
         "of training at each batch size, evaluations not counted",
         10.0,
         "S",
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def rates(text: str) -> list[float]:
     """Parse "0.5,0.1"."""
-    return [positive(float)(part) for part in text.split(",")]
+    return [positive(part) for part in text.split(",")]
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from xpmlp.commands.command_line import (
     print_table,
 )
 from xpmlp.commands.data_flags import add_data_flags, read_source, scaled
-from xpmlp.commands.flags import Flags, positive
+from xpmlp.commands.flags import Flags, counted, positive
 from xpmlp.commands.hyperparameters import add_network_flags, network_of, penalty_of
 from xpmlp.errors import CheckFailedError
 from xpmlp.randomness import random_stream
@@ -24,7 +24,7 @@ from xpmlp.randomness import random_stream
 
 def samples(text: str) -> int | None:
     """Parse --samples: a number of entries, or None for "all"."""
-    return None if text == "all" else int(positive(int)(text))
+    return None if text == "all" else int(counted(text))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,9 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_flags(parser)
     add_network_flags(parser)
     check = Flags(parser.add_argument_group("check"))
-    check.value(
-        "--tolerance", positive(float), "largest relative difference that passes", 3e-7, "D"
-    )
+    check.value("--tolerance", positive, "largest relative difference that passes", 3e-7, "D")
     check.value(
         "--samples",
         samples,

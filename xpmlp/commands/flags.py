@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from xpmlp.rules import FROM_0, SHARE, Rule, number
+from xpmlp.rules import ABOVE_0, FROM_0, SHARE, Rule, number
 
 
 class Flags:
@@ -37,7 +37,7 @@ class Flags:
         self, name: str, meaning: str, default: int | None = None, metavar: str = "N"
     ) -> None:
         """Add a flag that is a whole number above 0."""
-        self.value(name, positive(int), meaning, default, metavar)
+        self.value(name, counted, meaning, default, metavar)
 
     def path(
         self,
@@ -72,29 +72,16 @@ class Flags:
         self.group.add_argument(name, action="store_true", help=meaning)
 
 
-def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a flag's type: a number of the given kind above zero."""
+def number_by(rule: Rule, kind: Callable[[str], Any] = float) -> Callable[[str], Any]:
+    """Return a flag's type: a number of the given kind that holds a rule."""
 
     def parse(text: str) -> Any:
         value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def number_by(rule: Rule) -> Callable[[str], float]:
-    """Return a flag's type: a number that holds a rule."""
-
-    def parse(text: str) -> float:
-        value = float(text)
         if not rule.holds(value):
             raise argparse.ArgumentTypeError(f"{text} is not {rule.allowed}")
         return value
 
-    parse.__name__ = "number"
+    parse.__name__ = kind.__name__
     return parse
 
 
@@ -103,4 +90,5 @@ def in_range(low: float, high: float, meaning: str) -> Callable[[str], float]:
     return number_by(number(low, high, meaning, open_high=True))
 
 
-share, not_negative = number_by(SHARE), number_by(FROM_0)
+positive, share, not_negative = number_by(ABOVE_0), number_by(SHARE), number_by(FROM_0)
+counted = number_by(ABOVE_0, int)

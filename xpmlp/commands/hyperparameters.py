@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from xpmlp.commands.flags import Flags, not_negative, positive, share
+from xpmlp.commands.flags import Flags, counted, not_negative, positive, share
 from xpmlp.commands.regularization_flags import add_regularization_flags, regularization_of
 from xpmlp.data import Dataset
 from xpmlp.errors import UsageError
@@ -70,7 +70,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     group = add_rule_flags(parser)
     group.value(
         "--lr",
-        positive(float),
+        positive,
         "learning rate (default: 0.5 for sgd with sigmoid layers, 0.1 with others; a tenth of "
         "that for momentum and nesterov; 0.001 for rmsprop, adam and adamw)",
         metavar="RATE",
@@ -81,14 +81,14 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
         "multiply the learning rate by --lr-factor when so many epochs are done",
         metavar="EPOCH,...",
     )
-    group.value("--lr-factor", positive(float), "at each milestone (default: 0.5)", metavar="F")
+    group.value("--lr-factor", positive, "at each milestone (default: 0.5)", metavar="F")
     group.choice(
         "--lr-schedule",
         SCHEDULES,
         "of the learning rate: times --lr-decay per epoch, or a cosine down to 0 at the end",
         "constant",
     )
-    group.value("--lr-decay", positive(float), "of exponential (default: 0.95)", metavar="F")
+    group.value("--lr-decay", positive, "of exponential (default: 0.95)", metavar="F")
     group.count("--warmup-steps", "raise the learning rate linearly over the first N steps")
     group.value(
         "--momentum-start",
@@ -189,7 +189,7 @@ def layer_sizes(text: str) -> tuple[int, ...]:
 
 def batch_size(text: str) -> int | str:
     """Parse a number of examples, or "full"."""
-    return text if text == "full" else int(positive(int)(text))
+    return text if text == "full" else int(counted(text))
 
 
 def batch_sizes(text: str) -> list[int | str]:

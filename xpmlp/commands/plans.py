@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from xpmlp.commands.flags import Flags, positive
+from xpmlp.commands.flags import Flags, counted
 from xpmlp.commands.hyperparameters import batch_size
 from xpmlp.commands.run_settings import is_train_exact
 from xpmlp.data.batches import steps_per_epoch
@@ -55,7 +55,7 @@ def momentum_of(
 
 def add_plan_flags(group: Flags, *, full: bool = True) -> None:
     """Add --batch-size, --patience and --seed; `full` allows the full batch."""
-    kind, metavar = (batch_size, "N|full") if full else (positive(int), "N")
+    kind, metavar = (batch_size, "N|full") if full else (counted, "N")
     group.value("--batch-size", kind, "examples per step", "64", metavar)
     group.count(
         "--patience",

@@ -47,9 +47,7 @@ def add_regularization_flags(parser: argparse.ArgumentParser) -> None:
         0.0,
         "SHARE",
     )
-    group.value(
-        "--max-norm", positive(float), "largest norm of a unit's incoming weights", metavar="C"
-    )
+    group.value("--max-norm", positive, "largest norm of a unit's incoming weights", metavar="C")
     group.value(
         "--average-decay",
         share,

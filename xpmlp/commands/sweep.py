@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     work.count("--jobs", "processes that share the stacks", 1)
     work.value(
         "--memory",
-        positive(float),
+        positive,
         "that the models of a stack may occupy; larger stacks are split",
         4.0,
         "GB",

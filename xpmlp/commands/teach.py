@@ -20,9 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = Flags(parser.add_argument_group("teaching"))
     group.value("--new", Path, "write a template to fill in", metavar="FILE")
     group.choice("--course", COURSES, "whose shapes and names the template has", "tuebingen-08")
-    group.value(
-        "--timeout", positive(float), "seconds after which the file is ended", 30.0, "SECONDS"
-    )
+    group.value("--timeout", positive, "seconds after which the file is ended", 30.0, "SECONDS")
     group.value(
         "--html", Path, "write the report as a page, with the network's picture", metavar="FILE"
     )
