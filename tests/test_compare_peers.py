@@ -183,6 +183,25 @@ _, _, moved = stepped((1, 4000, 3), ones[:, :1], y[:1], dropout=0.5)
 assert 0.46 < moved["layer2.weight"].any(axis=1).mean() < 0.54
 many = rng.normal(size=(500, 4000)).astype("f")
 assert (peer.predict(many) == peer.predict(many)).all()
+
+# A picture of row numbers, bent, is moved by its displacement where that does not reach the edge.
+rows = np.repeat(np.arange(28, dtype="f"), 28)
+for picture, place in ((rows, 14 * 28 + 3), (rows.reshape(28, 28).T.ravel(), 3 * 28 + 14)):
+    found, steps = [], (0.002,) * 201
+    peer, _, _ = stepped((784, 3), picture[None] / 28, y[:1], elastic=1.5, factors=steps)
+    before = peer.params()
+    for _ in steps[1:]:
+        peer.step(np.arange(1))
+        now = peer.params()
+        moved = {key: before[key] - w for key, w in now.items()}
+        bent = (moved["layer1.weight"] / moved["layer1.bias"]).mean(axis=1)
+        found.append(28 * bent - picture)
+        before = now
+    found = np.stack(found)
+    assert 1.2 < found[:, place].std() < 1.8
+    assert abs(found[:, place].mean()) < 0.35
+    close, far = (np.corrcoef(found[:, place], found[:, place + d])[0, 1] for d in (1, 12))
+    assert close > 0.9 > 0.5 > abs(far)
 """
 
 
@@ -194,6 +213,6 @@ assert (peer.predict(many) == peer.predict(many)).all()
     ],
 )
 def test_other_libraries_regularise_as_we_do(library: str) -> None:
-    """Smoothed labels, and features and units that are left out, with probabilities of ours."""
+    """Smoothed labels, features and units that are left out, and images that are bent."""
     done = at_work(REGULARISED.replace("LIBRARY", library))
     assert done.returncode == 0, done.stderr

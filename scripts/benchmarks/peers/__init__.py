@@ -24,7 +24,8 @@ class Problem:
     (of 0.9) or "adam"; `device` "cpu" or "gpu:N". `graph` and `precision` are xpmlp's own way with
     a GPU. `factors` multiply the rate of each step, where there are any; without `params` a
     library draws its own first weights. PyTorch and JAX leave out features and hidden units with
-    the probabilities `input_dropout` and `dropout`, and smooth the labels by `label_smoothing`.
+    the probabilities `input_dropout` and `dropout`, smooth the labels by `label_smoothing`, and
+    bend square images by displacements whose standard deviation is `elastic` pixels.
     """
 
     sizes: tuple[int, ...]
@@ -42,6 +43,7 @@ class Problem:
     input_dropout: float = 0.0
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    elastic: float = 0.0
 
     @property
     def loss(self) -> str:

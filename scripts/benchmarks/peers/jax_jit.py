@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isqrt
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmarks.peers import HostParams, Peer, Problem
+from jax.scipy.ndimage import map_coordinates
 
 _ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -41,6 +43,22 @@ def _left_out(h: Any, probability: float, key: Any) -> Any:
     return jnp.where(kept, h / (1 - probability), 0)
 
 
+def _bent(x: Any, pixels: float, key: Any) -> Any:
+    """Bend square images by random displacements that a Gaussian of 4 smooths."""
+    side = isqrt(x.shape[1])
+    at = jnp.arange(side)
+    smoothing = jnp.exp(-((at - at[:, None]) ** 2) / (2 * 4.0**2))
+    smoothing /= jnp.linalg.norm(smoothing, axis=1, keepdims=True)
+    drawn = jax.random.uniform(key, (len(x), 2, side, side), minval=-1, maxval=1)
+    moved = pixels * 3**0.5 * (smoothing @ drawn @ smoothing.T)  # an even number's variance is 1/3
+    places = jnp.stack(jnp.meshgrid(at, at, indexing="ij")) + moved
+
+    def one(image: Any, places: Any) -> Any:
+        return map_coordinates(image, list(places), order=1, mode="nearest")
+
+    return jax.vmap(one)(x.reshape(-1, side, side), places).reshape(x.shape)
+
+
 def _zeros(params: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, params)
 
@@ -68,14 +86,15 @@ class Jitted(Peer):
         layers, f = self._layers, _ACTIVATIONS[problem.activation]
         step_of, rate = _STEPS[problem.optimizer], problem.learning_rate
         rates = jnp.asarray([rate * factor for factor in problem.factors])
-        drops = bool(problem.dropout or problem.input_dropout)
-        counts = drops or bool(problem.factors)  # the steps
+        draws = bool(problem.dropout or problem.input_dropout or problem.elastic)
+        counts = draws or bool(problem.factors)  # the steps
         if counts:
             self._state = (*self._state, jnp.zeros((), dtype=int))
 
         def forward(params: Any, x: Any, key: Any = None) -> Any:
-            keys = [None] * layers if key is None else jax.random.split(key, layers)
-            h = _left_out(x, problem.input_dropout, keys[0])
+            keys = [None] * (layers + 1) if key is None else jax.random.split(key, layers + 1)
+            h = x if key is None or not problem.elastic else _bent(x, problem.elastic, keys[layers])
+            h = _left_out(h, problem.input_dropout, keys[0])
             for number in range(1, layers):
                 h = f(h @ params[f"layer{number}.weight"] + params[f"layer{number}.bias"])
                 h = _left_out(h, problem.dropout, keys[number])
@@ -93,7 +112,7 @@ class Jitted(Peer):
             if not counts:
                 return step_of(rate, jax.grad(loss)(state[0], x, y), *state)
             *state, number = state  # of the step comes last
-            key = jax.random.fold_in(jax.random.key(0), number) if drops else None
+            key = jax.random.fold_in(jax.random.key(0), number) if draws else None
             at = rates[number] if problem.factors else rate
             return (*step_of(at, jax.grad(loss)(state[0], x, y, key), *state), number + 1)
 

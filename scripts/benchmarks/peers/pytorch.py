@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from math import isqrt
 from typing import Any
 
 import numpy as np
 import torch
 from benchmarks.peers import HostParams, Peer, Problem
 from torch import nn
+from torch.nn import functional
 
 _ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+def bending(features: int, pixels: float, device: str) -> Callable[[Any], Any]:
+    """Return what bends square images by random displacements that a Gaussian of 4 smooths."""
+    side, scale = isqrt(features), pixels * 3**0.5  # an even number's variance is 1/3
+    at = torch.arange(side, device=device)
+    smoothing = torch.exp(-((at - at[:, None]) ** 2) / (2 * 4.0**2))
+    smoothing = functional.normalize(smoothing, dim=1)
+    places = torch.linspace(-1, 1, side, device=device)
+    grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=-1)
+
+    def bent(x: Any) -> Any:
+        drawn = torch.rand(len(x), 2, side, side, device=device) * 2 - 1
+        moved = scale * (smoothing @ drawn @ smoothing.T)
+        # From −1 to 1 there are so many pixels.
+        there = grid + moved.permute(0, 2, 3, 1) * (2 / (side - 1))
+        images = x.reshape(-1, 1, side, side)
+        found = functional.grid_sample(images, there, padding_mode="border", align_corners=True)
+        return found.reshape(len(x), -1)
+
+    return bent
 
 
 class Eager(Peer):
@@ -42,6 +66,9 @@ class Eager(Peer):
         if problem.loss == "mean_squared_error":
             self._criterion = nn.MSELoss()
         self._loss = self._make_loss()
+        self._bent: Callable[[Any], Any] = lambda x: x
+        if problem.elastic:
+            self._bent = bending(problem.sizes[0], problem.elastic, self._device)
 
     def _make_optimizer(self, problem: Problem) -> torch.optim.Optimizer:
         parameters, rate = self._model.parameters(), problem.learning_rate
@@ -65,7 +92,7 @@ class Eager(Peer):
         for group in self._optimizer.param_groups:
             group["lr"] = next(self._rates, group["lr"])
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss(x, y).backward()
+        self._loss(self._bent(x), y).backward()
         self._optimizer.step()
 
     def epoch(self, order: np.ndarray, batch_size: int) -> None:

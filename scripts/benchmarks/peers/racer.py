@@ -35,6 +35,7 @@ def with_xpmlp(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, floa
             dropout=recipe.dropout,
             input_dropout=recipe.input_dropout,
             label_smoothing=recipe.label_smoothing,
+            deformation=xpmlp.Deformation(elastic=recipe.elastic),
         ),
     )
     plan = xpmlp.Plan(
@@ -77,6 +78,7 @@ def with_peer(name: str, folder: Path, race: dict[str, Any]) -> tuple[int, float
         input_dropout=recipe["input_dropout"],
         dropout=recipe["dropout"],
         label_smoothing=recipe["label_smoothing"],
+        elastic=recipe["elastic"],
     )
     peer = installed_peers()[name](problem)
     orders = np.load(folder / "orders.npy", mmap_mode="r")

@@ -12,7 +12,8 @@ from xpmlp.mathematics.schedules import Schedule
 class Recipe:
     """A network's activation and first weights, the optimiser, its rates, batches and epochs.
 
-    The rate rises for the first `warmup` steps; with `cosine` it falls to 0 over the epochs.
+    The rate rises for the first `warmup` steps; with `cosine` it falls to 0 over the epochs. The
+    last four are as in `xpmlp.Regularization`, and `elastic` as in its `Deformation`.
     """
 
     activation: str
@@ -26,6 +27,7 @@ class Recipe:
     input_dropout: float = 0.0
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    elastic: float = 0.0
 
     def schedule(self, examples: int) -> Schedule:
         """Return the learning rate's schedule over so many examples."""
