@@ -15,7 +15,7 @@ from scripts_at_work import run_script
 from xpmlp import Dataset, Examples, UsageError, load, load_data, select_backend
 from xpmlp.commands.hyperparameters import model_of
 from xpmlp.commands.plans import plan_of
-from xpmlp.commands.recipes import IMAGES, RECIPES
+from xpmlp.commands.recipes import IMAGES, RECIPES, Recipe
 from xpmlp.commands.train import build_parser
 from xpmlp.commands.usual import usual_flags
 from xpmlp.runs.checkpoint import load_checkpoint
@@ -51,7 +51,7 @@ def test_pictures_have_usual_settings_where_nothing_is_said_of_the_model() -> No
     assert usual(data, recipe="none") == {}
 
 
-def test_a_recipe_is_what_is_not_given() -> None:
+def test_a_recipe_is_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pictures(28, 28)
     found = usual(data, "hidden", "val_size", recipe="mnist-99")
     expected = RECIPES["mnist-99"].flags
@@ -60,9 +60,11 @@ def test_a_recipe_is_what_is_not_given() -> None:
     assert "lr" not in other  # it was Adam's
     assert other["hidden"] == expected["hidden"]
     assert "lr" in usual(data, "optimizer", recipe="mnist-99", optimizer="adam")
-    rising = usual(data, "optimizer", recipe="mnist-max-norm", optimizer="momentum")
+    of_momentum = {"optimizer": "momentum", "momentum": 0.7, "momentum_start": 0.5, "lr": 0.1}
+    monkeypatch.setitem(RECIPES, "rising", Recipe("its momentum rises", of_momentum))
+    rising = usual(data, "optimizer", recipe="rising", optimizer="momentum")
     assert (rising["momentum_start"], rising["momentum"], rising["lr"]) == (0.5, 0.7, 0.1)
-    assert "momentum_start" not in usual(data, "momentum", recipe="mnist-max-norm")
+    assert "momentum_start" not in usual(data, "momentum", recipe="rising")
     assert "lr_schedule" not in usual(data, "lr_milestones", recipe="mnist-99")
     linear = usual(data, "hidden", "none", recipe="mnist-dropout")
     assert "dropout" not in linear

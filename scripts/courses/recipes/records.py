@@ -55,12 +55,6 @@ RECORDS = {
         "Poole et al. 2014: Gaussian noise on hidden layers in place of masks; Srivastava et al. "
         "2014: dropout of pixels, max-norm",
     ),
-    "max-norm": Record(
-        "mnist-max-norm",
-        2,
-        "After an example of pylearn2 (Goodfellow et al. 2013), dropout with max-norm and a rising "
-        "momentum, which gave 1.05 %; sizes of layers, norms and schedules are rounded",
-    ),
     "deformed": Record(
         "mnist-deformed",
         4,
