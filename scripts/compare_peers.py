@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--recipes",
         "with --to-accuracy: the best recipe known for it, and the usual one of each library",
     )
-    group.out("peers", "peers.json and peers.png, grid.json or to_accuracy.json")
+    group.out("peers", "peers.json and peers.png, grid.json, or to_ACCURACY.json")
     return parser
 
 
@@ -110,7 +110,9 @@ def main(arguments: argparse.Namespace) -> int:
             report["network"] = "-".join(map(str, sizes))
         report["recipes"] = {str(racer): asdict(racer.recipe) for racer in racers}
         report["results"] = rows = race(racers, settings, data, seeds=arguments.rounds or 10)
-    stem = "grid" if arguments.grid else "peers" if arguments.to_accuracy is None else "to_accuracy"
+    stem = "grid" if arguments.grid else "peers"
+    if arguments.to_accuracy is not None:
+        stem = f"to_{arguments.to_accuracy:g}"
     draw = partial(save_peers, report) if stem == "peers" else None
     leave_report(report, rows, arguments.out / f"{stem}.json", draw, as_json=arguments.json)
     return 0

@@ -57,7 +57,7 @@ def test_race_to_an_accuracy(tmp_path: Path) -> None:
     result = run_script("compare_peers.py", *flags, *only, "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report == json.loads((tmp_path / "out" / "peers" / "to_accuracy.json").read_text())
+    assert report == json.loads((tmp_path / "out" / "peers" / "to_0.9.json").read_text())
     ours, theirs = report["results"]
     assert (ours["library"], theirs["library"]) == ("xpmlp", "scikit-learn")
     assert ours["accuracy"] >= 0.9
