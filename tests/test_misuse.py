@@ -206,6 +206,9 @@ def test_things_of_another_kind() -> None:
     for model, data, plan, said in wrong:
         with pytest.raises(UsageError, match=said):
             fit(model, data, plan)
+    name: Any = "digits"
+    with pytest.raises(UsageError, match="dataset is a str: give what read_data"):
+        xpmlp.prepare(name)
     network: Any = (64, 10)
     with pytest.raises(UsageError, match="is no network"):
         Model(network)

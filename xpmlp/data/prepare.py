@@ -38,6 +38,11 @@ def split(
     seed: int = 0,
 ) -> Dataset:
     """Hold out what is not trained on, as `prepare` does, and leave all of it as it was read."""
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            f"dataset is a {type(dataset).__name__}: give what read_data or dataset_of_arrays "
+            "returns; load_data reads and prepares a file"
+        )
     source, own, test = dataset.train.first(train_size), dataset.validation, dataset.test
     if own is not None and val_size:
         raise DataError("the data set has a validation set already: leave val_size out")
@@ -78,7 +83,7 @@ def prepare(
     data set that has a validation set keeps it. Of several `ranks` each is left with its share of
     the rows.
     Raises `DataError` for sizes that leave nothing to train on, a second validation or test set,
-    or a training part that cannot be scaled.
+    or a training part that cannot be scaled, `UsageError` for anything but a data set.
 
     >>> import xpmlp
     >>> data = prepare(xpmlp.read_data("digits"), normalize="unit", val_size=200)
