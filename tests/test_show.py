@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scripts_at_work import run_script
 
 from xpmlp import MLP, Examples, select_backend
+from xpmlp.commands.show import sections_of
 from xpmlp.errors import DataError
 from xpmlp.plots.page import Section, page_of
 from xpmlp.runs.boundary import Boundary, read_frames
@@ -38,6 +40,29 @@ def two_features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run_script("train.py", *flags, "--out", "run", cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+def test_curves_say_what_their_values_are(
+    two_features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means over steps, or of the whole training set."""
+    legends: list[str] = []
+
+    def keep(figure: Any, path: Path) -> None:
+        path.write_bytes(b"")
+        legends.extend(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+    monkeypatch.setattr("xpmlp.plots.curves.save", keep)
+    monkeypatch.chdir(two_features)
+    run = tmp_path / "run"
+    shutil.copytree(two_features / "run", run)
+    sections_of(run, tmp_path, {}, worst=1)
+    assert legends[0] == "training, mean since the point before"
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"log_train": "exact"}))
+    legends.clear()
+    sections_of(run, tmp_path, {}, worst=1)
+    assert legends[0] == "training"
 
 
 def test_a_page_of_two_features(two_features: Path) -> None:

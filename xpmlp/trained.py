@@ -18,7 +18,7 @@ from xpmlp.data.preparation import Preparation
 from xpmlp.data.prepare import as_dataset
 from xpmlp.errors import DataError, UsageError
 from xpmlp.files import read_whole
-from xpmlp.inspection.predictions import averaged, evaluate_averaged, outputs_of
+from xpmlp.inspection.predictions import evaluate_mean_output, mean_output, outputs_of
 from xpmlp.inspection.scores import scores
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.mathematics.initializers import HostParams
@@ -103,7 +103,7 @@ class Trained:
         Raises `DataError` for examples that do not fit, or were scaled for another network.
         """
         moved = self._prepared(examples)
-        return evaluate_averaged(self.mlp, self._on_device, moved, backend=self.backend)
+        return evaluate_mean_output(self.mlp, self._on_device, moved, backend=self.backend)
 
     def scores(self, examples: Any) -> dict[str, Any]:
         """Return the figures of the task over examples, such as `data.test`, by name.
@@ -156,7 +156,7 @@ class Trained:
             size = backend.piece_rows(examples.features)
             for start in range(0, batch.size, size):
                 rows = slice(start, min(start + size, batch.size))
-                predicted = backend.compiled(averaged)(self.mlp, params, batch.read(rows).x)
+                predicted = backend.compiled(mean_output)(self.mlp, params, batch.read(rows).x)
                 found.append(backend.to_host(predicted))
         outputs = np.concatenate(found)
         return own.targets.unscaled(outputs) if own.targets else outputs

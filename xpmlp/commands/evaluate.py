@@ -27,7 +27,7 @@ from xpmlp.data.part import COLUMNS, Keys
 from xpmlp.data.targets import TASKS
 from xpmlp.errors import CheckpointError, DataError
 from xpmlp.inspection.importance import permutation_importance
-from xpmlp.inspection.predictions import Compared, Predictions, evaluate_averaged, outputs_of
+from xpmlp.inspection.predictions import Compared, Predictions, evaluate_mean_output, outputs_of
 from xpmlp.inspection.scores import scores
 from xpmlp.plots import (
     save_confusion,
@@ -80,7 +80,7 @@ def evaluated(
     dataset, source = chosen(arguments, checkpoint, own)
     prepared = own.applied(source)
     examples = prepared.to_device(backend)
-    loss, accuracy = evaluate_averaged(mlp, params, examples, backend=backend)
+    loss, accuracy = evaluate_mean_output(mlp, params, examples, backend=backend)
     result: dict[str, Any] = {"examples": len(examples), "loss": loss, "accuracy": accuracy}
     targets = own.targets or dataset.targets
     assert targets is not None, "what is read says what is to be predicted"

@@ -56,8 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     if len(histories) == 1:
         ((folder, rows),) = histories.items()
         out = arguments.out or folder / CURVES
-        averaged = not is_train_exact(read_config(folder))
-        save_curves(rows, out, title=str(folder.name), averaged=averaged)
+        exact = is_train_exact(read_config(folder))
+        save_curves(rows, out, title=str(folder.name), train_exact=exact)
         result: dict[str, Any] = {"picture": str(out)}
     else:
         out, groups = arguments.out or Path("out", "overlay.png"), grouped(histories)

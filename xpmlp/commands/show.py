@@ -13,6 +13,7 @@ from xpmlp.commands.command_line import message, new_parser
 from xpmlp.commands.evaluate import build_parser as parser_of_evaluate, evaluated
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.run_report import WORDS
+from xpmlp.commands.run_settings import is_train_exact
 from xpmlp.errors import DataError
 from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.plots import require_matplotlib, save_curves
@@ -81,7 +82,8 @@ def sections_of(run: Path, folder: Path, summary: dict[str, Any], worst: int) ->
     sections = [Section("In short", "", table(shown))]
     history = read_metrics(run)
     if history:
-        save_curves(history, folder / "curves.png", "")
+        exact = is_train_exact(read_config(run))
+        save_curves(history, folder / "curves.png", train_exact=exact)
         sections.append(_drawn(folder / "curves.png"))
     if (run / BOUNDARY).exists():
         frames = read_frames(run)

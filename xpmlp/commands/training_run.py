@@ -20,7 +20,7 @@ from xpmlp.data import Dataset
 from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
 from xpmlp.inspection.deformed import deformed_images
-from xpmlp.inspection.predictions import evaluate_averaged, outputs_of
+from xpmlp.inspection.predictions import evaluate_mean_output, outputs_of
 from xpmlp.inspection.scores import scores
 from xpmlp.plots import save_curves, save_deformed
 from xpmlp.progress import Progress
@@ -165,7 +165,7 @@ class TrainingRun:
                 leave.append(boundary.write)
             if self.first_rank and members.history:
                 title = f"{self.data.name}: {self.model.mlp}"
-                draw = partial(save_curves, averaged=not self.plan.train_exact)
+                draw = partial(save_curves, train_exact=self.plan.train_exact)
                 leave.append(partial(draw, members.history, arguments.out / CURVES, title))
             for each in leave:
                 try:
@@ -230,7 +230,7 @@ class TrainingRun:
         test, test_loss, test_accuracy, figures = self.data.test, None, None, None
         if state.status != "diverged" and test is not None:
             result, targets = state.result, self.data.targets
-            test_loss, test_accuracy = evaluate_averaged(mlp, result, test, backend=backend)
+            test_loss, test_accuracy = evaluate_mean_output(mlp, result, test, backend=backend)
             if backend.ranks.count == 1 and targets is not None:
                 found = outputs_of(mlp, result, test, backend=backend, targets=targets)
                 figures = scores(found, targets)

@@ -10,7 +10,7 @@ import numpy as np
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
 from xpmlp.data.examples import Examples
-from xpmlp.inspection.predictions import evaluate_averaged
+from xpmlp.inspection.predictions import evaluate_mean_output
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.randomness import random_stream
 
@@ -30,7 +30,7 @@ def permutation_importance(
     by name, which are shuffled together, `repeats` times (Breiman 2001, "Random Forests", section
     10). Raises `DataError` for examples that do not fit.
     """
-    base, _ = evaluate_averaged(mlp, params, examples.to_device(backend), backend=backend)
+    base, _ = evaluate_mean_output(mlp, params, examples.to_device(backend), backend=backend)
     found = {}
     for name, features in groups.items():
         rises = []
@@ -39,7 +39,7 @@ def permutation_importance(
             x: Any = np.array(examples.x)
             x[:, features] = x[order, features]
             shuffled = replace(examples, x=x).to_device(backend)
-            loss, _ = evaluate_averaged(mlp, params, shuffled, backend=backend)
+            loss, _ = evaluate_mean_output(mlp, params, shuffled, backend=backend)
             rises.append(loss - base)
         found[name] = float(np.mean(rises))
     return found

@@ -70,7 +70,7 @@ def predict(mlp: MLP, params: Params, examples: Any, *, backend: Backend) -> Pre
     return Predictions(found.predicted, found.targets)
 
 
-def averaged(mlp: MLP, params: Params, x: Array, *, backend: Backend) -> Array:
+def mean_output(mlp: MLP, params: Params, x: Array, *, backend: Backend) -> Array:
     """Return what outputs stand for (N, outputs), of a stack the mean over its members."""
     found = mlp.predict(params, x, xp=backend.xp)
     return backend.xp.mean(found, axis=0) if found.ndim == 3 else found
@@ -85,7 +85,7 @@ def outputs_of(
     have the unit of a regression's values. Raises `DataError` for examples that do not fit.
     """
     check_fit(mlp, examples, backend)
-    size, meant = backend.piece_rows(mlp.sizes[0]), backend.compiled(averaged)
+    size, meant = backend.piece_rows(mlp.sizes[0]), backend.compiled(mean_output)
     batch = examples.batch(xp=backend.xp)
     predicted, true = [], []
     with backend.computing():
@@ -99,10 +99,10 @@ def outputs_of(
     return Compared(targets.unscaled(outputs), targets.unscaled(y))
 
 
-def evaluate_averaged(
+def evaluate_mean_output(
     mlp: MLP, params: Params, examples: Any, *, backend: Backend
 ) -> tuple[float, float | None]:
-    """Return mean loss and accuracy of a network, or of the averaged outputs of a stack of them.
+    """Return mean loss and accuracy of a network, or of the mean outputs of a stack of them.
 
     `params` and `examples` are on the backend's device. Of a single network it is `evaluate`.
     Raises `DataError` for examples that do not fit.

@@ -22,13 +22,13 @@ _X_LABELS = {"step": "step (parameter updates)", "epoch": "epoch", "seconds": "s
 
 
 def save_curves(
-    rows: Sequence[LogRow], path: Path, title: str = "", *, averaged: bool = True
+    rows: Sequence[LogRow], path: Path, title: str = "", *, train_exact: bool = False
 ) -> None:
     """Draw loss and accuracy against steps for every set that was logged.
 
-    `averaged`: training values are means over the steps since the point before, and the legend says
-    so; else of the whole training set. The best step and the steps at which a schedule changed the
-    learning rate are marked, the latter where they are few.
+    Training values are means over the steps since the point before, and the legend says so; with
+    `train_exact` they are of the whole training set. The best step and the steps at which a
+    schedule changed the learning rate are marked, the latter where they are few.
     """
     figure = new_figure(10, 4.2)
     steps = [row.step for row in rows]
@@ -39,7 +39,7 @@ def save_curves(
         for prefix, (label, color) in _SETS.items():
             values = [_value(row, f"{prefix}_{quantity}") for row in rows]
             if any(value is not None for value in values):
-                mean = averaged and prefix == "train"
+                mean = prefix == "train" and not train_exact
                 shown = f"{label}, mean since the point before" if mean else label
                 axes.plot(steps, values, label=shown, color=color, marker=marker)
         if best is not None:
