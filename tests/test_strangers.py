@@ -240,6 +240,8 @@ def test_a_run_is_handed_on_without_hdf5(run: Path, capsys: pytest.CaptureFixtur
     out = run / "given.safetensors"
     flags = ["--run", str(run), "--format", "checkpoint", "--out", str(out)]
     said_by("export", flags, 0, capsys)
+    assert (run / "best.h5").exists()  # and yet what is handed on can go on
+    assert same(vars(load_checkpoint(out)), vars(load_checkpoint(run / "checkpoint.h5")))
     one, other = xpmlp.load(run), xpmlp.load(out)
     x = xpmlp.read_data("digits").test.x
     np.testing.assert_array_equal(one.predict_proba(x), other.predict_proba(x))

@@ -18,6 +18,7 @@ from xpmlp.errors import CheckFailedError, UsageError
 from xpmlp.interchange import load_safetensors, save_onnx, save_safetensors
 from xpmlp.randomness import random_stream
 from xpmlp.runs.checkpoint import copy_checkpoint, load_result, preparation_of
+from xpmlp.runs.folder import CHECKPOINT
 
 _SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "checkpoint": ".safetensors"}
 # What two programs may differ by: this, or a few times our own rounding where that is more.
@@ -47,9 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    path = checkpoint_path(arguments)
+    kind, path = arguments.format or format_of(arguments.out), checkpoint_path(arguments)
+    if kind == "checkpoint" and arguments.run is not None:
+        path = arguments.run / CHECKPOINT  # what goes on is in this one alone
     checkpoint = load_result(path)
-    kind = arguments.format or format_of(arguments.out)
     name = "checkpoint" if kind == "checkpoint" else "model"
     out = arguments.out or path.with_name(name + _SUFFIXES[kind])
     if out.exists() and not arguments.overwrite:
