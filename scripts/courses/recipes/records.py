@@ -27,8 +27,8 @@ from xpmlp.runs.folder import CHECKPOINT, SUMMARY, weights_file
 
 TITLE = "A plain multi-layer perceptron at its best"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
-# Exit codes of Ctrl-C and SIGTERM.
-INTERRUPTED = (130, 143)
+# Exit codes of a terminal that is closed, Ctrl-C and SIGTERM.
+INTERRUPTED = (129, 130, 143)
 # Mistakes that a picture shows.
 _MOST_SHOWN = 120
 
