@@ -14,6 +14,7 @@ from xpmlp import MLP, Examples, evaluate
 from xpmlp.backends import Backend
 from xpmlp.errors import UsageError
 from xpmlp.inspection.ensemble import ensemble_probabilities, evaluate_ensemble
+from xpmlp.inspection.predictions import evaluate_mean_output
 from xpmlp.training.stacking import model_of, stacked, stacked_mlp
 
 MLP_ = MLP((6, 8, 4), "tanh")
@@ -120,3 +121,21 @@ def test_script(tmp_path: Path) -> None:
     assert report["accuracy_of_the_first_n"][-1] == report["ensemble_accuracy"]
     assert report["mean_accuracy_of_members"] == pytest.approx(np.mean(accuracies))
     assert (tmp_path / "out" / "ensemble.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mean_squared_error"])
+def test_the_mean_of_several_on_one_hot_targets(loss: str, backend: Backend) -> None:
+    """Of classes by number, whose targets are rows of 0 and 1."""
+    rng, mlp = np.random.default_rng(0), MLP((6, 8, 4), "tanh", loss)
+    x, y = rng.normal(size=(30, 6)), rng.integers(4, size=30)
+    models = members(backend)
+    device = backend.to_device(x)
+    singles = [backend.to_host(mlp.predict(one, device, xp=backend.xp)) for one in models]
+    mean, targets = np.mean(singles, axis=0), np.eye(4)[y]
+    expected = ((mean - targets) ** 2).mean()
+    if loss == "binary_cross_entropy":
+        expected = -np.log(np.where(targets == 1, mean, 1 - mean)).sum(axis=1).mean()
+    found = evaluate_mean_output(
+        mlp, stacked(models, xp=backend.xp), Examples(x, y).to_device(backend), backend=backend
+    )
+    assert found == pytest.approx((expected, np.mean(mean.argmax(axis=1) == y)), rel=1e-9)

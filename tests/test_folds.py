@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import xpmlp
+from xpmlp.data.folds import folded
 from xpmlp.data.held_out import fold_rows
 from xpmlp.runs.members import Ensemble
 
@@ -114,3 +115,15 @@ def test_works_are_dealt_out_to_the_threads() -> None:
 def test_steps_are_those_of_the_smallest_part() -> None:
     # 10 examples in 3 folds: at least 6 are left, three batches of 2.
     assert xpmlp.Plan(epochs=5, batch_size=2, folds=3).steps_for(10) == 15
+
+
+def test_all_folds_leave_as_many_steps() -> None:
+    """Of 302 examples in three folds the last has 100: one of its 202 is left out."""
+    data, backend = whole(302), xpmlp.select_backend()
+    parts = folded(data.to_device(backend), 3, 0, backend)
+    assert [len(part.train) for part in parts] == [201, 201, 201]
+    assert [len(part.validation) for part in parts] == [101, 101, 100]
+    plan = xpmlp.Plan(epochs=2, batch_size=201, folds=3)
+    assert (plan.trained_on(302), plan.steps_per_epoch(302), plan.steps_for(302)) == (201, 1, 2)
+    found = xpmlp.StackTraining(MODELS[:3], data, plan, backend=backend).run()
+    assert [[row.epoch for row in model.history] for model in found] == [[1.0, 2.0]] * 3

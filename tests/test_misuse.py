@@ -218,3 +218,28 @@ def test_things_of_another_kind() -> None:
         UsageError, match=r"a Dataset is no examples: give some, such as data\.test"
     ):
         trained[0].evaluate(DATA)  # type: ignore[arg-type]
+
+
+def test_a_stack_keeps_what_has_ended_alone() -> None:
+    """A state that has stopped early has no arrays of a stack, and is returned as it was."""
+    early = xpmlp.Training(
+        Model(MLP_, learning_rate=9.0), DATA, Plan(steps=90, log_every=1, patience=1)
+    )
+    ended, backend = early.run(), early.backend
+    assert ended.status == "early_stopped"
+    other = xpmlp.Training(Model(MLP_, seed=1), DATA, Plan(steps=3), backend=backend).run()
+    models = [state.models[0].model for state in (ended, other)]
+    stack = xpmlp.StackTraining(models, DATA, Plan(steps=6), backend=backend, states=[ended, other])
+    stack.run()
+    first, second = stack.states()
+    assert (first.status, second.step) == ("early_stopped", 6)
+    for name, array in ended.params.items():
+        np.testing.assert_array_equal(first.params[name], array)
+
+
+def test_a_run_that_was_left_at_what_is_its_end_now() -> None:
+    training = xpmlp.Training(Model(MLP_), DATA, Plan(steps=9), on_step=lambda step: step == 4)
+    state = training.run()
+    assert (state.status, state.step) == ("interrupted", 4)
+    again = xpmlp.Training(state.models[0].model, DATA, Plan(steps=4), state=state)
+    assert again.run().status == "completed"

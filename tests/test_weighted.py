@@ -134,3 +134,16 @@ def test_gradients_of_weighted_examples(loss: str) -> None:
     penalty = Penalty(l2=0.1)
     rows = check_gradients(mlp, params, ONCE, backend=backend, penalty=penalty)
     assert max(row.relative for row in rows) < 3e-7
+
+
+def test_no_share_of_the_weights_is_more_than_all() -> None:
+    """However their sums are rounded: all of these examples are right."""
+    single = select_backend("cpu", "float32")
+    params = {"layer1.weight": np.eye(3, dtype="f"), "layer1.bias": np.zeros(3, dtype="f")}
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(3, size=2500)
+        weight = rng.uniform(0.1, 3, 2500)
+        examples = Examples(9.0 * np.eye(3)[y], y, sample_weight=weight).to_device(single)
+        _, accuracy = evaluate(MLP((3, 3)), single.all_to_device(params), examples, backend=single)
+        assert 1 - 1e-5 < accuracy <= 1

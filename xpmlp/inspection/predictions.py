@@ -116,11 +116,9 @@ def evaluate_mean_output(
         right = a[np.arange(len(y)), y]
         loss = -np.log(np.maximum(right, _TINY)).mean()
         return float(loss), float((a.argmax(axis=1) == y).mean())
+    accuracy = float((a.argmax(axis=1) == y).mean()) if y.ndim == 1 else None
+    y = np.eye(a.shape[1])[y] if y.ndim == 1 else y
     if mlp.loss_function.link.predicts == "probabilities":
         terms = y * np.log(np.maximum(a, _TINY)) + (1 - y) * np.log(np.maximum(1 - a, _TINY))
-        return float(-terms.sum(axis=1).mean()), None
-    if y.ndim == 1:  # one-hot rows
-        return float(((a - np.eye(a.shape[1])[y]) ** 2).mean()), float(
-            (a.argmax(axis=1) == y).mean()
-        )
-    return float(((a - y) ** 2).mean()), None
+        return float(-terms.sum(axis=1).mean()), accuracy
+    return float(((a - y) ** 2).mean()), accuracy

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf, isfinite
 from typing import Any
 
+import numpy as np
+
 from xpmlp.arrays import Array, Params, SomeRows
 from xpmlp.backends import Backend
 from xpmlp.data.dataset import check_shared_out
@@ -44,7 +46,10 @@ def evaluate_unchecked(
         if correct is None:
             return loss, None
         counted = backend.to_host(correct)
-    return loss, (counted if batch.sample_weight is not None else counted / batch.examples).tolist()
+    if batch.sample_weight is None:
+        return loss, (counted / batch.examples).tolist()
+    # A share of the weights, which rounding may have made more than all.
+    return loss, np.minimum(counted, 1.0).tolist()
 
 
 def _summed(

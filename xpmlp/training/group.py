@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import fsum, isfinite
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -73,7 +74,7 @@ class Group:
                 model.status, model.params = "running", None
                 if self._data.validation is None:  # what was best before is not of these steps
                     model.best_params = None
-            elif model.status == "running":  # it was left at a step that is its last one now
+            elif model.status in ("running", "interrupted"):  # left at a step that is its last now
                 model.status = "early_stopped" if stale else "completed"
         self._at_work = len(self.running)
 
@@ -130,8 +131,10 @@ class Group:
                 return
         right = None if interval.correct is None else interval.correct / interval.examples
         train = figures.get("training", (fsum(interval.losses) / interval.examples, right))
-        if model.first_loss is not None and train[0] > _WORSE * model.first_loss > 0:
-            what = f"the training loss is {train[0]:g} and was {model.first_loss:g} at the start"
+        # A single batch may be far from what is usual, and so may the mean of all.
+        usual = median(interval.losses) * len(interval.losses) / interval.examples
+        if model.first_loss is not None and usual > _WORSE * model.first_loss > 0:
+            what = f"the training loss is {usual:g} and was {model.first_loss:g} at the start"
             self._diverged(place, state.step, state.step, what)
             return
         val, test = (figures.get(name, (None, None)) for name in ("validation", "test"))

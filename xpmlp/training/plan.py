@@ -155,9 +155,15 @@ class Plan:
         """Return the number of steps in all, for so many training examples."""
         if self.steps is not None:
             return self.steps
-        if self.folds is not None:
-            examples = left_by_folds(examples, self.folds)
-        return (self.epochs or _EPOCHS) * steps_per_epoch(examples, self.batch_size)
+        return (self.epochs or _EPOCHS) * self.steps_per_epoch(examples)
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Return the number of steps of an epoch, for so many training examples."""
+        return steps_per_epoch(self.trained_on(examples), self.batch_size)
+
+    def trained_on(self, examples: int) -> int:
+        """Return how many of so many training examples each model trains on: but for its fold."""
+        return examples if self.folds is None else left_by_folds(examples, self.folds)
 
 
 def check_asked(model: object, plan: object) -> None:

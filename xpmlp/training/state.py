@@ -191,6 +191,8 @@ def check_states_of(
             check_state_of(state, model, backend)
             state.only.model = model
             settle_average(state, backend)
+        elif state.only.params is None:  # it has ended alone, and not in a stack
+            state.only.params = state.averaged
     at_work = [state for state in states if state.status not in ENDED]
     counts = [steps_averaged(state.variables.optimizer_state) for state in at_work]
     if len({None if count is None else float(backend.to_host(count)) for count in counts}) > 1:
