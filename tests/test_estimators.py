@@ -621,3 +621,28 @@ def test_names_of_features_that_a_pipeline_hands_on(kind: str) -> None:
     assert pipeline[-1].feature_names_in_.tolist() == list(frame.columns)
     with pytest.raises(ValueError, match="feature names should match"):
         pipeline[-1].predict(frame.rename(columns={"pixel 0": "another"}))
+
+
+def test_what_lbfgs_has_no_use_for() -> None:
+    """It validates nothing, so that nothing is held out, as in scikit-learn; and drops no units."""
+    plain, stopping = (
+        MLPClassifier((5,), solver="lbfgs", max_iter=5, random_state=0, early_stopping=early)
+        for early in (False, True)
+    )
+    for one, other in zip(plain.fit(X, DIGITS).coefs_, stopping.fit(X, DIGITS).coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="leaves no units out: choose dropout=0"):
+        MLPClassifier(solver="lbfgs", dropout=0.5).fit(X, DIGITS)
+    with pytest.raises(ValueError, match="classes is empty"):
+        MLPClassifier().partial_fit(X, DIGITS, classes=[])
+
+
+def test_two_values_far_from_all_others_are_no_divergence() -> None:
+    """The loss of the first batch is small, and the mean of all is not."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2000, 4)), np.zeros(2000)
+    y[[700, 1500]] = 3000.0
+    model = MLPRegressor(
+        hidden_layer_sizes=(5,), random_state=0, max_iter=2, learning_rate_init=1e-4
+    )
+    assert model.fit(x, y).loss_ == pytest.approx(3000**2 / 2000, rel=0.01)

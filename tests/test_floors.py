@@ -54,8 +54,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {"trained": ""},
     {
-        "estimators": "conventions rates draws parameters inputs labels callbacks stored epochs "
-        "imported base classifier regressor tabular meta conformal stacked "
+        "estimators": "conventions rates draws parameters inputs labels callbacks records stored "
+        "epochs imported base classifier regressor tabular meta conformal stacked "
         "ensemble halving candidates search",
         "commands": "flags streams command_line machine regularization_flags hyperparameters "
         "data_flags run_settings plans recipes usual trained_flags grids sweep_results run_report "

@@ -272,3 +272,31 @@ def test_a_notebook_shows_its_parameters(name: str) -> None:
     shown = EVERY_KIND[name]._repr_html_()
     assert shown.startswith("<style>")
     assert type(EVERY_KIND[name]).__name__ in shown
+
+
+def test_a_training_goes_on_at_its_own_pace(tmp_path: Path) -> None:
+    """A rate that was lowered stays low, and the best so far is known."""
+    settings: dict[str, Any] = {
+        "solver": "sgd",
+        "learning_rate": "adaptive",
+        "random_state": 0,
+        "tol": 10.0,
+    }
+    one = MLPClassifier(np.array([4]), n_iter_no_change=1, **settings)
+    for _ in range(6):
+        one.partial_fit(X, DIGITS, classes=np.arange(10))
+    assert one._adaptive is not None
+    assert one._adaptive.factor < 1
+    other = there_and_back(one, tmp_path)
+    for model in (one, other):
+        model.random_state = 1
+        model.partial_fit(X, DIGITS)
+    for ours, theirs in zip(one.coefs_, other.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (one._patience, one._adaptive.factor) == (other._patience, other._adaptive.factor)
+    stopping = MLPClassifier((4,), early_stopping=True, random_state=0, max_iter=3)
+    kept = there_and_back(stopping.fit(X, DIGITS), tmp_path)
+    assert kept._best_params is not None
+    assert stopping._best_params is not None
+    for name, array in stopping._best_params.items():
+        np.testing.assert_array_equal(kept._best_params[name], array)

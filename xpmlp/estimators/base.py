@@ -126,7 +126,7 @@ class BaseMLP(Stored, CallbackSupport, BaseEstimator):  # type: ignore[misc]
             X_val, y_val = features_and_targets(self, validation[0], validation[1], reset=False)
             warn_of_another_scale(X, X_val)
             watched = self._examples(X_val, y_val, validation[2], backend)
-        elif self.early_stopping:
+        elif self.early_stopping and self.solver != "lbfgs":  # which validates nothing
             train, watched = self._hold_out(train, rng, backend)
         train = self._weighted(train, backend)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -110,6 +110,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """
         if classes is None and not hasattr(self, "classes_"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is not None and not len(classes):
+            raise ValueError("classes is empty: give all labels that there will be")
         if isinstance(self.class_weight, str):
             raise ValueError("class_weight 'balanced' is not known in partial_fit: give a dict")
         if isinstance(classes, list) and np.ndim(classes[0]) == 1:

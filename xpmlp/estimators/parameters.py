@@ -72,6 +72,8 @@ def check_parameters(estimator: Any) -> None:
     activation_names(estimator)
     if "quantile" in estimator.get_params(deep=False):
         levels_of(estimator)
+    if estimator.solver == "lbfgs" and estimator.dropout:
+        raise ValueError("solver='lbfgs' leaves no units out: choose dropout=0, or another solver")
 
 
 def levels_of(estimator: Any) -> tuple[float, ...]:

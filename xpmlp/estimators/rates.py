@@ -27,15 +27,15 @@ class Adaptive:
     """The rate stays as it is until the training stalls, and is then divided by 5."""
 
     def __init__(self, learning_rate: float, factor: float = 1.0) -> None:
-        self._learning_rate, self._factor = learning_rate, factor
+        self._learning_rate, self.factor = learning_rate, factor
 
     def __call__(self, step: int, steps_per_epoch: int) -> float:  # noqa: ARG002
         """Return the factor of a step's learning rate."""
-        return self._factor
+        return self.factor
 
     def lowered(self) -> bool:
         """Divide the rate; tell False where it is as small as it gets."""
-        if self._learning_rate * self._factor <= _SMALLEST_RATE:
+        if self._learning_rate * self.factor <= _SMALLEST_RATE:
             return False
-        self._factor /= _DIVISOR
+        self.factor /= _DIVISOR
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from xpmlp.backends import select_backend
 from xpmlp.backends.exchange import Kind, on_host
 from xpmlp.errors import CheckpointError, UsageError
-from xpmlp.estimators.labels import Classes, Labels, SeveralClasses, YesesAndNoes
 from xpmlp.estimators.parameters import check_parameters
+from xpmlp.estimators.rates import Adaptive
+from xpmlp.estimators.records import give_targets, plain, targets_of, value_of
 from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.interchange.safetensors_file import metadata_of, safetensors_package
 from xpmlp.mathematics.mlp import MLP
@@ -96,13 +96,26 @@ def _network(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     for moment, named in (estimator._optimizer_state or {}).items():
         for name, array in named.items():
             arrays[f"optimizer/{moment}/{name}"] = np.asarray(on_host(array))
+    for name, array in (estimator._best_params or {}).items():
+        arrays[f"best/{name}"] = np.asarray(on_host(array))
     names = getattr(estimator, "feature_names_in_", None)
-    found = {name: _plain(getattr(estimator, name)) for name in _FOUND if hasattr(estimator, name)}
+    found = {name: plain(getattr(estimator, name)) for name in _FOUND if hasattr(estimator, name)}
     return {
         "found": found,
+        "pace": _pace(estimator),
         "feature_names": None if names is None else list(map(str, names)),
-        "targets": _targets(estimator),
+        "targets": targets_of(estimator),
     }, arrays
+
+
+def _pace(estimator: Any) -> dict[str, Any]:
+    """Return what `partial_fit` and `warm_start` go on with, beside the optimiser's state."""
+    adaptive, patience = estimator._adaptive, estimator._patience
+    return {
+        "factor": None if adaptive is None else adaptive.factor,
+        "best": plain(patience.best),
+        "waiting": patience.waiting,
+    }
 
 
 def _made_of_others(estimator: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -132,7 +145,7 @@ def settings_of(estimator: Any) -> dict[str, Any]:
     return {
         "kind": type(estimator).__name__,
         "params": {
-            name: None if isinstance(value, np.random.RandomState) else _plain(value)
+            name: None if isinstance(value, np.random.RandomState) else plain(value)
             for name, value in params.items()
         },
         "prototype": None if prototype is None else settings_of(prototype),
@@ -168,14 +181,14 @@ def _restored_network(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
     estimator = untrained(record)
     check_parameters(estimator)
     estimator._forget()
-    _give_targets(estimator, record["targets"])
+    give_targets(estimator, record["targets"])
     weights = _below("weights", arrays)
     mlp = estimator._mlp(int(record["found"]["n_features_in_"]))
     _check_weights(weights, mlp)
     dtype = str(weights["layer1.weight"].dtype)
     for name in _FOUND:
         if name in record["found"]:
-            setattr(estimator, name, _value(record["found"][name]))
+            setattr(estimator, name, value_of(record["found"][name]))
     if record["feature_names"] is not None:
         estimator.feature_names_in_ = np.array(record["feature_names"], dtype=object)
     estimator._keep(mlp, weights, select_backend("cpu", dtype), Kind())
@@ -184,6 +197,13 @@ def _restored_network(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
         moment, name = key.split("/")
         moments.setdefault(moment, {})[name] = array
     estimator._optimizer_state = moments or None
+    estimator._best_params = _below("best", arrays) or None
+    if pace := record.get("pace"):  # files of before have none
+        estimator._patience.best = float(value_of(pace["best"]))
+        estimator._patience.waiting = int(pace["waiting"])
+        if pace["factor"] is not None:
+            rate = float(estimator.learning_rate_init)
+            estimator._adaptive = Adaptive(rate, float(pace["factor"]))
     return estimator
 
 
@@ -205,7 +225,7 @@ def _restored_of_others(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
 
 def untrained(record: dict[str, Any]) -> Any:
     """Return the estimator of a record, not trained."""
-    params = {name: _value(plain) for name, plain in record["params"].items()}
+    params = {name: value_of(plain) for name, plain in record["params"].items()}
     if record.get("prototype") is not None:
         params["estimator"] = untrained(record["prototype"])
     return KINDS[record["kind"]](**params)
@@ -228,73 +248,3 @@ def _check_weights(weights: dict[str, np.ndarray], mlp: MLP) -> None:
         for array in weights.values()
     ):
         raise ValueError("its weights are no finite numbers of one type, float32 or float64")
-
-
-def _targets(estimator: Any) -> dict[str, Any]:
-    labels: Labels | None = getattr(estimator, "_labels", None)
-    if labels is None:
-        return {"columns": estimator._columns, "single": estimator._single}
-    if isinstance(labels, SeveralClasses):
-        return {"several": [record_of_labels(classes) for classes in labels.classes]}
-    return record_of_labels(labels.classes) | {"multilabel": isinstance(labels, YesesAndNoes)}
-
-
-def record_of_labels(classes: np.ndarray) -> dict[str, Any]:
-    """Return class labels as JSON has them, with their type."""
-    kind = classes.dtype
-    return {
-        "classes": [_plain(label) for label in classes.tolist()],
-        "dtype": "object" if kind.kind == "O" else kind.str,
-    }
-
-
-def _give_targets(estimator: Any, record: dict[str, Any]) -> None:
-    if "columns" in record:
-        estimator._columns, estimator._single = int(record["columns"]), bool(record["single"])
-        return
-    if "several" in record:
-        labels: Labels = SeveralClasses([labels_of_record(one) for one in record["several"]])
-    elif record["multilabel"]:
-        labels = YesesAndNoes(len(labels_of_record(record)))
-    else:
-        labels = Classes(labels_of_record(record))
-    estimator._labels, estimator.classes_ = labels, labels.classes
-
-
-def labels_of_record(record: dict[str, Any]) -> np.ndarray:
-    """Return them again; raises `ValueError` for what is no list of labels."""
-    if record["dtype"] != "object" and np.dtype(record["dtype"]).kind not in "biufU":
-        raise ValueError(f"its classes are of {record['dtype']}")
-    classes = np.array([_value(label) for label in record["classes"]], dtype=record["dtype"])
-    if classes.ndim != 1 or not len(classes):
-        raise ValueError("its classes are no list of labels")
-    return classes
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON lacks is an object of one name."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not isfinite(value):
-        return {"float": str(value)}
-    if isinstance(value, tuple):
-        return {"tuple": list(map(_plain, value))}
-    if isinstance(value, list):
-        return list(map(_plain, value))
-    if isinstance(value, dict):
-        return {"dict": [[_plain(key), _plain(item)] for key, item in value.items()]}
-    return value
-
-
-def _value(plain: Any) -> Any:
-    """Return what `_plain` was given."""
-    if isinstance(plain, list):
-        return list(map(_value, plain))
-    if not isinstance(plain, dict):
-        return plain
-    ((name, inner),) = plain.items()
-    if name == "float":
-        return float(inner)
-    if name == "tuple":
-        return tuple(map(_value, inner))
-    return {_value(key): _value(item) for key, item in inner}

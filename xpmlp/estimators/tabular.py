@@ -20,13 +20,10 @@ from xpmlp.data.tables.rows import TableExamples
 from xpmlp.data.tables.table import Table, is_frame, table_of
 from xpmlp.data.targets import targets_of_columns
 from xpmlp.errors import DataError
-from xpmlp.estimators.stored import (
-    Stored,
-    labels_of_record,
-    record_of_labels,
-    untrained,
-)
-from xpmlp.rules import check, number, optional
+from xpmlp.estimators.parameters import hidden_units
+from xpmlp.estimators.records import labels_of_record, record_of_labels
+from xpmlp.estimators.stored import Stored, untrained
+from xpmlp.rules import check, number, optional, whole
 from xpmlp.trained import Trained, fit_ensemble, load
 from xpmlp.training.tabular import Tabular, is_tried, suited
 
@@ -73,19 +70,20 @@ class _TabularBase(Stored, BaseEstimator):  # type: ignore[misc]
         """
         fraction = self.validation_fraction
         check("validation_fraction", fraction, optional(number(0, 0.9, "a number from 0 to 0.9")))
+        check("members", self.members, whole(1))
         table, targets = _table(X), np.asarray(y)
         if len(targets) != len(table):
             raise DataError(f"X has {len(table)} rows and y has {len(targets)}: they do not fit")
         rows = targets.reshape(len(targets), -1)
         columns = {_TARGET.format(k): rows[:, k] for k in range(rows.shape[1])}
-        whole = table_of({**_columns(table), **columns}, "X")
+        together = table_of({**_columns(table), **columns}, "X")
         part = part_of_table(
-            whole, Keys(target=tuple(columns), categorical=tuple(map(str, self.categorical)))
+            together, Keys(target=tuple(columns), categorical=tuple(map(str, self.categorical)))
         )
         meant = targets_of_columns(part.y, part.names, "y", self._task)
         raw = Dataset("X", TableExamples(part.x, meant.encoded(part.y, "y")), targets=meant)
         usual = Tabular(
-            hidden=tuple(self.hidden_layer_sizes),
+            hidden=hidden_units(self),
             members=self.members,
             learning_rate=self.learning_rate_init,
             dropout=self.dropout,
