@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scripts_at_work import run_script, start_script
+from tables import customers
 
 from xpmlp import MLP, Dataset, Examples, Model, Plan
 from xpmlp.runs.checkpoint import load_checkpoint, load_stack
@@ -269,10 +270,7 @@ def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
                 fold_number=0,
                 data=data,
                 plan=Plan(steps=20, batch_size=8),
-                device="cpu",
-                backend="auto",
-                dtype="float64",
-                threads=1,
+                selection={"dtype": "float64", "threads": 1},
                 folder=folder,
             )
             for number in range(3)
@@ -290,3 +288,24 @@ def test_stacks_on_a_dask_cluster(tmp_path: Path) -> None:
             found.append(run_stacks(jobs, processes=2))
     for ours, theirs in zip(*found, strict=True):
         assert [row.val_loss for row in ours.rows] == [row.val_loss for row in theirs.rows]
+
+
+def test_a_table_in_folds_and_its_best_model_again(tmp_path: Path) -> None:
+    """A category of one row is a feature of some folds; and `evaluate` finds the same rows."""
+    pytest.importorskip("pyarrow")
+    frame = customers(150)
+    frame["town"] = ["Bonn", "Ulm"] * 75
+    frame.loc[3, "town"] = "Rom"
+    frame.to_csv(tmp_path / "some.csv", index=False)
+    data = ("--data", tmp_path / "some.csv", "--target", "plan")
+    few = ("--hidden", "5", "--epochs", "2", "--lr", "0.1", "--json")
+    result = run_script("sweep.py", *data, *few, "--folds", "3", "--out", "folds", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    result = run_script("sweep.py", *data, *few, "--out", "split", cwd=tmp_path)
+    report = json.loads(result.stdout)
+    best = ("--checkpoint", tmp_path / "split" / "best.h5", "--json")
+    found = json.loads(run_script("evaluate.py", *best, "--set", "test", cwd=tmp_path).stdout)
+    assert (found["examples"], found["accuracy"]) == (30, report["best"]["test_accuracy"])
+    found = json.loads(run_script("evaluate.py", *best, "--set", "validation", cwd=tmp_path).stdout)
+    assert found["examples"] == 12
+    assert found["loss"] == pytest.approx(report["best"]["val_loss"], rel=1e-5)

@@ -102,15 +102,19 @@ def add_gpu_flags(group: Flags) -> None:
 
 def backend_of(arguments: argparse.Namespace, dtype: str | None = None, **settings: Any) -> Backend:
     """Return the backend that the flags of `add_device_flags` ask for."""
-    return select_backend(
-        arguments.device,
-        dtype or str(getattr(arguments, "dtype", "float32")),
-        backend=arguments.backend,
-        threads=arguments.threads,
-        graph=not arguments.no_graph,
-        precision=arguments.precision,
-        **settings,
-    )
+    return select_backend(**selection_of(arguments, dtype), **settings)
+
+
+def selection_of(arguments: argparse.Namespace, dtype: str | None = None) -> dict[str, Any]:
+    """Return what `select_backend` is given."""
+    return {
+        "device": arguments.device,
+        "dtype": dtype or str(getattr(arguments, "dtype", "float32")),
+        "backend": arguments.backend,
+        "threads": arguments.threads,
+        "graph": not arguments.no_graph,
+        "precision": arguments.precision,
+    }
 
 
 def message(text: str) -> None:

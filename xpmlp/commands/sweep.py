@@ -19,6 +19,7 @@ from xpmlp.commands.command_line import (
     message,
     new_parser,
     print_table,
+    selection_of,
 )
 from xpmlp.commands.data_flags import add_data_flags, add_split_flags, read_source, scaled
 from xpmlp.commands.flags import Flags, positive
@@ -91,18 +92,24 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
     if dataset.streamed:
         raise DataError("a sweep trains on data in memory: leave out --stream")
     sizes = {"train_size": arguments.train_size, "test_size": arguments.test_size}
+    own_test = dataset.test is not None
     dataset = split(dataset, val_size=0, seed=arguments.seed, **sizes)
     folds = folds_of(arguments, dataset)
+    # What was decided is part of what is kept, so that it is found again.
+    held_out = {
+        "test_size": 0 if own_test else len(dataset.test or ()),
+        "val_size": 0 if arguments.folds else len(folds[0].validation or ()),
+    }
     smallest = min(len(fold.train) for fold in folds)
     if arguments.batch_size != "full":
         check_batch_size(arguments.batch_size, smallest)
+    candidates = [(point, seed) for point in points for seed in seeds_of(arguments)]
+    # Of a table each split has features of its own.
     models = [
-        grid_model(arguments, point, seed, folds[0])
-        for point in points
-        for seed in seeds_of(arguments)
+        [grid_model(arguments, point, seed, fold) for point, seed in candidates] for fold in folds
     ]
     prepare_folder(arguments, hold)
-    jobs = jobs_of(arguments, models, folds, backend)
+    jobs = jobs_of(arguments, models, folds, held_out, backend)
     with StopSignals(message) as signals:
 
         def on_stack(found: list[Outcome]) -> None:
@@ -139,9 +146,17 @@ def carry_out(arguments: argparse.Namespace, hold: ExitStack) -> int:
 
 
 def jobs_of(
-    arguments: argparse.Namespace, models: list[Model], folds: list[Dataset], backend: Backend
+    arguments: argparse.Namespace,
+    models_of: list[list[Model]],
+    folds: list[Dataset],
+    held_out: dict[str, int],
+    backend: Backend,
 ) -> list[StackJob]:
-    """Return the stacks to train on each split, and say how large they are."""
+    """Return the stacks to train on each split, and say how large they are.
+
+    `models_of` each split are alike but for their inputs; `held_out`: how many examples are.
+    """
+    models = models_of[0]
     full = arguments.batch_size == "full"
     size = min(len(folds[0].train) if full else arguments.batch_size, backend.piece_size)
     value_bytes = 4 if arguments.dtype == "float32" else 8
@@ -160,19 +175,16 @@ def jobs_of(
         patience=arguments.patience,
         seed=arguments.seed,
     )
-    settings = record_of(arguments)
+    settings, selection = record_of(arguments) | held_out, selection_of(arguments)
     return [
         StackJob(
             number=number,
             numbers=tuple(stack),
-            models=tuple(models[k] for k in stack),
+            models=tuple(models_of[fold_number][k] for k in stack),
             fold_number=fold_number,
             data=fold,
             plan=plan,
-            device=arguments.device,
-            backend=arguments.backend,
-            dtype=arguments.dtype,
-            threads=arguments.threads,
+            selection=selection,
             folder=arguments.out,
             record={"settings": settings | fold.preparation.as_record()},
         )

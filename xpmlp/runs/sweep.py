@@ -27,7 +27,8 @@ from xpmlp.training.state import STATUSES, Interval, TrainingState
 class StackJob:
     """Models of one shape, to be trained on one split: all that a process needs to train them.
 
-    `numbers` are those of the models in the sweep, `data` is on the host. The stack's outcome goes
+    `numbers` are those of the models in the sweep, `data` is on the host, and `selection` is what
+    `select_backend` is given. The stack's outcome goes
     into `folder`/stack-`number`.json, its best model into stack-`number`.h5; while it is at work
     its state is kept in stack-`number`.part.h5 whenever it is interrupted.
     """
@@ -38,10 +39,7 @@ class StackJob:
     fold_number: int
     data: Dataset
     plan: Plan
-    device: str
-    backend: str
-    dtype: str
-    threads: int | None
+    selection: dict[str, Any]
     folder: Path
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -112,7 +110,7 @@ def run_stack(job: StackJob, stop: Callable[[], bool] = lambda: False) -> list[O
             raise CheckpointError(f"{path}: the outcome of another stack: remove it to train anew")
         if best_path.exists() or all(outcome.best is None for outcome in outcomes):
             return outcomes
-    backend = select_backend(job.device, job.dtype, backend=job.backend, threads=job.threads)
+    backend = select_backend(**job.selection)
     states = None
     if at_work.exists():
         kept = load_stack(at_work)
