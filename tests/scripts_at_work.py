@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import REPOSITORY
 
 Finished = subprocess.CompletedProcess[str]
@@ -58,3 +59,22 @@ def rows_without_seconds(folder: Path) -> list[str]:
     lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     seconds = lines[0].index("seconds")
     return [",".join(cells[:seconds] + cells[seconds + 1 :]) for cells in lines]
+
+
+def said_by(command: str, flags: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Carry out a command in this process, and return what it says at its end."""
+    from importlib import import_module
+
+    from xpmlp.commands import command_line
+
+    module = import_module(f"xpmlp.commands.{command}")
+    argv, streams = sys.argv, (sys.stdout, sys.stderr)
+    sys.argv = [f"xpmlp {command}", *flags]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(module.main, module.build_parser())
+    finally:
+        sys.argv = argv
+        sys.stdout, sys.stderr = streams
+    assert ended.value.code == code
+    return capsys.readouterr().err

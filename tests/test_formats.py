@@ -378,3 +378,13 @@ def test_hdf5_that_says_it_stores_more_than_the_file_has_is_refused(tmp_path: Pa
     (tmp_path / "small.h5").write_bytes(b"x")
     with pytest.raises(DataError, match="says it stores 1000000000 bytes, more than the file"):
         _check_storage(Lying(tmp_path / "small.h5"), "place")
+
+
+def test_values_are_not_written_as_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "values.npz", xdata=X, ydata=np.linspace(0, 1, len(X)))
+    flags = ["--data", str(tmp_path / "values.npz"), "--out", str(tmp_path / "rows")]
+    said = scripts_at_work.said_by("convert", [*flags, "--labels", "one-hot"], 2, capsys)
+    assert "one-hot is for classes" in said
+    assert not (tmp_path / "rows").exists()

@@ -29,6 +29,7 @@ SUMMARY: dict[str, Any] = {
     "best_val_loss": 0.24,
     "network": "4-3-2, relu",
     "members": 1,
+    "diverged_members": 0,
     "parameters": 23,
 }
 
@@ -53,6 +54,15 @@ def test_the_result_comes_first_then_the_files_then_what_to_type(tmp_path: Path)
     assert [name for name, _ in found[-4:]] == ["files", "look closer", "new rows", "train longer"]
     assert dict(found)["validation"] == "accuracy 0.9100, loss 0.2400, best at step 800"
     assert dict(found)["new rows"].startswith(f"xpmlp predict --run {tmp_path} --data new.csv ")
+
+
+def test_what_is_said_is_so(tmp_path: Path) -> None:
+    """A run that has used up its patience trains no longer; what diverged is left out."""
+    (tmp_path / "checkpoint.h5").touch()
+    assert "train longer" not in lines(tmp_path, status="early_stopped")
+    assert "left out" not in lines(tmp_path)
+    found = lines(tmp_path, members=5, diverged_members=1)
+    assert found["left out"] == "1 that diverged"
 
 
 def test_a_run_that_was_interrupted_says_how_it_goes_on(tmp_path: Path) -> None:

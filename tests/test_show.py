@@ -172,3 +172,12 @@ def test_texts_of_strangers_are_no_code() -> None:
     page = page_of("<b>run</b>", [Section("<i>", "a & b", "")])
     assert "<b>" not in page
     assert "&lt;i&gt;" in page
+
+
+def test_a_damaged_summary(two_features: Path, tmp_path: Path) -> None:
+    shutil.copytree(two_features / "run", tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text("{")
+    result = run_script("show.py", tmp_path / "run", cwd=two_features)
+    assert result.returncode == 3
+    assert "summary.json" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load as load_tensors, save as save_tensors
-from scripts_at_work import environment, run_script
+from scripts_at_work import environment, run_script, said_by
 
 import xpmlp
 from xpmlp import MLP, Adam, CheckpointError, DataError, Model, Plan, Training
@@ -382,25 +382,6 @@ def test_a_config_that_no_flags_give(
         assert said in said_by("train", ["--resume", "--out", str(run), "--steps", "50"], 6, capsys)
     finally:
         path.write_bytes(before)
-
-
-def said_by(command: str, flags: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """Carry out a command in this process, and return what it says at its end."""
-    from importlib import import_module
-
-    from xpmlp.commands import command_line
-
-    module = import_module(f"xpmlp.commands.{command}")
-    argv, streams = sys.argv, (sys.stdout, sys.stderr)
-    sys.argv = [f"xpmlp {command}", *flags]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            command_line.run(module.main, module.build_parser())
-    finally:
-        sys.argv = argv
-        sys.stdout, sys.stderr = streams
-    assert ended.value.code == code
-    return capsys.readouterr().err
 
 
 def test_keys_that_are_no_settings_are_left_alone(

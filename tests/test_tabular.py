@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts_at_work import said_by
 from tables import customers, houses
 
 import xpmlp
@@ -132,3 +135,54 @@ def test_fewer_intervals_make_fewer_features() -> None:
     wide, narrow = (prepare(raw, intervals=count).features for count in (16, 4))
     # Two columns of numbers: 12 features less of each.
     assert wide - narrow == 24
+
+
+def test_few_rows_whatever_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not given fits the rows that are left, and each other; epochs are those of a fold."""
+    monkeypatch.chdir(tmp_path)
+    customers(120).to_csv("some.csv", index=False)
+    customers(120).head(25).to_csv("few.csv", index=False)
+    asked = {
+        "few": ["--data", "few.csv", "--target", "plan"],
+        "alone": ["--data", "some.csv", "--target", "plan", "--members", "1"],
+        "two": ["--data", "some.csv", "--target", "plan", "--folds", "2", "--members", "2"],
+        "held": ["--data", "some.csv", "--target", "plan", "--val-size", "60"],
+        "none": ["--data", "some.csv", "--target", "plan", "--hidden", "none"],
+    }
+    for name, flags in asked.items():
+        own = ["--epochs", "3", "--quiet", "--out", name]
+        said_by("train", [*flags, *own], 0, capsys)
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        last = (tmp_path / name / "metrics.csv").read_text().splitlines()[-1].split(",")
+        assert summary["epochs"] == float(last[1]) == 3.0, name
+    for flags in (["--normalize", "unit"], ["--bias-trick"]):
+        said = said_by("train", [*asked["few"], *flags, "--out", "other"], 2, capsys)
+        assert f"{flags[0]} means nothing to a table, whose columns are encoded" in said
+    said = said_by("train", ["--data", "digits", "--intervals", "3", "--out", "other"], 2, capsys)
+    assert "--intervals means nothing to data that are no table" in said
+    flags = ["--data", "some.csv", "--target", "age", "--min-accuracy", "0.9", "--out", "other"]
+    assert "--min-accuracy is a share of right classes" in said_by("train", flags, 2, capsys)
+
+
+def test_a_run_of_members_is_handed_on_and_a_name_may_have_a_comma(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    customers(60).rename(columns={"plan": "plan, now"}).to_csv("some.csv", index=False)
+    flags = ["--data", "some.csv", "--target", '"plan, now"', "--epochs", "2", "--quiet"]
+    said_by("train", [*flags, "--out", "run"], 0, capsys)
+    said_by("train", ["--resume", "run", "--epochs", "3", "--quiet"], 0, capsys)
+    said_by("export", ["--run", "run", "--format", "checkpoint"], 0, capsys)
+    one, other = xpmlp.load("run"), xpmlp.load("run/checkpoint.safetensors")
+    frame = customers(60)
+    np.testing.assert_array_equal(one.predict_proba(frame), other.predict_proba(frame))
+
+
+def test_parameters_that_are_none() -> None:
+    frame = customers(60)
+    with pytest.raises(ValueError, match=r"members is 1\.5: choose"):
+        xpmlp.TabularClassifier(members=1.5).fit(frame, frame["plan"])  # type: ignore[arg-type]
+    model = xpmlp.TabularClassifier(7, members=2, max_iter=1)  # type: ignore[arg-type]
+    assert model.fit(frame, frame["plan"]).trained_.mlp.sizes[1:] == (7, 3)

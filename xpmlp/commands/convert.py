@@ -47,6 +47,9 @@ def main(arguments: argparse.Namespace) -> int:
     keys = (arguments.x_key, arguments.y_key)
     if not all(keys) or len(set(keys)) == 1:
         raise UsageError(f"the keys {keys[0]!r} and {keys[1]!r} must be two names")
+    targets = dataset.targets
+    if arguments.labels == "one-hot" and targets is not None and targets.task != "classification":
+        raise UsageError("--labels one-hot is for classes, one per example, and here are none")
     make_folder(arguments.out)
     try:
         write(arguments, paths, dataset.classes)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from xpmlp.commands.flags import Flags, counted
 from xpmlp.commands.hyperparameters import batch_size
 from xpmlp.commands.run_settings import is_train_exact
-from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.optimizers import Optimizer
 from xpmlp.mathematics.schedules import SCHEDULES, Constant, Schedule, StepDecay, Warmup
@@ -86,9 +85,5 @@ def scheduled(
 ) -> Plan:
     """Return a plan with the schedules that the flags ask for."""
     steps = plan.steps_for(examples)
-    per_epoch = steps_per_epoch(examples, plan.batch_size)
-    return replace(
-        plan,
-        schedule=schedule_of(arguments, steps),
-        momentum=momentum_of(arguments, optimizer, per_epoch, steps),
-    )
+    momentum = momentum_of(arguments, optimizer, plan.steps_per_epoch(examples), steps)
+    return replace(plan, schedule=schedule_of(arguments, steps), momentum=momentum)

@@ -35,6 +35,8 @@ def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tup
     several = f"{summary['members']} of " if summary["members"] > 1 else ""
     parameters = f"{summary['parameters']:,} parameters"
     lines.append(("network", f"{several}{summary['network']}: {parameters}"))
+    if summary["diverged_members"]:
+        lines.append(("left out", f"{summary['diverged_members']} that diverged"))
     lines.append(("files", f"{folder}: {', '.join(files_of(folder))}"))
     return [*lines, *_next(summary["status"], folder, table)]
 
@@ -70,8 +72,8 @@ def _next(status: str, folder: Path, table: bool) -> list[tuple[str, str]]:
     if status in ("interrupted", "diverged"):
         return [on] if status == "interrupted" else []
     new = "new.csv" if table else "new.npz"
-    return [
+    lines = [
         ("look closer", f"xpmlp evaluate --run {run}"),
         ("new rows", f"xpmlp predict --run {run} --data {new} --out predictions.csv"),
-        ("train longer", f"{on[1]} --epochs N"),
     ]
+    return lines if status == "early_stopped" else [*lines, ("train longer", f"{on[1]} --epochs N")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import sys
 import time
@@ -123,7 +125,9 @@ def _setting(action: argparse.Action, value: Any) -> Any:
     if isinstance(value, list) and not value:
         text = "none"
     elif isinstance(value, list):
-        text = ",".join(map(str, value))
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(map(str, value))  # names may have commas
+        text = line.getvalue()
     else:
         text = str(value)
     kind: Callable[[str], Any] = action.type if callable(action.type) else str

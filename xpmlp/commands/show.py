@@ -19,6 +19,7 @@ from xpmlp.files import parse_json, read_whole, write_whole
 from xpmlp.plots import require_matplotlib, save_curves
 from xpmlp.plots.layers import PANELS, save_layers
 from xpmlp.plots.page import Section, moving_boundary, page_of, picture, table
+from xpmlp.rules import checked
 from xpmlp.runs.boundary import read_frames
 from xpmlp.runs.folder import BOUNDARY, DIAGNOSTICS, SUMMARY, read_config, read_metrics
 
@@ -60,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     require_matplotlib()
     run: Path = arguments.run
     config = read_config(run)
-    summary = parse_json(read_whole(run / SUMMARY)) if (run / SUMMARY).exists() else {}
+    summary = read_summary(run)
     out = arguments.out or run / "page.html"
     with tempfile.TemporaryDirectory() as folder:
         sections = sections_of(run, Path(folder), summary, arguments.worst)
@@ -72,6 +73,18 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"files: {out}")
         print(f"next: open {out} in a browser")
     return 0
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return what a run came to, nothing where it has not ended; raises `DataError`."""
+    path = run / SUMMARY
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = checked(parse_json(read_whole(path)), {})
+        return found
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def sections_of(run: Path, folder: Path, summary: dict[str, Any], worst: int) -> list[Section]:

@@ -25,6 +25,7 @@ from xpmlp.commands.usual import add_recipe_flag, usual_flags
 from xpmlp.errors import UsageError
 from xpmlp.plots import require_matplotlib
 from xpmlp.runs.folder import refuse_existing
+from xpmlp.training.plan import Plan
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -124,4 +125,7 @@ def main(arguments: argparse.Namespace) -> int:
     # What is not said is that of a recipe, or what suits a table or images.
     usual = partial(usual_flags, arguments, given, backend=backend)
     data = prepare_data(arguments, backend, None if arguments.resume else usual)
+    if not arguments.resume and "batch_size" not in given and arguments.batch_size != "full":
+        trained_on = Plan(folds=arguments.folds).trained_on(len(data.train))
+        arguments.batch_size = min(arguments.batch_size, trained_on)
     return TrainingRun(arguments, backend, data).execute()

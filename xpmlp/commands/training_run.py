@@ -17,7 +17,6 @@ from xpmlp.commands.plans import plan_of
 from xpmlp.commands.run_report import report_lines
 from xpmlp.commands.run_settings import check_same_run, settings_of
 from xpmlp.data import Dataset
-from xpmlp.data.batches import steps_per_epoch
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
 from xpmlp.inspection.deformed import deformed_images
 from xpmlp.inspection.predictions import evaluate_mean_output, outputs_of
@@ -44,8 +43,11 @@ class TrainingRun:
 
     def __init__(self, arguments: argparse.Namespace, backend: Backend, data: Dataset) -> None:
         self.arguments, self.backend, self.data = arguments, backend, data
-        if arguments.min_accuracy is not None and data.test is None:
-            raise UsageError("--min-accuracy needs a test set to reach it on: give --test-data")
+        if arguments.min_accuracy is not None:
+            if data.test is None:
+                raise UsageError("--min-accuracy needs a test set to reach it on: give --test-data")
+            if data.targets is not None and data.targets.task != "classification":
+                raise UsageError("--min-accuracy is a share of right classes, and here are none")
         self.first_rank = backend.ranks.rank == 0
         self.model = model_of(arguments, data)
         seed, count = self.model.seed, arguments.members or 1
@@ -101,6 +103,11 @@ class TrainingRun:
         out, step = self.arguments.out, self.members.step
         if step < self.steps and self.members.status != "early_stopped":
             return f"going on with {out} from step {step:,} of {self.steps:,}{self.elsewhere()}"
+        if self.members.status == "early_stopped":
+            return (
+                f"{out} has stopped early, at step {step:,}: its --patience is used up, and "
+                "nothing is left to train"
+            )
         return (
             f"{out} has ended already, at step {step:,}: nothing is left to train; --epochs or "
             "--steps with more than it had goes on"
@@ -235,7 +242,8 @@ class TrainingRun:
                 found = outputs_of(mlp, result, test, backend=backend, targets=targets)
                 figures = scores(found, targets)
         best, seconds = best_row(state.history), state.seconds
-        epochs = state.step / steps_per_epoch(len(self.data.train), self.plan.batch_size)
+        examples, kept = len(self.data.train), len(self.models) - state.diverged
+        epochs = state.step / self.plan.steps_per_epoch(examples)
         return {
             "status": state.status,
             "test_loss": test_loss,
@@ -245,12 +253,15 @@ class TrainingRun:
             "best_val_accuracy": best and best.val_accuracy,
             "best_val_loss": best and best.val_loss,
             "network": str(mlp),
-            "members": len(self.models),
-            "parameters": mlp.parameter_count * len(self.models),
+            "members": kept,
+            "diverged_members": state.diverged,
+            "parameters": mlp.parameter_count * kept,
             "steps": state.step,
             "epochs": epochs,
             "train_seconds": seconds,
-            "examples_per_second": len(self.data.train) * epochs / seconds if seconds else None,
+            "examples_per_second": self.plan.trained_on(examples) * epochs / seconds
+            if seconds
+            else None,
             "device": backend.device_name,
             "backend": backend.name,
             "dtype": backend.dtype_name,

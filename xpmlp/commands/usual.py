@@ -14,6 +14,7 @@ from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flag
 from xpmlp.commands.recipes import OF_ONE_OPTIMIZER, PICTURES, PIXELS, PLAIN, RECIPES, is_pictures
 from xpmlp.data import Dataset
 from xpmlp.data.tables.streamed import TableRows
+from xpmlp.errors import UsageError
 from xpmlp.training.tabular import Tabular, is_tried, suited
 
 
@@ -32,10 +33,17 @@ def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
 def usual_flags(
     arguments: argparse.Namespace, given: Collection[str], raw: Dataset, *, backend: Backend
 ) -> dict[str, Any]:
-    """Return flags that are not given, by what is asked for and by the data as they were read."""
-    name = arguments.recipe
+    """Return flags that are not given, by what is asked for and by the data as they were read.
+
+    Raises `UsageError` for flags that are given and mean nothing to such data.
+    """
+    name, is_table = arguments.recipe, isinstance(raw.train, TableRows)
+    for flag in ("normalize", "bias_trick") if is_table else ("intervals",):
+        if flag in given:
+            what = "a table, whose columns are encoded" if is_table else "data that are no table"
+            raise UsageError(f"--{flag.replace('_', '-')} means nothing to {what}: leave it out")
     if name == "auto":
-        if isinstance(raw.train, TableRows):
+        if is_table:
             return usual_of_tables(arguments, given, raw, backend=backend)
         name = "images" if is_pictures(raw) and not _about_model() & set(given) else PLAIN
     left_out, flags = set(given), RECIPES[name].flags
@@ -83,6 +91,9 @@ def usual_of_tables(
     found = usual.flags(raw) | {"folds": folds, "patience": usual.patience if validated else None}
     if folds:
         found["val_size"] = 0
+    left_out = set(given)
     if "optimizer" in given:
-        found = {k: v for k, v in found.items() if k not in OF_ONE_OPTIMIZER}
-    return {name: value for name, value in found.items() if name not in given}
+        left_out |= set(OF_ONE_OPTIMIZER)
+    if "hidden" in given and not arguments.hidden:
+        left_out.add("dropout")
+    return {name: value for name, value in found.items() if name not in left_out}

@@ -176,7 +176,7 @@ def copy_checkpoint(path: str | Path, out: str | Path) -> None:
     """Write a checkpoint again, in the form of another ending; raises as loading and saving do."""
     path, out = Path(path), Path(out)
     raw = _read_bytes(path)
-    parse_checkpoint(raw, path)
+    _parsed(raw, path, _read_all)
     write_whole(out, _container(out).write(read_container(raw)))
 
 
@@ -191,6 +191,10 @@ def _read_stack(arrays: Arrays) -> list[Checkpoint]:
     return [_read(arrays, f"model{number}/") for number in range(len(models))]
 
 
+def _read_all(arrays: Arrays) -> list[Checkpoint]:
+    return _read_stack(arrays) or [_read(arrays, "")]
+
+
 def parse_checkpoint(raw: bytes, path: Path) -> Checkpoint:
     """Return what the content of a file holds; `path` is for the errors."""
     return _parsed(raw, path, lambda arrays: _read(arrays, ""))
@@ -199,7 +203,7 @@ def parse_checkpoint(raw: bytes, path: Path) -> Checkpoint:
 def load_result(path: str | Path) -> Result:
     """Return what the file of a run was for; raises `CheckpointError` as `load_checkpoint` does."""
     path = Path(path)
-    kept = _parsed(_read_bytes(path), path, lambda a: _read_stack(a) or [_read(a, "")])
+    kept = _parsed(_read_bytes(path), path, _read_all)
     good = [one for one in kept if one.numbers["status"] != "diverged"] or kept
     last = max(good, key=lambda one: int(one.numbers["step"]))
     params = good[0].result

@@ -50,6 +50,11 @@ class Members(Protocol):
         ...
 
     @property
+    def diverged(self) -> int:
+        """How many have diverged, and are no part of the result."""
+        ...
+
+    @property
     def result(self) -> Params:
         """The best parameters, or without validation the last; of several a stack."""
         ...
@@ -100,6 +105,11 @@ class OneModel:
     def status(self) -> str:
         """How the training stands, or has ended."""
         return self.state.status
+
+    @property
+    def diverged(self) -> int:
+        """None is left out: it is alone."""
+        return 0
 
     @property
     def result(self) -> Params:
@@ -194,6 +204,12 @@ class Ensemble:
         return next(status for status in order if status in found)
 
     @property
+    def diverged(self) -> int:
+        """How many have diverged, and are no part of the result; 0 where all have."""
+        found = sum(member.status == "diverged" for member in self._members)
+        return found if found < len(self._models) else 0
+
+    @property
     def result(self) -> Params:
         """The best parameters of each member that has not diverged, as a stack."""
         states = self._training.states() if self._training is not None else self._states or []
@@ -220,11 +236,13 @@ class Ensemble:
         return self._iterated(training)
 
     def _iterated(self, training: StackTraining) -> Iterator[LogRow]:
+        said = -1
         for members in training:
-            steps = [member.history[-1].step for member in members if member.history]
-            at = [m.history[-1] for m in members if m.history and m.history[-1].step == max(steps)]
-            if at:
-                yield _mean_row(at)
+            last = [member.history[-1] for member in members if member.history]
+            step = max((row.step for row in last), default=-1)
+            if step > said:  # those at work may have diverged, and left the row of a step before
+                said = step
+                yield _mean_row([row for row in last if row.step == step])
         if all(member.status == "diverged" for member in training.models):
             raise DivergedError(training.models[0].cause)
 
