@@ -123,18 +123,49 @@ def test_script(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "ensemble.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mean_squared_error"])
-def test_the_mean_of_several_on_one_hot_targets(loss: str, backend: Backend) -> None:
-    """Of classes by number, whose targets are rows of 0 and 1."""
+LOSSES = (
+    "cross_entropy",
+    "binary_cross_entropy",
+    "mean_squared_error",
+    "squared_error",
+    "absolute_error",
+    "huber(0.5)",
+    "poisson_deviance",
+    "quantiles(0.1,0.5,0.8,0.9)",
+    "several_classes(2,2)",
+)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_twins_are_together_what_each_is(loss: str, backend: Backend) -> None:
+    """In loss and accuracy, with weights, of targets by number and in rows."""
     rng, mlp = np.random.default_rng(0), MLP((6, 8, 4), "tanh", loss)
+    one = to_device(backend, mlp.init(rng))
+    twins = stacked([one, one], xp=backend.xp)
+    rows = rng.dirichlet(np.ones(4), 30)
+    kinds = (
+        [rows] if loss.startswith(("several", "quantiles")) else [rows, rng.integers(4, size=30)]
+    )
+    if loss.startswith("several"):
+        kinds = [np.concatenate([rng.dirichlet([1, 1], 30) for _ in range(2)], axis=1)]
+    for y in kinds:
+        weight = rng.uniform(0, 2, 30)
+        examples = Examples(rng.normal(size=(30, 6)), y, sample_weight=weight).to_device(backend)
+        alone, together = (
+            evaluate_mean_output(mlp, params, examples, backend=backend) for params in (one, twins)
+        )
+        assert together[0] == pytest.approx(alone[0], rel=1e-8)
+        assert together[1] == (None if y.ndim > 1 else pytest.approx(alone[1], rel=1e-8))
+
+
+def test_the_mean_of_several_by_hand(backend: Backend) -> None:
+    rng, mlp = np.random.default_rng(0), MLP((6, 8, 4), "tanh", "binary_cross_entropy")
     x, y = rng.normal(size=(30, 6)), rng.integers(4, size=30)
     models = members(backend)
     device = backend.to_device(x)
     singles = [backend.to_host(mlp.predict(one, device, xp=backend.xp)) for one in models]
     mean, targets = np.mean(singles, axis=0), np.eye(4)[y]
-    expected = ((mean - targets) ** 2).mean()
-    if loss == "binary_cross_entropy":
-        expected = -np.log(np.where(targets == 1, mean, 1 - mean)).sum(axis=1).mean()
+    expected = -np.log(np.where(targets == 1, mean, 1 - mean)).sum(axis=1).mean()
     found = evaluate_mean_output(
         mlp, stacked(models, xp=backend.xp), Examples(x, y).to_device(backend), backend=backend
     )

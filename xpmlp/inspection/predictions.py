@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpmlp.arrays import Array, Params
-from xpmlp.backends import Backend
+from xpmlp.backends import Backend, select_backend
 from xpmlp.data.targets import Targets
 from xpmlp.errors import UsageError
 from xpmlp.mathematics.mlp import MLP
@@ -104,21 +105,48 @@ def evaluate_mean_output(
 ) -> tuple[float, float | None]:
     """Return mean loss and accuracy of a network, or of the mean outputs of a stack of them.
 
-    `params` and `examples` are on the backend's device. Of a single network it is `evaluate`.
-    Raises `DataError` for examples that do not fit.
+    `params` and `examples` are on the backend's device. Of a single network it is `evaluate`; for a
+    loss whose link is not known here, the loss is the mean of the members' losses. Raises
+    `DataError` for examples that do not fit.
     """
     if params["layer1.weight"].ndim == 2:
         found: tuple[float, float | None] = evaluate(mlp, params, examples, backend=backend)
         return found
-    outputs = outputs_of(mlp, params, examples, backend=backend)
-    a, y = outputs.predicted, outputs.targets
-    if mlp.loss_function.one_class:
-        right = a[np.arange(len(y)), y]
-        loss = -np.log(np.maximum(right, _TINY)).mean()
-        return float(loss), float((a.argmax(axis=1) == y).mean())
-    accuracy = float((a.argmax(axis=1) == y).mean()) if y.ndim == 1 else None
-    y = np.eye(a.shape[1])[y] if y.ndim == 1 else y
-    if mlp.loss_function.link.predicts == "probabilities":
-        terms = y * np.log(np.maximum(a, _TINY)) + (1 - y) * np.log(np.maximum(1 - a, _TINY))
-        return float(-terms.sum(axis=1).mean()), accuracy
-    return float(((a - y) ** 2).mean()), accuracy
+    together = outputs_of(mlp, params, examples, backend=backend)
+    predicted, y = together.predicted, together.targets
+    given = examples.batch(xp=backend.xp).sample_weight
+    weight = np.ones(len(y)) if given is None else backend.to_host(given).astype(np.float64)
+    inverse = _INVERSES.get(mlp.loss_function.link.name)
+    if inverse is None:
+        loss = float(np.mean(evaluate(mlp, params, examples, backend=backend)[0]))
+    else:
+        host = select_backend("cpu", "float64")
+        with host.computing():
+            outputs, scale = inverse(predicted), 1 / weight.sum()
+            c, _ = mlp.loss_function(outputs, y, xp=host.xp, scale=scale, sample_weight=weight)
+        loss = float(c)
+    if y.ndim > 1:
+        return loss, None
+    return loss, float(np.average(predicted.argmax(axis=1) == y, weights=weight))
+
+
+def _logarithms(a: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.log(np.maximum(a, _TINY))
+    return found
+
+
+def _steps(q: np.ndarray) -> np.ndarray:
+    """Return z with z_1 = q_1 and ln(1 + e^{z_k}) = q_k − q_{k−1}."""
+    d = np.maximum(np.diff(q, axis=1), _TINY)
+    return np.concatenate([q[:, :1], d + _logarithms(-np.expm1(-d))], axis=1)
+
+
+# Name of a link -> outputs that stand for what is given.
+_INVERSES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "linear": lambda values: values,
+    "softmax": _logarithms,
+    "softmaxes": _logarithms,
+    "sigmoid": lambda a: _logarithms(a) - _logarithms(1 - a),
+    "exp": _logarithms,
+    "quantiles": _steps,
+}
