@@ -162,3 +162,12 @@ def test_script_fails_on_a_broken_derivative_and_names_the_layer(script: Run) ->
     assert "the gradient of layer2." in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stdout.splitlines()) == 9
+
+
+def test_weights_of_float32_are_checked_in_float64(examples: Examples) -> None:
+    """Their steps would be lost in the rounding."""
+    backend = select_backend("cpu", "float64")
+    mlp = MLP((examples.features, 5, 4))
+    params = {k: w.astype("f") for k, w in mlp.init(np.random.default_rng(0)).items()}
+    rows = check_gradients(mlp, params, examples, backend=backend)
+    assert max(row.relative for row in rows) < 1e-7

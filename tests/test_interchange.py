@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 import safetensors.numpy
 from scripts_at_work import run_script
@@ -17,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 
-from xpmlp import MLP, MLPClassifier, MLPRegressor, select_backend
+from xpmlp import MLP, MLPClassifier, MLPRegressor, TabularRegressor, select_backend
 from xpmlp.data.examples import Examples
 from xpmlp.data.normalization import Normalization
 from xpmlp.data.preparation import Preparation
@@ -318,3 +319,35 @@ def test_script_does_not_replace_a_file_unasked(run: Path) -> None:
         ).returncode
         == 0
     )
+
+
+def test_columns_with_names_of_the_graph(tmp_path: Path) -> None:
+    """What is inside has names of its own; what is told keeps its name."""
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    rows = {name: rng.normal(size=60) for name in ("mean", "unit", "encoded", "logits")}
+    frame = pd.DataFrame(rows | {"y": rng.normal(size=60)})
+    network: dict[str, Any] = {"members": 1, "max_iter": 1, "hidden_layer_sizes": (5,)}
+    model = TabularRegressor(**network).fit(frame.drop(columns="y"), frame["y"])
+    with pytest.raises(UsageError, match="a column is called 'logits'"):
+        model.trained_.save(tmp_path / "model.onnx")
+    frame = frame.drop(columns="logits")
+    model = TabularRegressor(**network).fit(frame.drop(columns="y"), frame["y"])
+    model.trained_.save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    feed = {name: frame[[name]].to_numpy() for name in ("mean", "unit", "encoded")}
+    np.testing.assert_allclose(
+        session.run(["values"], feed)[0].ravel(), model.predict(frame.drop(columns="y")), rtol=1e-4
+    )
+
+
+def test_a_tiny_scale_in_onnx(tmp_path: Path) -> None:
+    mlp = MLP((2, 3))
+    params = {k: w.astype("f") for k, w in mlp.init(np.random.default_rng(0)).items()}
+    scaling = Normalization(np.float64(0), np.float64(1e-40))
+    save_onnx(tmp_path / "m.onnx", mlp, params, Preparation(scaling))
+    found = run_onnx(tmp_path / "m.onnx", np.array([[1e-40, 2e-40]], dtype="f"))[0]
+    z = np.array([1.0, 2.0]) @ params["layer1.weight"] + params["layer1.bias"]
+    np.testing.assert_allclose(found[0], np.exp(z) / np.exp(z).sum(), rtol=1e-4)

@@ -259,3 +259,9 @@ def test_poisson_deviance_of_exact_counts_is_zero(backend: Backend) -> None:
     z = backend.to_device(np.array([[-2.0]]))  # of the count 0 the deviance is a = e^z
     loss, _ = poisson_deviance(z, backend.to_device(np.array([[0.0]])), xp=backend.xp)
     assert float(backend.to_host(loss)) == pytest.approx(np.exp(-2.0), rel=1e-15)
+
+
+@pytest.mark.parametrize("name", ["huber(1,2)", "several_classes(nan)", "several_classes(inf)"])
+def test_numbers_that_make_no_loss(name: str) -> None:
+    with pytest.raises(UsageError):
+        MLP((2, 3), loss=name)

@@ -272,3 +272,65 @@ def test_a_damaged_file_may_ask_for_any_amount_of_memory() -> None:
         raise arrow().ArrowMemoryError("malloc of size 8862285160754708672 failed")
     with pytest.raises(MemoryError), errors_of("t.arrow"):
         raise MemoryError
+
+
+def test_a_column_is_of_one_kind_in_both_files(tmp_path: Path) -> None:
+    """Codes that look like numbers in one file alone are texts where training has texts."""
+    rows = {"code": ["007", "008", "A1"] * 20, "size": range(60), "y": ["1", "2", "b"] * 20}
+    pd.DataFrame(rows).to_csv(tmp_path / "train.csv", index=False)
+    few = pd.DataFrame(rows).query("y != 'b'")
+    few.to_csv(tmp_path / "test.csv", index=False)
+    raw = xpmlp.read_data(tmp_path / "train.csv", test_source=tmp_path / "test.csv", target="y")
+    data = xpmlp.prepare(raw, val_size=0)
+    assert data.encoding is not None
+    names = data.encoding.features
+    codes = [k for k, name in enumerate(names) if name.startswith("code is")]
+    np.testing.assert_array_equal(data.test.x[:, codes].sum(axis=1), np.ones(len(few)))
+    assert data.test.y.tolist() == [0, 1] * 20
+
+
+def test_an_index_that_pandas_wrote_is_no_feature(tmp_path: Path) -> None:
+    from pyarrow import feather
+
+    frame = customers(40).sort_values("age")
+    for name in ("some.parquet", "some.feather"):
+        if name.endswith("parquet"):
+            frame.to_parquet(tmp_path / name)
+        else:
+            feather.write_feather(pa.Table.from_pandas(frame), str(tmp_path / name))
+        raw = xpmlp.read_data(tmp_path / name, target="plan")
+        encoding = xpmlp.prepare(raw, val_size=0).encoding
+        assert encoding is not None
+        assert {code.name for code in encoding.codes} <= set(frame.columns)
+
+
+def test_a_character_at_the_end_of_what_is_looked_at(tmp_path: Path) -> None:
+    """The first line alone says what a CSV file is: it is cut at 64 KiB, within a character."""
+    text = "a,b,y\n" + "".join(f"{k},{'é' * 400},{k % 2}\n" for k in range(300))
+    for shift in ("", " "):  # each of these characters is two bytes
+        (tmp_path / "some.csv").write_text(shift + text, encoding="utf-8")
+        assert len(xpmlp.read_data(tmp_path / "some.csv", target="y").train) > 0
+
+
+def test_dates_however_they_are_written() -> None:
+    """With a zone, in nanoseconds, and as the whole numbers that training had as texts."""
+    noon = 1577880000.0  # 2020-01-01 12:00 UTC
+    texts = table_of({"a": ["2020-01-01T12:00:00Z", "2020-01-01T14:00:00+02:00"]})
+    np.testing.assert_array_equal(texts.dates("a", ISO), [noon, noon])
+    stamps = table_of({"a": pa.array([int(noon) * 10**9 + 1], pa.timestamp("ns"))})
+    np.testing.assert_array_equal(stamps.dates("a", ISO), [noon])
+    numbers = table_of({"a": [20200101, 20200102]})
+    np.testing.assert_array_equal(numbers.dates("a", "%Y%m%d"), [noon - 43200, noon + 43200])
+
+
+def test_keys_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "some.npz", xdata=np.eye(4), ydata=np.arange(4) % 2)
+    with pytest.raises(UsageError, match=r"some\.npz is no table, which group is for"):
+        xpmlp.read_data(tmp_path / "some.npz", group="g")
+    with pytest.raises(UsageError, match="digits is no table, which target is for"):
+        xpmlp.read_data("digits", target="y")
+    with pytest.raises(UsageError, match="leave out their number, and the task"):
+        xpmlp.read_data("digits", task="regression")
+    for size in (0.1, -5):
+        with pytest.raises(UsageError, match="val_size is"):
+            xpmlp.load_data("digits", val_size=size)  # type: ignore[arg-type]

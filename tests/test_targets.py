@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics
 from tables import customers, houses
@@ -175,3 +176,41 @@ def test_what_is_shown_is_short() -> None:
     assert repr(data.train).startswith("<Examples: 648 rows, ")
     assert "Any" not in dir(xpmlp)
     assert {"TabularClassifier", "load", "fit"} <= set(dir(xpmlp))
+
+
+MISSING = {
+    "not a number": (np.array([0, 1, np.nan, 1]), "row 2"),
+    "none": (np.array(["a", "b", None, "a"], dtype=object), "row 2 has the label None"),
+    "nan among texts": (np.array(["a", "b", "a", float("nan")], dtype=object), "row 3 has the"),
+}
+
+
+@pytest.mark.parametrize(("y", "said"), MISSING.values(), ids=MISSING)
+def test_a_label_that_is_missing_is_no_class(y: np.ndarray, said: str) -> None:
+    with pytest.raises(xpmlp.DataError, match=said):
+        xpmlp.dataset_of_arrays(np.ones((4, 2)), y, task="classification")
+    if y.dtype.kind == "f":
+        pytest.importorskip("pyarrow")
+        frame = pd.DataFrame({"x": range(4), "y": y})
+        with pytest.raises(xpmlp.DataError, match="row 2 has no target"):
+            xpmlp.read_data(frame, target="y")
+
+
+def test_a_fraction_is_no_class() -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"x": range(4), "y": [1.2, 1.7, 2.5, 2.9]})
+    with pytest.raises(xpmlp.DataError, match=r"row 0 has the label 1\.2: classes are whole"):
+        xpmlp.read_data(frame, target="y", task="classification")
+    known = Targets("classification", (1, 2))
+    assert known.encoded(np.array([2.0, 1.0]), "y").tolist() == [1, 0]
+    with pytest.raises(xpmlp.DataError, match=r"row 0 has the label 1\.5"):
+        known.encoded(np.array([1.5, 2.0]), "y")
+    with pytest.raises(xpmlp.DataError, match="2 labels in a row"):
+        known.encoded(np.array([[1.0, 2.0]]), "y")
+    with pytest.raises(xpmlp.DataError, match="no text in UTF-8"):
+        xpmlp.dataset_of_arrays(np.ones((2, 2)), np.array([b"\xff", b"a"]))
+
+
+def test_a_constant_has_no_r2() -> None:
+    found = Compared(np.array([[0.3], [0.1], [0.2]]), np.full((3, 1), 0.1))
+    assert scores(found, Targets("regression", ("y",)))["r2"] is None

@@ -94,7 +94,7 @@ def several_classes(*sizes: float) -> Loss:
 
     Outputs and targets (..., N, Σ sizes) have the classes of one question after another.
     """
-    if not all(size == int(size) and size >= 1 for size in sizes):
+    if not all(1 <= size < 1e9 and size == int(size) for size in sizes):
         raise UsageError(f"the numbers of classes are {sizes}: choose whole numbers from 1 up")
     ends = list(accumulate(map(int, sizes)))
 

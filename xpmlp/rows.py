@@ -33,7 +33,10 @@ class Rows(dict[str, Row]):
             values = [float(number) for number in numbers[:-1].split(",")]
         except ValueError:
             raise KeyError(name) from None
-        row = self[name] = self.families[family](*values)
+        try:
+            row = self[name] = self.families[family](*values)
+        except TypeError:  # it takes another number of them
+            raise KeyError(name) from None
         return row
 
     def __contains__(self, name: object) -> bool:

@@ -147,7 +147,7 @@ def read_source(
     `deferred` leaves the rows of an HDF5 file there until ranks read their own; `targets` are those
     that a network was trained on.
     """
-    keys = {name: value for name in Keys._fields if (value := getattr(arguments, name))}
+    keys = {name: value for name in Keys._fields if (value := getattr(arguments, name, None))}
     return read_data(
         arguments.data,
         test_source=arguments.test_data,

@@ -115,6 +115,8 @@ def chosen(
 ) -> tuple[Dataset, Any]:
     """Return the data set, and of it the examples that are asked for, as they were read."""
     asked = with_settings(arguments, checkpoint)
+    if own.encoding is not None:
+        asked.texts = tuple(code.name for code in own.encoding.codes if code.kind == "category")
     dataset = read_source(asked, targets=own.targets)
     if arguments.data is not None:
         part = getattr(dataset, arguments.of)

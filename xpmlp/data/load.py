@@ -8,8 +8,9 @@ from typing import Any
 
 from xpmlp.data.dataset import Dataset, make_dataset
 from xpmlp.data.formats.registry import NAMED, format_of
-from xpmlp.data.formats.table_parts import part_of_table
-from xpmlp.data.part import Keys, Part, Reader, keys_of
+from xpmlp.data.formats.table_parts import part_of_table, texts_of
+from xpmlp.data.formats.tables import TABLES
+from xpmlp.data.part import COLUMNS, Keys, Part, Reader, keys_of
 from xpmlp.data.prepare import prepare
 from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError, UsageError
@@ -88,8 +89,11 @@ def read_data(
         raise UsageError(f"{source}: only HDF5 files and tables can be streamed: convert it to one")
     if test_path is not None and whole_set:
         raise UsageError(f"{source} has a test set of its own: leave out the other, {test_path}")
-    if name in NAMED and classes is not None:
-        raise UsageError(f"{name} has classes of its own: leave out their number")
+    if name in NAMED and (classes is not None or task in ("multilabel", "regression")):
+        raise UsageError(f"{name} has classes of its own: leave out their number, and the task")
+    columns = [key for key in COLUMNS if getattr(found, key)]
+    if columns and (whole_set or (path.is_file() and path.suffix.lower() not in TABLES)):
+        raise UsageError(f"{source} is no table, which {columns[0]} is for: leave it out")
     if name in NAMED:
         return make_dataset(name, NAMED[name]())
     parts = _read(path, test_path, found)
@@ -108,5 +112,6 @@ def _read(path: Path, test_path: Path | None, keys: Keys) -> list[Part]:
     read: Reader = format_of(path).read
     parts = read(path, keys)
     if test_path is not None:
-        parts[1:] = read(test_path, keys)[:1]
+        # A column is of one kind in both.
+        parts[1:] = read(test_path, keys._replace(texts=texts_of(parts[0])))[:1]
     return parts

@@ -22,6 +22,7 @@ class Keys(NamedTuple):
     predicted; `drop`: those that are left out; `categorical`: numbers that stand for categories.
     `group` or `time`: the column that keeps the parts of a split apart: none of its values is in
     two of them, or the latest rows are held out.
+    `texts`: columns of CSV that are read as texts, whatever is in them.
     `image_size`: height and width that image files are brought to, or one number for both.
     `stream`: whether rows stay in their file; None: where memory is too small for them.
     """
@@ -34,6 +35,7 @@ class Keys(NamedTuple):
     group: tuple[str, ...] = ()
     time: tuple[str, ...] = ()
     image_size: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
     stream: bool | None = None
 
 

@@ -21,7 +21,7 @@ from xpmlp.data.tables.encoding import fit_encoding
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.data.targets import Targets
 from xpmlp.errors import DataError, UsageError
-from xpmlp.rules import check, one_of
+from xpmlp.rules import check, one_of, optional, whole
 
 # Rows whose features ranks compare, evenly spaced.
 _LOOKED_AT = 64
@@ -43,6 +43,8 @@ def split(
             f"dataset is a {type(dataset).__name__}: give what read_data or dataset_of_arrays "
             "returns; load_data reads and prepares a file"
         )
+    for name, size in (("train", train_size), ("val", val_size), ("test", test_size)):
+        check(f"{name}_size", size, optional(whole(0)))
     source, own, test = dataset.train.first(train_size), dataset.validation, dataset.test
     if own is not None and val_size:
         raise DataError("the data set has a validation set already: leave val_size out")

@@ -90,7 +90,10 @@ class Targets:
             ids = checked_ids(y, place, first_row)
             known, labels = ids < len(self.names), ids
         else:
-            labels = as_names(y.reshape(len(y), -1)[:, 0])
+            columns = y.reshape(len(y), -1)
+            if columns.shape[1] > 1:
+                raise DataError(f"{place}: {columns.shape[1]} labels in a row, and training has 1")
+            labels = checked_names(columns[:, 0], place, first_row)
             names = as_names(np.array(self.names))
             order = np.argsort(names)
             if labels.dtype.kind != names.dtype.kind:
@@ -152,6 +155,26 @@ class Targets:
     def scaled_by(self, normalization: Normalization) -> Self:
         """Return them with the scaling of their values."""
         return replace(self, scaling=normalization)
+
+
+def checked_names(labels: np.ndarray, place: str, first_row: int = 0) -> np.ndarray:
+    """Return labels as `as_names` does; raises `DataError` where one is missing, or a fraction."""
+    if labels.dtype.kind == "f":
+        bad = ~np.isfinite(labels) | (labels != np.floor(labels))
+    elif labels.dtype.kind == "O":
+        bad = np.array([one is None or one != one for one in labels.tolist()], dtype=bool)
+    else:
+        bad = np.zeros(len(labels), dtype=bool)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            f"{place}: row {first_row + row} has the label {labels[row]}: classes are whole "
+            "numbers or texts; leave such rows out, or give the task regression"
+        )
+    try:
+        return as_names(labels)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: a label is no text in UTF-8") from error
 
 
 def as_names(labels: np.ndarray) -> np.ndarray:
@@ -221,7 +244,8 @@ def _of_classes(labels: Any, place: str) -> Targets:
     """Return the classes that occur in an array of names or numbers."""
     seen: set[Any] = set()
     for rows in pieces(len(labels), 64):
-        seen.update(as_names(np.asarray(labels[rows]).reshape(-1)).tolist())
+        some = np.asarray(labels[rows]).reshape(-1)
+        seen.update(checked_names(some, place, rows.start).tolist())
     names = sorted(seen)
     if len(names) < 2:
         raise DataError(

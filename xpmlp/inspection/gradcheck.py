@@ -84,6 +84,7 @@ def check_gradients(
     if samples is not None and samples < 1:
         raise UsageError(f"{samples} samples check nothing: choose 1 or more, or all entries")
     penalty = penalty or Penalty()
+    params = {name: np.asarray(array, dtype=np.float64) for name, array in params.items()}
     examples = examples.to_device(backend)
     check_fit(mlp, examples, backend)
     gradients = _backpropagated(mlp, params, examples, backend, penalty)

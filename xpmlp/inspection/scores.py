@@ -91,6 +91,7 @@ def _of_values(outputs: Compared, targets: Targets) -> dict[str, Any]:
     off = outputs.predicted - outputs.targets
     spread = outputs.targets - outputs.targets.mean(axis=0)
     total = (spread**2).sum(axis=0)
+    total[np.ptp(outputs.targets, axis=0) == 0] = 0.0  # and not what rounding left of it
     left = 1.0 - (off**2).sum(axis=0) / np.where(total > 0, total, 1.0)
     each: list[dict[str, Any]] = [
         {

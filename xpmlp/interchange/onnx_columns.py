@@ -20,9 +20,9 @@ def add_columns(graph: Graph, encoding: Encoding, kind: int) -> str:
     """
     parts = []
     for number, code in enumerate(encoding.codes):
-        found = _WRITERS[type(code)](graph, code, f"column{number}")
+        found = _WRITERS[type(code)](graph, code, f"xpmlp.column{number}")
         parts += [graph.node("Cast", [part], f"{part}.cast", to=kind) for part in found]
-    return graph.node("Concat", parts, "encoded", axis=1)
+    return graph.node("Concat", parts, "xpmlp.encoded", axis=1)
 
 
 def _number(graph: Graph, code: NumberCode | DateCode, own: str) -> list[str]:

@@ -54,7 +54,7 @@ def save_onnx(
     meaning, scaling = mlp.loss_function.link.predicts, None
     if preparation.targets is not None:
         scaling = preparation.targets.scaling
-    said = "scaled_values" if scaling else meaning
+    said = "xpmlp.scaled_values" if scaling else meaning
     if len(networks) == 1:
         _network(graph, features, networks[0], mlp, "", said)
     else:
@@ -64,10 +64,16 @@ def save_onnx(
         ]
         graph.node("Mean", each, said)
     if scaling is not None:  # values in their own unit
-        unit = graph.constant("unit", scaling.scale)
-        product = graph.node("Mul", ["scaled_values", unit], "in_units")
-        graph.node("Add", [product, graph.constant("mean", scaling.shift)], meaning)
+        unit = graph.constant("xpmlp.unit", scaling.scale)
+        product = graph.node("Mul", [said, unit], "xpmlp.in_units")
+        graph.node("Add", [product, graph.constant("xpmlp.mean", scaling.shift)], meaning)
     told = [meaning, "logits"] if len(networks) == 1 else [meaning]
+    twice = sorted({name for name, _, _ in graph.inputs} & graph.inner_names)
+    if twice:
+        raise UsageError(
+            f"a column is called {twice[0]!r}, as a part of the ONNX network is: rename the column "
+            "and train again, or write a .safetensors file"
+        )
     outputs = mlp.sizes[-1]
     model = helper.make_model(
         helper.make_graph(
@@ -114,8 +120,7 @@ def _scaled(graph: Graph, x: str, normalization: Normalization) -> str:
     if np.any(np.asarray(normalization.shift) != 0):
         x = graph.node("Sub", [x, graph.constant("shift", normalization.shift)], "shifted")
     if np.any(np.asarray(normalization.scale) != 1):
-        scale = graph.constant("one_over_scale", 1.0 / np.asarray(normalization.scale))
-        x = graph.node("Mul", [x, scale], "scaled")
+        x = graph.node("Div", [x, graph.constant("scale", normalization.scale)], "scaled")
     return x
 
 

@@ -21,6 +21,14 @@ class Graph:
         self.inputs.append((name, kind, width))
         return name
 
+    @property
+    def inner_names(self) -> set[str]:
+        """The names of constants, and of what operations give."""
+        return {
+            *self.constants,
+            *(output for (_, _, outputs), _ in self.nodes for output in outputs),
+        }
+
     def node(self, operator: str, inputs: list[str], output: str, **settings: Any) -> str:
         """Add an operation; return its output's name."""
         self.nodes.append(((operator, inputs, [output]), settings))

@@ -15,7 +15,9 @@ def save_importance(rises: dict[str, float], path: Path, unit: str, most: int = 
     order = sorted(rises, key=lambda name: -rises[name])[:most]
     figure = new_figure(7.0, 0.28 * len(order) + 1.4)
     axes = figure.subplots()
-    axes.barh([name[:30] for name in order][::-1], [rises[name] for name in order][::-1])
+    places = range(len(order), 0, -1)
+    axes.barh(places, [rises[name] for name in order])
+    axes.set_yticks(places, [name[:30] for name in order])
     axes.set_xlabel(f"rise of the {unit} when the feature is shuffled")
     few = "" if len(order) == len(rises) else f"the first {len(order)} of {len(rises)} features: "
     axes.set_title(f"{few}what the network relies on", size=10)

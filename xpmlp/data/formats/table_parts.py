@@ -25,8 +25,18 @@ def read_table_parts(path: Path, keys: Keys) -> list[Part]:
     stream = keys.stream
     if stream is None:
         stream = not fits_in_memory(bytes_in_memory(path))
-    table = stored_table(path, keys.categorical) if stream else read_table(path, keys.categorical)
+    texts = keys.categorical + keys.texts
+    table = stored_table(path, texts) if stream else read_table(path, texts)
     return [replace(part_of_table(table, keys), in_file=stream)]
+
+
+def texts_of(part: Part) -> tuple[str, ...]:
+    """Return the columns of a table that hold texts, its targets among them; none of other data."""
+    if not isinstance(part.x, Table):
+        return ()
+    columns = part.x.columns
+    found = [n for n, kind in zip(part.x.names, columns.schema.types, strict=True) if is_text(kind)]
+    return (*found, *(part.names if part.y.dtype.kind in "SU" else ()))
 
 
 def part_of_table(frame: Any, keys: Keys) -> Part:
@@ -95,7 +105,11 @@ def _targets(table: Table, name: str) -> np.ndarray:
     if types.is_integer(kind):
         return np.asarray(column.cast(pa.int64()).to_numpy(zero_copy_only=False))
     if types.is_floating(kind) or types.is_decimal(kind):
-        return table.numbers(name)
+        values = table.numbers(name)
+        if np.isnan(values).any():
+            row = int(np.argmax(np.isnan(values)))
+            raise DataError(f"{table.place}, {name}: row {row} has no target: leave such rows out")
+        return values
     if not (is_text(own) or types.is_boolean(own) or types.is_integer(own)):
         raise DataError(f"{table.place}, {name}: {kind} is neither classes nor a number to predict")
     texts = (column if is_text(own) else table.texts(name)).dictionary_encode()

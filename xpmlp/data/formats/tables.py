@@ -32,11 +32,11 @@ def read_table(path: Path, texts: Iterable[str] = ()) -> Table:
         if ending == ".parquet":
             from pyarrow import parquet
 
-            found = parquet.read_table(file)
+            found = _without_index(parquet.read_table(file))
         elif ending in (".arrow", ".feather"):
             from pyarrow import feather
 
-            found = feather.read_table(file, memory_map=False)
+            found = _without_index(feather.read_table(file, memory_map=False))
         else:
             from pyarrow import csv as arrow_csv
 
@@ -65,11 +65,18 @@ def read_batches(path: Path, texts: Iterable[str] = ()) -> Iterator[Table]:
         for batch in batches:
             batch.validate(full=True)
             if batch.num_rows:
-                table = checked_table(pa.Table.from_batches([batch]), str(path))
+                table = checked_table(_without_index(pa.Table.from_batches([batch])), str(path))
                 yield Table(table.columns, table.place, first)
             first += batch.num_rows
     if not first:
         raise DataError(f"{path}: no rows in it")
+
+
+def _without_index(table: Any) -> Any:
+    """Return a table without the numbers of rows that pandas writes as a column of its own."""
+    told = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    numbers = [n for n in table.column_names if n in told and n.startswith("__index_level_")]
+    return table.drop_columns(numbers)
 
 
 def _options(path: Path, texts: Iterable[str], *, block_size: int = _BLOCK) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def _options(path: Path, texts: Iterable[str], *, block_size: int = _BLOCK) -> d
     with open_regular(path) as file:
         head = file.read(_HEAD)
     try:
-        line = head.decode("utf-8-sig").splitlines()[0]
+        line = head.splitlines()[0].decode("utf-8-sig")
     except (UnicodeDecodeError, IndexError) as error:
         raise DataError(f"{path}: no text in UTF-8 with a line of column names") from error
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=line.count)

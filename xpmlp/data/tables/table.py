@@ -124,7 +124,8 @@ class Table:
             if pa.types.is_dictionary(kind):
                 column = column.cast(kind.value_type)
             if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-                column = pc.divide(column.cast(pa.timestamp("us")).cast(pa.int64()), 1e6)
+                micros = column.cast(pa.timestamp("us"), safe=False)
+                column = pc.divide(micros.cast(pa.int64()), 1e6)
             elif pa.types.is_time(column.type) or pa.types.is_duration(column.type):
                 wide = pa.types.is_duration(column.type) or column.type.bit_width == 64
                 column = column.cast(pa.int64() if wide else pa.int32())
@@ -150,7 +151,8 @@ class Table:
 
     def dates(self, name: str, written: str) -> np.ndarray:
         """Return a column of dates as seconds since 1970 (N,), NaN where it is empty."""
-        if not is_text(self.column(name).type):
+        kind = self.column(name).type
+        if not is_text(kind) and (written == ISO or not arrow().types.is_integer(kind)):
             return self.numbers(name)
         with errors_of(f"{self.place}, {name}"):
             stamps = _stamps(self.texts(name), written)
@@ -173,7 +175,11 @@ def _stamps(texts: Any, written: str) -> Any:
     import pyarrow.compute as pc
 
     if written == ISO:
-        return texts.cast(arrow().timestamp("us"))
+        pa = arrow()
+        try:
+            return texts.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:  # times of a zone, as CSV files have them
+            return texts.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     return pc.strptime(texts, format=written, unit="us")
 
 
