@@ -87,3 +87,17 @@ def test_from_a_folder_of_photographs_to_predictions(tmp_path: Path) -> None:
     with (tmp_path / "found.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows].count("sand") > 27
+
+
+def test_values_of_more_than_8_bits(tmp_path: Path) -> None:
+    """Of 16 the upper 8 are kept; what is wider has no known scale."""
+    pixels = np.array([[0, 1000, 40000], [65535, 256, 255]], dtype=np.uint16)
+    for name in ("a", "b"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "grey" / name / "one.png")
+    data = xpmlp.read_data(tmp_path / "grey")
+    assert data.image_shape == (2, 3)
+    assert data.train.x[0].tolist() == [0, 3, 156, 255, 1, 0]
+    Image.fromarray(pixels.astype("f")).save(tmp_path / "grey" / "b" / "one.tiff")
+    with pytest.raises(DataError, match="values of 32 bits, of an unknown scale"):
+        xpmlp.read_data(tmp_path / "grey")

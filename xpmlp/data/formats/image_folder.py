@@ -50,7 +50,7 @@ def read_images(paths: Sequence[Path], shape: tuple[int, ...]) -> np.ndarray:
     """Read images as bytes (N, *shape), each of the shape (H, W) or (H, W, 3)."""
     image, found = pillow(), np.empty((len(paths), *shape), dtype=np.uint8)
     for number, path in enumerate(paths):
-        opened = _opened(path).convert("RGB" if len(shape) == 3 else "L")
+        opened = _of_bytes(_opened(path), path).convert("RGB" if len(shape) == 3 else "L")
         if opened.size != (shape[1], shape[0]):
             opened = opened.resize((shape[1], shape[0]), image.Resampling.BILINEAR)
         found[number] = np.asarray(opened)
@@ -64,6 +64,15 @@ def pillow() -> Any:
     except ModuleNotFoundError as error:
         raise UsageError('image files need Pillow: pip install "xpmlp[images]"') from error
     return Image
+
+
+def _of_bytes(opened: Any, path: Path) -> Any:
+    """Return an image with bytes in place of 16-bit values; raises `DataError` for wider ones."""
+    if opened.mode.startswith("I;16"):
+        return pillow().fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+    if opened.mode in ("I", "F"):
+        raise DataError(f"{path} has values of 32 bits, of an unknown scale: convert it to 8 or 16")
+    return opened
 
 
 def _classes(folder: Path) -> list[str]:
@@ -85,7 +94,7 @@ def _form(paths: Sequence[Path], wanted: tuple[int, ...]) -> tuple[tuple[int, in
     for path in paths:
         opened = _opened(path)
         sizes.setdefault((opened.size[1], opened.size[0]), path)
-        color = color or opened.mode not in ("1", "L", "I;16", "I", "F", "LA")
+        color = color or opened.mode.partition(";")[0] not in ("1", "L", "LA", "I", "F")
     if wanted:
         height, width = wanted * 2 if len(wanted) == 1 else wanted
         return (height, width), color
