@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
         _RECORD | {"epochs": 100, "noise": 1.0, "input_dropout": 0.3, "max_norm": 2.0},
     ),
     "mnist-deformed": Recipe(
-        "deformed images, a larger network, 100 epochs",
-        _RECORD | _DEFORMED | {"hidden": (1500, 1000), "epochs": 100},
+        "deformed images and noise of hidden units, a larger network, 120 epochs",
+        _RECORD | _DEFORMED | {"hidden": (1500, 1000), "epochs": 120, "noise": 0.5},
     ),
 }
