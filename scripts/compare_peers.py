@@ -25,7 +25,7 @@ from benchmarks.peers.cases import (
     table_rows,
 )
 from benchmarks.peers.race import Racer, race
-from benchmarks.peers.recipes import BEST, WITHOUT_SCHEDULES, Recipe, usual_of
+from benchmarks.peers.recipes import BEST, USUAL_TO, WITHOUT_SCHEDULES, Recipe, usual_of
 
 import xpmlp
 from xpmlp.backends.cpu.cores import usable_cores
@@ -194,7 +194,7 @@ def racers_of(arguments: argparse.Namespace, names: list[str], examples: int) ->
         raise UsageError(f"--recipes are known for an accuracy of {known}: choose one of them")
     best = BEST[arguments.to_accuracy]
     racers = [Racer(name, "the best", best) for name in names if name not in WITHOUT_SCHEDULES]
-    usual = [(name, usual_of(name)) for name in names]
+    usual = [(name, usual_of(name)) for name in names if arguments.to_accuracy <= USUAL_TO]
     return racers + [Racer(name, "its usual", recipe) for name, recipe in usual if recipe]
 
 

@@ -11,7 +11,7 @@ from scripts_at_work import run_process
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and asks Linux what is open")
-@pytest.mark.parametrize(("fault", "every"), [("files", "23"), ("memory", "230")])
+@pytest.mark.parametrize(("fault", "every"), [("files", "37"), ("memory", "410")])
 def test_a_call_that_fails_costs_nothing(repository: Path, fault: str, every: str) -> None:
     program = str(repository / "tests" / "faults.py")
     result = run_process(

@@ -84,7 +84,7 @@ def test_the_nth_call_that_fails_changes_nothing(
     calls = backend.calls - begun
     expected = found()
     stopped = 0
-    for number in range(1, calls, 11):
+    for number in range(1, calls, 11 if threads == 1 else 31):
         backend = Fragile(threads)
         training, found = make(backend)
         backend.last = backend.calls + number

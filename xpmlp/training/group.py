@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import fsum, isfinite
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -131,8 +130,9 @@ class Group:
                 return
         right = None if interval.correct is None else interval.correct / interval.examples
         train = figures.get("training", (fsum(interval.losses) / interval.examples, right))
-        # A single batch may be far from what is usual, and so may the mean of all.
-        usual = median(interval.losses) * len(interval.losses) / interval.examples
+        # The mean says little where a few examples are far from all others.
+        latest = sorted(interval.losses[len(interval.losses) // 2 :])
+        usual = latest[len(latest) // 2] * len(interval.losses) / interval.examples
         if model.first_loss is not None and usual > _WORSE * model.first_loss > 0:
             what = f"the training loss is {usual:g} and was {model.first_loss:g} at the start"
             self._diverged(place, state.step, state.step, what)

@@ -59,6 +59,8 @@ USUAL = {
     "jax": Recipe("relu", "he", "adam", 0.001, 128),
     "scikit-learn": Recipe("relu", "xavier", "adam", 0.001, 200),
 }
+# Their constant rates are compared to this accuracy: beyond, they arrive by chance or not at all.
+USUAL_TO = 0.98
 # Their rate cannot follow a schedule from step to step.
 WITHOUT_SCHEDULES = ("scikit-learn", "xpmlp.MLPClassifier")
 
