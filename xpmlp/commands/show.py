@@ -15,13 +15,12 @@ from xpmlp.commands.flags import Flags
 from xpmlp.commands.run_report import WORDS
 from xpmlp.commands.run_settings import is_train_exact
 from xpmlp.errors import DataError
-from xpmlp.files import parse_json, read_whole, write_whole
+from xpmlp.files import read_whole, write_whole
 from xpmlp.plots import require_matplotlib, save_curves
 from xpmlp.plots.layers import PANELS, save_layers
 from xpmlp.plots.page import Section, moving_boundary, page_of, picture, table
-from xpmlp.rules import checked
 from xpmlp.runs.boundary import read_frames
-from xpmlp.runs.folder import BOUNDARY, DIAGNOSTICS, SUMMARY, read_config, read_metrics
+from xpmlp.runs.folder import BOUNDARY, DIAGNOSTICS, read_config, read_metrics, read_summary
 
 _FIGURES = ("status", "network", "parameters", "steps", "epochs", "train_seconds", "test_loss")
 _TEXTS = {
@@ -73,18 +72,6 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"files: {out}")
         print(f"next: open {out} in a browser")
     return 0
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """Return what a run came to, nothing where it has not ended; raises `DataError`."""
-    path = run / SUMMARY
-    if not path.exists():
-        return {}
-    try:
-        found: dict[str, Any] = checked(parse_json(read_whole(path)), {})
-        return found
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def sections_of(run: Path, folder: Path, summary: dict[str, Any], worst: int) -> list[Section]:

@@ -101,13 +101,13 @@ class TrainingRun:
     def resumed_from(self) -> str:
         """Return where a run goes on, or that it does not."""
         out, step = self.arguments.out, self.members.step
-        if step < self.steps and self.members.status != "early_stopped":
-            return f"going on with {out} from step {step:,} of {self.steps:,}{self.elsewhere()}"
         if self.members.status == "early_stopped":
             return (
                 f"{out} has stopped early, at step {step:,}: its --patience is used up, and "
                 "nothing is left to train"
             )
+        if step < self.steps:
+            return f"going on with {out} from step {step:,} of {self.steps:,}{self.elsewhere()}"
         return (
             f"{out} has ended already, at step {step:,}: nothing is left to train; --epochs or "
             "--steps with more than it had goes on"

@@ -225,7 +225,7 @@ def _restored_of_others(record: dict[str, Any], arrays: dict[str, Any]) -> Any:
 
 def untrained(record: dict[str, Any]) -> Any:
     """Return the estimator of a record, not trained."""
-    params = {name: value_of(plain) for name, plain in record["params"].items()}
+    params = {name: value_of(given) for name, given in record["params"].items()}
     if record.get("prototype") is not None:
         params["estimator"] = untrained(record["prototype"])
     return KINDS[record["kind"]](**params)

@@ -162,6 +162,18 @@ def weights_file(folder: Path) -> Path:
     return folder / BEST if (folder / BEST).exists() else folder / CHECKPOINT
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return what a run came to, nothing where it has not ended; raises `DataError`."""
+    path = folder / SUMMARY
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = checked(parse_json(read_whole(path)), {})
+        return found
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the settings of a run; raises `CheckpointError` where there is none."""
     path = folder / CONFIG

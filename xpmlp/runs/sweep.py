@@ -28,9 +28,9 @@ class StackJob:
     """Models of one shape, to be trained on one split: all that a process needs to train them.
 
     `numbers` are those of the models in the sweep, `data` is on the host, and `selection` is what
-    `select_backend` is given. The stack's outcome goes
-    into `folder`/stack-`number`.json, its best model into stack-`number`.h5; while it is at work
-    its state is kept in stack-`number`.part.h5 whenever it is interrupted.
+    `select_backend` is given. The stack's outcome goes into `folder`/stack-`number`.json, its best
+    model into stack-`number`.h5; while it is at work its state is kept in stack-`number`.part.h5
+    whenever it is interrupted.
     """
 
     number: int

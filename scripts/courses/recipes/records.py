@@ -19,11 +19,10 @@ from courses.laboratory import Laboratory
 import xpmlp
 from xpmlp.commands.command_line import message
 from xpmlp.data import Examples
-from xpmlp.files import parse_json, read_whole
 from xpmlp.inspection.predictions import Predictions, predict
 from xpmlp.plots import save_mistakes
 from xpmlp.runs.checkpoint import load_result
-from xpmlp.runs.folder import CHECKPOINT, SUMMARY, weights_file
+from xpmlp.runs.folder import CHECKPOINT, read_summary, weights_file
 
 TITLE = "A plain multi-layer perceptron at its best"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -90,7 +89,7 @@ def of_record(lab: Laboratory, name: str, record: Record) -> dict[str, Any]:
     folder = report.folder / name
     typed = command(lab, record, members, folder)
     train([*typed, *lab.options["machine"]], folder)
-    summary = parse_json(read_whole(folder / SUMMARY))
+    summary = read_summary(folder)
     kept = load_result(weights_file(folder))
     data = xpmlp.prepare(lab.dataset, normalize="standard", val_size=lab.options["held_out"] or 0)
     held = data.validation if lab.options["held_out"] else data.test
