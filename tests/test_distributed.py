@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import h5py
 import numpy as np
 import pytest
 from conftest import REPOSITORY
@@ -24,10 +25,11 @@ from scripts_at_work import command, environment, run_script
 from xpmlp import fit_normalization, select_backend
 from xpmlp.backends import Backend
 from xpmlp.backends.alone import Ranks
+from xpmlp.backends.ranks.mpi import MpiRanks
 from xpmlp.backends.ranks.nccl import nccl_of
-from xpmlp.data import Batch, Examples, read_data, shared_out
+from xpmlp.data import Batch, Examples, prepare, read_data, shared_out
 from xpmlp.data.batches import Draw, ShuffledBatches
-from xpmlp.data.shared import SharedBatches
+from xpmlp.data.shared import SharedBatches, SharedExamples
 from xpmlp.data.stored import StoredExamples, stored
 from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.targets import Targets
@@ -155,6 +157,43 @@ def test_another_number_of_ranks_goes_on(tmp_path: Path) -> None:
 
 
 @needs_mpi
+def test_a_regression_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
+    """Mean and deviation of its targets are sums, which differ by rounding; a rank has no row."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(301, 3))
+    np.savez(tmp_path / "d.npz", x=x, y=1000 * x[:, 0] + rng.normal(size=301))
+    keys = ("--x-key", "x", "--y-key", "y")
+    flags = (
+        "--data",
+        "d.npz",
+        *keys,
+        "--hidden",
+        "4",
+        "--val-size",
+        "2",
+        "--quiet",
+        "--out",
+        "run",
+    )
+    done = train(3, *flags, "--steps", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = train(2, "--resume", "--steps", "6", "--quiet", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_mpi
+def test_labels_that_are_texts_are_the_same_on_all_ranks(tmp_path: Path) -> None:
+    names = np.array(["left", "stays"] * 40, dtype=object)
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["x"] = np.arange(240.0).reshape(80, 3)
+        file.create_dataset("y", data=names, dtype=h5py.string_dtype())
+    keys = ("--x-key", "x", "--y-key", "y")
+    flags = ("--data", "d.h5", *keys, "--epochs", "1", "--quiet", "--out", "run")
+    done = train(2, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_mpi
 def test_ranks_that_differ_are_refused(tmp_path: Path) -> None:
     line = command("train.py", "--distributed", "mpi", "--quiet", "--out", "run")
     process = start(1, [*line, "--lr", "0.1", ":", "-n", "1", *line, "--lr", "0.2"], tmp_path)
@@ -235,6 +274,48 @@ def test_failures_of_programs_end_all(case: str, tmp_path: Path) -> None:
     assert time.monotonic() - begin < 30
 
 
+TOGETHER = """
+from pathlib import Path
+import numpy as np
+import on_ranks as r
+from xpmlp import DivergedError, Plan, StackTraining, Training, UsageError
+b = r.select_backend("cpu", "float64", distributed="mpi")
+rank, mlp, train = b.ranks.rank, r.MLP((5, 4, 3)), r.on_ranks(r.examples(60, 0), b)
+plan, found = Plan(steps=9, batch_size=10, log_every=3), []
+
+one = Training(r.Model(mlp), train, plan, backend=b, on_step=lambda step: step == 5 and rank == 0)
+found += [one.run().step, one.state.status, one.run().step, one.state.status]
+
+clock = lambda rows: rank == 1 and rows[-1].step == 6
+timed = Plan(steps=9, batch_size=10, log_every=3, stop=clock)
+found.append(Training(r.Model(mlp), train, timed, backend=b).run().step)
+
+try:
+    StackTraining([r.Model(mlp, learning_rate=0.1 + rank)] * 2, train, plan, backend=b)
+except UsageError as error:
+    found.append("rank 1 is not like rank 0: the model" in str(error))
+
+rows = r.examples(60, 0)
+rows.x[-8:] = np.nan
+far = r.on_ranks(rows, b)
+try:
+    Training(r.Model(mlp), far, Plan(steps=3, batch_size=None), backend=b).run()
+except DivergedError as error:
+    found.append(str(error).partition("it began in ")[2].partition(":")[0])
+Path(f"rank {rank}").write_text(str(found))
+"""
+
+
+@needs_mpi
+def test_ranks_decide_together(tmp_path: Path) -> None:
+    """A stop that is over, a rule that looks at a clock, a stack, and where a divergence began."""
+    done = finished(start(2, [sys.executable, "-c", TOGETHER], tmp_path))
+    assert done.returncode == 0, done.stderr
+    # One rank's wish at step 5 comes with the sum of step 6.
+    expected = [6, "interrupted", 9, "completed", 6, True, "the features"]
+    assert [(tmp_path / f"rank {k}").read_text() for k in range(2)] == [str(expected)] * 2
+
+
 @needs_mpi
 def test_schedules_without_a_name_are_alike(tmp_path: Path) -> None:
     program = (
@@ -272,8 +353,9 @@ def test_run_that_is_missing_on_one_rank_ends_all(tmp_path: Path) -> None:
 
 
 @needs_mpi
-def test_wrong_flag_on_one_rank_ends_all(tmp_path: Path) -> None:
-    line = command("train.py", "--distributed", "mpi", "--quiet", "--out", "run")
+@pytest.mark.parametrize("written", [("--distributed", "mpi"), ("--distributed=mpi",)])
+def test_wrong_flag_on_one_rank_ends_all(written: tuple[str, ...], tmp_path: Path) -> None:
+    line = command("train.py", *written, "--quiet", "--out", "run")
     done = finished(start(1, [*line, ":", "-n", "1", *line, "--epochz", "1"], tmp_path))
     assert done.returncode == 2
     assert "--epochz" in done.stderr
@@ -410,6 +492,19 @@ def test_divergence_ends_all_with_one_message(tmp_path: Path) -> None:
     assert done.returncode == 5
     assert done.stderr.count("the training loss is") == 1
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
+
+
+def test_who_is_interrupted_in_a_sum_no_longer_waits() -> None:
+    ranks = MpiRanks.__new__(MpiRanks)
+
+    def waits() -> None:
+        with ranks.together():
+            assert ranks._waiting_since is not None
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        waits()
+    assert ranks._waiting_since is None
 
 
 @needs_mpi
@@ -550,6 +645,29 @@ def test_statistics_of_an_empty_share_are_zero() -> None:
     np.testing.assert_array_equal(sums[0], [0, 0, 0, 0])
 
 
+def test_features_are_scaled_alike_where_one_rank_has_rows_that_do_not_fit() -> None:
+    """Even days above 2^24 are float32 numbers; odd ones, on another rank, are not."""
+
+    class OddElsewhere(Some):
+        def largest(self, value: float) -> float:
+            return max(value, 1.0)
+
+    days = 20_240_000 + 2 * np.arange(40.0)[:, None]
+    scaling = fit_normalization("feature", np.concatenate([days, days + 1]), None)
+    backend = select_backend("cpu", "float32")
+    backend.ranks = OddElsewhere(0, 2)
+    shares = SharedExamples(Examples(days, np.zeros(40, int)).normalized(scaling), 0, 80)
+    found = shares.to_device(backend).batch(xp=np).read(slice(0, 40)).x
+    np.testing.assert_allclose(found, scaling.applied_on_host(days, "float64")[0], rtol=1e-6)
+
+
+def test_a_table_in_its_file_is_not_shared_out(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "1.5,2.5\n2.5,4.5\n" * 20)
+    data = read_data(tmp_path / "t.csv", target="b", stream=True)
+    with pytest.raises(UsageError, match="read the table with stream=False"):
+        prepare(data, ranks=Some(0, 2))
+
+
 def test_examples_with_weights_are_not_shared_out() -> None:
     weighted = Examples(np.zeros((2, 3)), np.array([0, 1]), sample_weight=np.ones(2))
     with pytest.raises(UsageError, match="weights"):
@@ -600,24 +718,39 @@ class FakeNccl:
 
 
 def test_nccl_is_given_the_identity_that_cupy_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class One(Some):
-        local_count = 1
-
-        def largest(self, value: float) -> float:
-            return value
-
-        def broadcast(self, values: np.ndarray) -> np.ndarray:
-            return values
-
-    monkeypatch.setattr("xpmlp.backends.ranks.nccl._gpus", lambda: 1)
     monkeypatch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", lambda _: FakeNccl)
     FakeNccl.made.clear()
-    nccl = nccl_of(One(0, 4), select_backend("cpu"))  # type: ignore[arg-type]
+    # A launcher may show each rank one card, of the same number, or two ranks may have one card.
+    assert nccl_of(OnCards("0:1", "0:2", "0:1", "0:3"), with_card("0:1")) is None
+    nccl = nccl_of(OnCards("0:1", "0:2", "0:3", "0:4"), with_card("0:1"))
     assert nccl is not None
     assert FakeNccl.made == [(4, bytes(range(128)), 0)]
     flat = np.ones(5, "f").view(OnDevice)
     nccl.add_up(flat, 3)
     assert FakeNccl.made[1] == (17, 17, 5, 7, 0, 3)
+
+
+class OnCards(Some, MpiRanks):
+    """The first of ranks on one machine, each with the card of a bus address."""
+
+    def __init__(self, *cards: str) -> None:
+        Some.__init__(self, 0, len(cards))
+        self._cards = cards
+
+    def gathered(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        return [record | {"card": card} for card in self._cards]
+
+    def largest(self, value: float) -> float:
+        return value
+
+    def broadcast(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+def with_card(address: str) -> Any:
+    return SimpleNamespace(
+        device=SimpleNamespace(pci_bus_id=address), computing=select_backend("cpu").computing
+    )
 
 
 class OnDevice(np.ndarray):
@@ -627,15 +760,11 @@ class OnDevice(np.ndarray):
 
 
 def test_without_nccl_sums_go_through_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Four(Some):
-        local_count = 4
-
     def missing(_: str) -> Any:
         raise ImportError("libnccl.so.2")
 
     for imported in (missing, lambda _: SimpleNamespace()):  # CuPy's module may be an empty one
         with monkeypatch.context() as patch:
-            patch.setattr("xpmlp.backends.ranks.nccl._gpus", lambda: 8)
             patch.setattr("xpmlp.backends.ranks.nccl.importlib.import_module", imported)
             with pytest.warns(RuntimeWarning, match="cuda12 and cuda13 bring it"):
-                assert nccl_of(Four(0, 4), select_backend("cpu")) is None  # type: ignore[arg-type]
+                assert nccl_of(OnCards("0:1", "0:2"), with_card("0:1")) is None

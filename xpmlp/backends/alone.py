@@ -41,6 +41,10 @@ class Ranks:
         """Return whether any rank has wished to stop, the same answer on all ranks."""
         return wish
 
+    def wait_for_all(self) -> None:
+        """Return when all ranks are here."""
+        self.largest(0.0)
+
     def check_alike(self, described: Mapping[str, object]) -> None:
         """Raise `UsageError` naming what differs from rank to rank."""
 

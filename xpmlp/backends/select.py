@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -159,8 +160,8 @@ def _on_a_rank(
 
     ranks = start_ranks()
     library = _library(device, backend)
-    if device == "gpu" and library == "cupy":
-        device = f"gpu:{ranks.local_rank % _gpus()}"
+    if device == "gpu":
+        device = f"gpu:{ranks.local_rank % _gpus(library)}"
     if threads is None and library != "jax":
         threads = max(1, min(shared_cores() // ranks.sharers, usable_cores()))
     # What a rank records would not wait for the others.
@@ -170,7 +171,13 @@ def _on_a_rank(
     return DistributedBackend(inner, ranks)
 
 
-def _gpus() -> int:
-    from xpmlp.backends.cuda.cupy_backend import count_devices
-
-    return count_devices()
+def _gpus(library: str) -> int:
+    """Return how many GPUs a library sees; 1 where that fails, which its use will explain."""
+    try:
+        if library == "torch":
+            return max(1, int(import_module("torch").accelerator.device_count()))
+        if library == "jax":
+            return len(import_module("jax").devices())
+        return max(1, int(import_module("cupy").cuda.runtime.getDeviceCount()))
+    except Exception:  # of any library that is missing
+        return 1

@@ -192,7 +192,7 @@ def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentPars
     try:
         arguments = parser.parse_args()
     except SystemExit as error:
-        if error.code and "--distributed" in sys.argv:
+        if error.code and any(a.partition("=")[0] == "--distributed" for a in sys.argv):
             leave_before_start(int(error.code))
         raise
     try:

@@ -91,6 +91,9 @@ class TrainingRun:
             summary, failure = self.train(stop)
         if self.first_rank:
             self.show(summary)
+        if failure is None or isinstance(failure, DivergedError):
+            # What follows ends all ranks alike, and not before the first has said what came out.
+            self.backend.ranks.wait_for_all()
         if failure is not None:
             raise failure
         if self.members.status == "interrupted":

@@ -151,17 +151,18 @@ class Examples:
         """Return those of some row numbers, all of it on the backend's device."""
         return self._map(lambda array: backend.xp.take(array, rows, axis=0))
 
-    def to_device(self, backend: Backend) -> Self:
+    def to_device(self, backend: Backend, exact: bool | None = None) -> Self:
         """Copy host arrays to the backend's device, once; those that are on one stay there.
 
         Bytes stay bytes, a quarter of the memory and quicker to gather; what is wider takes
-        the backend's dtype, after it was scaled if it does not fit as it is.
+        the backend's dtype, after it was scaled if it does not fit as it is. `exact` says whether
+        it does, and by default these examples are looked at.
         """
         if self.dtype is not None:
             return self
         x, scaling = np.asarray(self.x), self.normalization
         if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
-            x, scaling = narrowed(x, scaling, backend.dtype_name)
+            x, scaling = narrowed(x, scaling, backend.dtype_name, exact)
         integral, y = np.issubdtype(self.y.dtype, np.integer), self.y
         if self.target_scaling is not None:
             y = (y - self.target_scaling.shift) / self.target_scaling.scale
@@ -236,8 +237,14 @@ def check_weights(weights: Array, examples: int, backend: Backend) -> None:
         raise DataError("sample_weight has values that are negative, NaN or infinite")
 
 
+def is_exact(x: np.ndarray, dtype: str) -> bool:
+    """Tell whether a dtype holds these values as they are."""
+    with np.errstate(over="ignore"):
+        return x.dtype == dtype or np.array_equal(x.astype(dtype), x)
+
+
 def narrowed(
-    x: np.ndarray, scaling: Normalization | None, dtype: str
+    x: np.ndarray, scaling: Normalization | None, dtype: str, exact: bool | None = None
 ) -> tuple[np.ndarray, Normalization | None]:
     """Return features in a dtype, and the scaling that is left to do.
 
@@ -249,7 +256,9 @@ def narrowed(
         return x, scaling
     with np.errstate(over="ignore"):
         narrow = x.astype(dtype)
-        if scaling and (scaling.is_extreme or not np.array_equal(narrow, x)):
+        if exact is None:
+            exact = np.array_equal(narrow, x)
+        if scaling and (scaling.is_extreme or not exact):
             narrow, scaling = scaling.applied_on_host(x, dtype)
     if np.isinf(narrow).any() and not np.isinf(x).any():
         raise DataError(f"features are beyond the range of {dtype}: use float64, or scale them")

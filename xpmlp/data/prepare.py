@@ -19,7 +19,7 @@ from xpmlp.data.streaming import StreamedExamples
 from xpmlp.data.tables.codes import INTERVALS
 from xpmlp.data.tables.encoding import fit_encoding
 from xpmlp.data.tables.streamed import TableRows
-from xpmlp.data.targets import Targets
+from xpmlp.data.targets import Targets, as_names
 from xpmlp.errors import DataError, UsageError
 from xpmlp.rules import check, one_of, optional, whole
 
@@ -93,6 +93,10 @@ def prepare(
     (1237, 200, 16.0)
     """
     if ranks.count > 1:
+        if dataset.streamed and isinstance(dataset.train, TableRows):
+            raise UsageError(
+                "ranks hold their share of the rows in memory: read the table with stream=False"
+            )
         dataset = replace(dataset, train=stored(dataset.train))
     parts = split(dataset, seed=seed, **sizes)
     encoding = None
@@ -154,10 +158,12 @@ def shared_out(examples: Examples | StoredExamples, ranks: Ranks) -> SharedExamp
 def _fingerprint(examples: Examples | StoredExamples) -> str:
     """Return the number of examples, and checksums of all labels and of some rows' features."""
     count, total = len(examples), 0
-    labels = np.ascontiguousarray(examples.y[0:count])
+    labels = np.asarray(examples.y[0:count])
+    if labels.dtype.kind == "O":  # the texts, and not where in memory each lies
+        labels = np.char.encode(as_names(labels), "utf-8")
     for row in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
         total = crc32(np.ascontiguousarray(examples.x[row : row + 1]).tobytes(), total)
-    return f"{count:,} examples, {crc32(labels.tobytes()):08x} {total:08x}"
+    return f"{count:,} examples, {crc32(np.ascontiguousarray(labels).tobytes()):08x} {total:08x}"
 
 
 def as_dataset(data: Any) -> Dataset:

@@ -21,7 +21,7 @@ from xpmlp.data.batches import (
     drawn_order,
     steps_per_epoch,
 )
-from xpmlp.data.examples import Batch, Examples
+from xpmlp.data.examples import Batch, Examples, is_exact
 from xpmlp.data.normalization import Normalization, Rows
 from xpmlp.errors import UsageError
 from xpmlp.parts import even_parts
@@ -77,8 +77,12 @@ class SharedExamples:
         return replace(self, own=self.own.first(mine), total=count)
 
     def to_device(self, backend: Backend) -> Self:
-        """Copy this rank's rows to its device."""
-        return replace(self, own=self.own.to_device(backend))
+        """Copy this rank's rows to its device, scaled as those of all others are."""
+        if self.own.dtype is not None:
+            return self
+        here = is_exact(np.asarray(self.own.x), backend.dtype_name)
+        exact = backend.ranks.largest(0.0 if here else 1.0) == 0
+        return replace(self, own=self.own.to_device(backend, exact))
 
     def batch(self, rows: None = None, *, xp: Namespace) -> Batch:  # noqa: ARG002
         """Return all of them as one batch, of which this rank has its rows."""

@@ -196,8 +196,11 @@ class Group:
 
     def _is_stale(self, model: ModelState) -> bool:
         stop = self._plan.stop
-        if stop is not None and model.history and stop(model.history):
-            return True
+        if stop is not None and model.history:
+            # A rule may look at the seconds, which are each rank's own.
+            wish = float(bool(stop(model.history)))
+            if self._backend.ranks.largest(wish) > 0:
+                return True
         if self._plan.patience is None:
             return False
         losses = [row.val_loss for row in model.history if row.val_loss is not None]

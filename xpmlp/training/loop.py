@@ -44,12 +44,13 @@ class _Loop:
         groups: list[tuple[TrainingState, Dataset]],
         on_step: OnStep | None,
     ) -> None:
-        self._plan, self._backend, self._on_step = plan, backend, on_step
+        self._data, self._plan, self._backend, self._on_step = data, plan, backend, on_step
         self.groups = [Group(state, own, plan, backend) for state, own in groups]
         self.steps = plan.steps_for(len(data.train))
         per_epoch = self.groups[0].batches.steps_per_epoch if groups else 1
         self._log_every = plan.log_every or per_epoch
         self._stopping = False
+        self._meet()
 
     def rounds(self, save: Callable[[], object] | None) -> Iterator[None]:
         """Train, and yield at every log point; `save` is called there, when due, and at the end.
@@ -57,6 +58,7 @@ class _Loop:
         Whatever ends it early, the states are left as they were when they were last settled.
         """
         self._stopping = False
+        self._meet()  # a wish to stop was for the steps before
         for group in self.groups:
             group.begin(self.steps)
         settled = [group.settled() for group in self.groups]
@@ -77,6 +79,18 @@ class _Loop:
                 raise
             if at_row:
                 yield
+
+    def _meet(self) -> None:
+        """Raise `UsageError` unless all ranks are about to train the same."""
+        data, models = self._data, [m.model for group in self.groups for m in group.state.models]
+        parts = {name: getattr(data, name) for name in ("train", "validation", "test")}
+        sizes = {
+            f"the number of {name} examples": 0 if part is None else len(part)
+            for name, part in parts.items()
+        }
+        steps = [group.state.step for group in self.groups]
+        described = {"the model": models, "the plan": self._plan, "the step": steps}
+        self._backend.ranks.check_alike(described | sizes)
 
     def _round(self, at_work: list[Group]) -> tuple[bool, int]:
         """Train to the next event; return whether it is a log point, and its step."""
@@ -175,7 +189,6 @@ class Training:
         self.state = state
         self._loop = _Loop(self.data, plan, backend, [(state, self.data)], on_step)
         self.steps = self._loop.steps
-        self._check_ranks()
 
     def __iter__(self) -> Iterator[LogRow]:
         for _ in self._loop.rounds(self._save):
@@ -186,15 +199,6 @@ class Training:
         for _ in self:
             pass
         return self.state
-
-    def _check_ranks(self) -> None:
-        parts = {name: getattr(self.data, name) for name in ("train", "validation", "test")}
-        sizes = {
-            f"the number of {name} examples": 0 if part is None else len(part)
-            for name, part in parts.items()
-        }
-        described = {"the model": self.model, "the plan": self.plan, "the step": self.state.step}
-        self.backend.ranks.check_alike(described | sizes)
 
 
 class StackTraining:

@@ -176,14 +176,6 @@ def _import_cupy() -> Any:
         ) from error
 
 
-def count_devices() -> int:
-    """Return how many GPUs this process sees; 1 where that fails, which its use will explain."""
-    try:
-        return max(1, int(_import_cupy().cuda.runtime.getDeviceCount()))
-    except Exception:  # of any library that is missing; see _require_device
-        return 1
-
-
 def _require_device(cupy: ModuleType, index: int) -> None:
     """Raise the precise reason why device `index` is not there, if it is not."""
     runtime = cupy.cuda.runtime

@@ -111,8 +111,9 @@ class DistributedBackend(Backend):
         """Return a flat buffer summed over all ranks."""
         if self._nccl is not None:
             start = perf_counter()
-            self._nccl.add_up(flat, self.xp.cuda.get_current_stream().ptr)
-            self.synchronize()
+            with self._mpi.together():
+                self._nccl.add_up(flat, self.xp.cuda.get_current_stream().ptr)
+                self.synchronize()
             self._mpi.seconds += perf_counter() - start
             return flat
         if self.on_host:

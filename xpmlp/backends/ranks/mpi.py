@@ -50,7 +50,7 @@ class MpiRanks(Ranks):
         if self.count > 1:
             sys.excepthook = self._unhandled
             machine, cores = socket.gethostname(), core_numbers()
-            where = self._gathered({"process": os.getpid(), "machine": machine, "cores": cores})
+            where = self.gathered({"process": os.getpid(), "machine": machine, "cores": cores})
             here = [w for w in where if w["machine"] == machine]
             self.sharers = sum(bool(set(w["cores"]) & set(cores)) for w in here)
             names = [
@@ -68,14 +68,14 @@ class MpiRanks(Ranks):
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sums over all ranks, in float64."""
         total = np.array(values, dtype=np.float64)
-        with self._together():
+        with self.together():
             self._world.Allreduce(self._mpi.IN_PLACE, total)
         return total
 
     def largest(self, value: float) -> float:
         """Return the largest of the ranks' values."""
         found = np.array([value], dtype=np.float64)
-        with self._together():
+        with self.together():
             self._world.Allreduce(self._mpi.IN_PLACE, found, op=self._mpi.MAX)
         return float(found[0])
 
@@ -104,13 +104,13 @@ class MpiRanks(Ranks):
     def add_up(self, flat: np.ndarray) -> None:
         """Replace a contiguous host array by its sum over all ranks."""
         start = time.perf_counter()
-        with self._together():
+        with self.together():
             self._world.Allreduce(self._mpi.IN_PLACE, flat)
         self.seconds += time.perf_counter() - start
 
     def broadcast(self, values: np.ndarray) -> np.ndarray:
         """Return the array of rank 0; the others give one of its shape and dtype."""
-        with self._together():
+        with self.together():
             self._world.Bcast(values, root=0)
         return values
 
@@ -119,7 +119,7 @@ class MpiRanks(Ranks):
         self._wish = self._agreed = False  # of a training before
         # Where an object lies in memory says nothing of it.
         mine = {n: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for n, v in described.items()}
-        everyones = self._gathered(mine)
+        everyones = self.gathered(mine)
         for other, theirs in enumerate(everyones):
             names = [n for n in {**everyones[0], **theirs} if everyones[0].get(n) != theirs.get(n)]
             if names:
@@ -142,11 +142,13 @@ class MpiRanks(Ranks):
         self._abort(code)
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
         """Note that this rank waits for all others."""
         self._waiting_since = time.monotonic()
-        yield
-        self._waiting_since = None
+        try:
+            yield
+        finally:
+            self._waiting_since = None
 
     def _unhandled(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -160,11 +162,11 @@ class MpiRanks(Ranks):
         self._world.Abort(code)
         os._exit(code)
 
-    def _gathered(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+    def gathered(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the records of all ranks, carried as JSON."""
         mine = np.frombuffer(json.dumps(record).encode(), dtype=np.uint8)
         sizes = np.empty(self.count, dtype=np.int64)
-        with self._together():
+        with self.together():
             self._world.Allgather(np.array([mine.size], dtype=np.int64), sizes)
             everything = np.empty(int(sizes.sum()), dtype=np.uint8)
             self._world.Allgatherv(mine, (everything, sizes.tolist()))
@@ -174,7 +176,7 @@ class MpiRanks(Ranks):
 
     def _shared_text(self, text: str) -> str:
         """Return rank 0's text."""
-        return str(self._gathered({"text": text})[0]["text"])
+        return str(self.gathered({"text": text})[0]["text"])
 
 
 def abort(code: int) -> None:

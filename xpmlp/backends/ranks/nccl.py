@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import warnings
 from typing import Any
 
@@ -37,7 +38,8 @@ def nccl_of(ranks: MpiRanks, backend: Backend) -> Nccl | None:
     library, unique = _library(), np.zeros(128, dtype=np.uint8)
     if library is not None and ranks.rank == 0:
         unique[:] = np.frombuffer(library.get_unique_id(), dtype=np.uint8)
-    alone = ranks.local_count <= _gpus()
+    card = {"machine": socket.gethostname(), "card": backend.device.pci_bus_id}
+    alone = ranks.gathered(card).count(card) == 1
     if ranks.largest(0.0 if library is not None and alone else 1.0) > 0:
         return None
     with backend.computing():
@@ -60,7 +62,3 @@ def _library() -> Any:
         )
         return None
     return library
-
-
-def _gpus() -> int:
-    return int(importlib.import_module("cupy").cuda.runtime.getDeviceCount())
