@@ -19,7 +19,7 @@ from xpmlp.data.tables.streamed import EncodedExamples, StreamedTable
 
 pytest.importorskip("pyarrow")
 
-MILLIONS = 5
+MILLIONS = 2
 
 
 def written(folder: Path, ending: str, frame: pd.DataFrame) -> Path:
@@ -149,7 +149,7 @@ def test_a_damaged_end_is_seen_before_training(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def millions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five million rows in Parquet; the target follows from a number and a category."""
+    """Millions of rows in Parquet; the target follows from a number and a category."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -166,7 +166,7 @@ def millions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_five_million_rows(millions: Path, tmp_path: Path) -> None:
+def test_millions_of_rows(millions: Path, tmp_path: Path) -> None:
     data = ("--data", millions)
     small = ("--members", "1", "--hidden", "8", "--batch-size", "4096", "--epochs", "1")
     flags = (*data, "--target", "state", *small, "--stream", "yes", "--quiet", "--out", "run")

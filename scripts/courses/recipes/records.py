@@ -56,7 +56,7 @@ RECORDS = {
     ),
     "deformed": Record(
         "mnist-deformed",
-        4,
+        6,
         "Simard et al. 2003 (800 units: 0.70 %) and Cireşan et al. 2010 (1,000 and 500 units: "
         "0.49 %): images that are deformed anew in every epoch. Cireşan et al. 2011: the mean of "
         "several networks' probabilities",
