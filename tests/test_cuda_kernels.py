@@ -82,6 +82,8 @@ def test_what_assess_leaves_to_the_function(kernels: Kernels) -> None:
     squared = LOSSES["mean_squared_error"]
     assert kernels.assess(squared, outputs, ids, None, 1.0) is None
     assert kernels.assess(LOSSES["binary_cross_entropy"], outputs, ids, None, 1.0) is None
+    smoothed = LOSSES["smoothed_cross_entropy(0.1)"]
+    assert kernels.assess(smoothed, outputs, ids, None, 1.0) is None
     assert kernels.assess(CROSS_ENTROPY, outputs, rows, None, 1.0) is None
     assert kernels.assess(CROSS_ENTROPY, outputs, ids, weights, 1.0) is None
     assert kernels.assess(CROSS_ENTROPY, outputs, ids, None, np.float32(1.0)) is None
@@ -119,6 +121,30 @@ def test_rows_that_are_left_to_the_function(kernels: Kernels) -> None:
     assert kernels.prepared_rows(x.T, np.arange(2), rows % 2, unit, x.dtype) is None
 
 
+COMPARING: Any = SimpleNamespace(
+    allclose=np.allclose, max=np.max, abs=np.abs, where=np.where, isfinite=np.isfinite
+)
+
+
+def test_a_kernel_is_held_against_the_size_of_what_it_finds(kernels: Kernels) -> None:
+    """Derivatives of a mean over many examples are below any absolute tolerance."""
+    outputs, ids = logits_and_ids("float32", 1500, 10)
+
+    def wrong(*arguments: Any) -> Any:
+        loss, delta, correct = kernels.assess(*arguments)  # type: ignore[misc]
+        return loss, delta + np.float32(0.01 / 1500), correct
+
+    fusion = Fusion(COMPARING, vars(xp), SimpleNamespace(assess=wrong))
+    assert fusion.by_hand(assess, (CROSS_ENTROPY, outputs, ids, None, 1 / 1500)) is None
+
+
+def test_rows_by_a_slice_are_left_to_the_function(kernels: Kernels) -> None:
+    """A slice has no hash before Python 3.12."""
+    fusion = Fusion(COMPARING, vars(xp), kernels)
+    given = (np.ones((3, 2), "f"), np.arange(3), slice(0, 2), Normalization(0.0, 2.0), None)
+    assert fusion.by_hand(prepared_rows, given) is None
+
+
 def test_a_kernel_that_finds_something_else_is_not_used(kernels: Kernels) -> None:
     """It is held once for each kind: then it is trusted, or the function is called."""
     outputs, ids = logits_and_ids("float64", 6, 4)
@@ -128,8 +154,7 @@ def test_a_kernel_that_finds_something_else_is_not_used(kernels: Kernels) -> Non
         right = arguments[1].dtype == "float64"
         return None if found is None else (found[0] + (not right), *found[1:])
 
-    cupy: Any = SimpleNamespace(allclose=np.allclose)
-    fusion = Fusion(cupy, vars(xp), SimpleNamespace(assess=wrong))
+    fusion = Fusion(COMPARING, vars(xp), SimpleNamespace(assess=wrong))
     for dtype in ("float64", "float32", "float64", "float32"):
         found = fusion.by_hand(assess, (CROSS_ENTROPY, outputs.astype(dtype), ids, None, 1.0))
         assert (found is None) == (dtype == "float32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Self
@@ -147,7 +148,7 @@ class Stream:
         self.log.append(f"{self.name} waits for event of {event['of']}")
 
     def synchronize(self) -> None:
-        self.log.append("synchronize")
+        self.log.append(f"{self.name} synchronizes")
 
     def begin_capture(self) -> None:
         self.log.append("begin")
@@ -172,27 +173,38 @@ class Allocator:
         self.log.append("no pool")
 
 
-def pool_of(log: list[Any], name: str) -> Any:
-    return SimpleNamespace(
-        malloc="pool's malloc", free_all_blocks=lambda: log.append(f"{name} is emptied")
-    )
+COMPARING = {"max": np.max, "abs": np.abs, "isfinite": np.isfinite}
+
+
+class Pool:
+    malloc = "pool's malloc"
+
+    def __init__(self, log: list[Any], name: str, allocator: Any = None) -> None:
+        self.log, self.name, self.allocator, self.limit = log, name, allocator, 1000
+
+    def free_all_blocks(self) -> None:
+        self.log.append(f"{self.name} is emptied")
+
+    def set_limit(self, *, size: int) -> None:
+        self.limit = size
 
 
 def cupy_of(log: list[Any]) -> Any:
     current = Stream(log, "current", 0)
     return SimpleNamespace(
-        get_default_memory_pool=lambda: pool_of(log, "CuPy's pool"),
+        get_default_memory_pool=lambda: Pool(log, "CuPy's pool"),
         allclose=lambda a, b, rtol, atol, equal_nan: np.allclose(a, b, rtol, atol, equal_nan),
         empty=lambda shape, dtype: np.empty(shape, dtype=dtype).view(DeviceArray),
         asarray=on_device,
         ones=lambda shape, dtype: np.ones(shape, dtype=dtype).view(DeviceArray),
         sum=np.sum,
         where=np.where,
+        **COMPARING,
         cuda=SimpleNamespace(
             get_current_stream=lambda: current,
             Event=lambda disable_timing: {"timing": str(not disable_timing)},
             Stream=lambda non_blocking: Stream(log, "own", 7 if non_blocking else 0),
-            MemoryPool=lambda: pool_of(log, "own pool"),
+            MemoryPool=lambda allocator: Pool(log, "own pool", allocator),
             using_allocator=Allocator(log),
         ),
     )
@@ -238,6 +250,21 @@ def test_products_of_matrices_however_they_lie(
         expected = beta * rows + alpha * y.sum(axis=-2)
         assert cublas.accumulate_product(rows, None, y, alpha, beta)
         np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("other", [(), (2, 3)])
+def test_products_of_stacks_of_stacks(other: tuple[int, ...]) -> None:
+    """As elastic displacements are: by images, and by rows and columns of each."""
+    rng = np.random.default_rng(0)
+    a, b = on_device(rng.normal(size=(2, 3, 4, 5))), on_device(rng.normal(size=(*other, 5, 6)))
+    products = Cublas(cupy_of([]))
+    found = products.matmul(a, b)
+    assert found is not None
+    np.testing.assert_allclose(found, np.matmul(a, b), rtol=1e-12)
+    turned = products.matmul(b.mT, a.mT)
+    assert turned is not None
+    np.testing.assert_allclose(turned, np.matmul(b.mT, a.mT), rtol=1e-12)
 
 
 def test_what_is_not_taken_is_left_alone(library: Library) -> None:
@@ -357,6 +384,8 @@ def test_each_thread_has_a_handle_and_a_workspace_of_its_own(library: Library) -
         thread.join()
     assert library.handles == 3
     assert library.calls.count("cublasSetWorkspace_v2") == 2
+    # With a thread goes what it had, unless a graph goes on using it.
+    assert library.calls.count("cublasDestroy_v2") == 2
     products.clear()
     gc.collect()
     assert library.calls.count("cublasDestroy_v2") == 3
@@ -397,9 +426,49 @@ def test_the_pool_is_emptied_when_its_last_graph_has_gone() -> None:
         del one
         assert log == []
         del other
-        assert log == ["synchronize", "own pool is emptied"]
+        assert log == ["own synchronizes", "own pool is emptied"]
     finally:
         gc.enable()
+
+
+def test_a_graph_keeps_what_it_goes_on_using() -> None:
+    kept = Stream([], "handle", 0)
+    gone = weakref.ref(kept)
+    graph = Recorder(cupy_of([])).record(lambda: None, kept)
+    del kept
+    assert gone() is not None
+    del graph
+    assert gone() is None
+
+
+def test_nothing_is_collected_inside_a_capture() -> None:
+    """What goes then may wait for the device, which ends the capture."""
+    collects: list[bool] = []
+    Recorder(cupy_of([])).record(lambda: collects.append(gc.isenabled()))
+    assert collects == [False]
+    assert gc.isenabled()
+
+
+def test_the_pool_of_graphs_is_never_emptied_for_want_of_memory() -> None:
+    """CuPy would empty it at CUDA's own error, or at its limit, and graphs read what is in it."""
+    cupy: Any = cupy_of([])
+    cupy.cuda.runtime = SimpleNamespace(CUDARuntimeError=type("CUDARuntimeError", (Exception,), {}))
+
+    def full(_: int) -> Any:
+        raise cupy.cuda.runtime.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+    cupy.cuda.Memory, cupy.cuda.MemoryPointer = full, None
+    pool = Recorder(cupy)._pool
+    assert pool.limit == 0  # none
+    with pytest.raises(MemoryError, match="no 4,096 bytes left: cudaErrorMemoryAllocation"):
+        pool.allocator(4096)
+
+
+def test_waiting_is_for_this_threads_work() -> None:
+    """To wait for all of a device spoils what another thread records there."""
+    log: list[Any] = []
+    backend_of(log).synchronize()
+    assert log == ["enter device", "current synchronizes", "leave device"]
 
 
 def test_another_thread_does_not_launch_into_a_capture() -> None:
@@ -446,6 +515,7 @@ def backend_of(log: list[Any]) -> CupyBackend:
     """Return a backend whose CuPy is a stand-in."""
     backend = object.__new__(CupyBackend)
     backend._cupy, backend.records, backend._recorder = cupy_of(log), True, None
+    backend._cublas = SimpleNamespace(handle_of_thread=lambda: None)  # type: ignore[assignment]
     backend.device = Stream(log, "device", 0)
     return backend
 
@@ -462,6 +532,7 @@ def test_recording_that_fails_closes_the_capture_warns_once_and_is_not_tried_aga
         assert backend.record(steps) is None
     assert len(warned) == 1
     assert log.index("end") > log.index("begin")
+    assert log[-1] == "own pool is emptied"
     assert not backend.records
 
 
@@ -496,7 +567,8 @@ def test_functions_are_traced_once_and_called_plainly_where_that_fails() -> None
         return of
 
     names = {name: getattr(np, name) for name in ("tanh", "maximum", "astype")}
-    fusion = Fusion(SimpleNamespace(fuse=fuse, where=np.where, allclose=np.allclose), names)
+    cupy = SimpleNamespace(fuse=fuse, where=np.where, allclose=np.allclose, **COMPARING)
+    fusion = Fusion(cupy, names)
     xp = select_backend("cpu", "float64").xp
     for shape in ((9,), (3, 3), (1, 3, 3)):
         z = np.linspace(-2, 2, 9).reshape(shape)
@@ -526,6 +598,8 @@ def test_hyperparameters_are_on_the_device_once_and_each_new_rate_once() -> None
     cupy = SimpleNamespace(
         fuse=lambda kernel_name: lambda function: function,  # noqa: ARG005
         allclose=np.allclose,
+        where=np.where,
+        **COMPARING,
         asarray=asarray,
     )
     fusion = Fusion(cupy, {name: getattr(np, name) for name in ("sqrt", "astype")})
@@ -567,3 +641,5 @@ def test_the_namespace_supplies_what_is_done_in_one_kernel(monkeypatch: pytest.M
     assert {"fused", "each", "by_hand", "accumulate_product"} <= vars(xp).keys()
     # What graphs go on reading is made once.
     assert xp.ones((1, 3), dtype="f") is xp.ones((1, 3), dtype="f")
+    device = type("Device", (), {"__hash__": None})()  # as CuPy's is
+    assert xp.ones(3, dtype="f", device=device) is xp.ones(3, dtype="f")

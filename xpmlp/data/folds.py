@@ -24,8 +24,9 @@ def folded(data: Dataset, folds: int, seed: int, backend: Backend) -> list[Datas
     found = []
     for held in fold_rows(count, folds, seed, classes):
         kept = np.setdiff1d(np.arange(count), held)[: left_by_folds(count, folds)]
-        train, validation = (
-            examples.take(backend.to_device(some), backend) for some in (kept, held)
-        )
+        with backend.computing():
+            train, validation = (
+                examples.take(backend.to_device(some), backend) for some in (kept, held)
+            )
         found.append(replace(data, train=train, validation=validation))
     return found

@@ -70,7 +70,7 @@ class Optimizer(ABC):
         minus: Callable[[], float | Array] = partial(neg, learning_rate)
         if not isinstance(learning_rate, float):
             minus = cache(minus)  # an array is negated once for all parameters
-        shared = {key: arrays for key, arrays in state.items() if key not in names}
+        shared = {key: some for key, some in state.items() if some.keys().isdisjoint(params)}
         works = []
         for name, w in params.items():
             g = gradients[name] if self.takes_products else multiplied(gradients[name], xp=xp)

@@ -94,8 +94,8 @@ class Stepper:
         with backend.computing():
             data, rows, size = self.batches.draw(number)
             keys = None if self.keys is None else self.keys.of_step(number)
-        momentum = None if self.momenta is None else self.momenta.at(number)
-        inputs = Inputs(self.rates.at(number), rows, keys, momentum)
+            momentum = None if self.momenta is None else self.momenta.at(number)
+            inputs = Inputs(self.rates.at(number), rows, keys, momentum)
         with backend.computing(self._flop * size):
             take = backend.compiled(take_step, donated=(1,))
             variables, outputs = take(self.step, variables, data, inputs)

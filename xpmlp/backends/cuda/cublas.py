@@ -13,6 +13,7 @@ import importlib
 import threading
 import weakref
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,19 @@ class Cublas:
         self._cupy, self._tf32 = cupy, tf32
         self._library = _load(cupy)
         self._of_thread = threading.local()
-        # Graphs go on using the workspace of the thread that has recorded them.
-        self._handles: list[_Handle] = []
         self._ones: dict[tuple[Any, int], Any] = {}
-        self._handle_of_thread()
-        weakref.finalize(self, _destroy, self._library, self._handles).atexit = False
+        self.handle_of_thread()
 
     def matmul(self, a: Any, b: Any) -> Any | None:
-        """Return A B of matrices, or of stacks of them with leading axis; None for other kinds."""
+        """Return A B of matrices, or of stacks of them with leading axes; None for other kinds."""
         ndim = max(a.ndim, b.ndim)
+        stacks = [x.shape[:-2] for x in (a, b) if x.ndim > 2]
+        if ndim > 3 and len(set(stacks)) == 1:
+            flat = (
+                x.reshape((prod(x.shape[:-2]), *x.shape[-2:])) if x.ndim > 2 else x for x in (a, b)
+            )
+            found = self.matmul(*flat)
+            return None if found is None else found.reshape((*stacks[0], *found.shape[-2:]))
         if min(a.ndim, b.ndim) < 2 or ndim > 3 or a.dtype != b.dtype:
             return None
         stack = () if ndim == 2 else (max(x.shape[0] for x in (a, b) if x.ndim == 3),)
@@ -94,7 +99,7 @@ class Cublas:
         if c_t or not (m and n and k and stack):
             return False
         real, compute = kind
-        handle = self._handle_of_thread()
+        handle = self.handle_of_thread()
         handle.turn_to(self._cupy.cuda.get_current_stream().ptr, self._call)
         on_host = all(isinstance(value, float | int) for value in (alpha, beta))
         handle.look_for_factors(_ON_HOST if on_host else _ON_DEVICE, self._call)
@@ -122,14 +127,18 @@ class Cublas:
         )
         return True
 
-    def _handle_of_thread(self) -> _Handle:
+    def handle_of_thread(self) -> _Handle:
+        """Return this thread's handle, which goes with the thread.
+
+        A graph goes on using its workspace: whoever records one keeps it.
+        """
         found: _Handle | None = getattr(self._of_thread, "handle", None)
         if found is None:
             pointer = ctypes.c_void_p()
             self._call("cublasCreate_v2", ctypes.byref(pointer))
             found = _Handle(pointer, self._cupy.empty(_WORKSPACE, dtype=np.uint8))
+            weakref.finalize(found, self._library.cublasDestroy_v2, pointer).atexit = False
             self._of_thread.handle = found
-            self._handles.append(found)
         return found
 
     def _kind(self, dtype: Any) -> tuple[int, int] | None:
@@ -173,11 +182,6 @@ class _Handle:
         if where != self._mode:
             call("cublasSetPointerMode_v2", self.pointer, where)
             self._mode = where
-
-
-def _destroy(library: Any, handles: list[_Handle]) -> None:
-    for handle in handles:
-        library.cublasDestroy_v2(handle.pointer)
 
 
 def _is_factor(value: Any, dtype: Any) -> bool:

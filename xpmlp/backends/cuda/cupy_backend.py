@@ -41,8 +41,7 @@ class CupyBackend(Backend):
         _require_device(self._cupy, index)
         self.device = self._cupy.cuda.Device(index)
         self.device_name = f"gpu:{index}"
-        self.device.use()  # CuPy allocates on the thread's current device
-        _probe(self._cupy, self.device_name)
+        _probe(self._cupy, self.device)
         self.precision = precision if dtype == "float32" else dtype
         self._cublas = self._own_products()
         self.records = graph and self._cublas is not None
@@ -60,15 +59,17 @@ class CupyBackend(Backend):
         return device
 
     def synchronize(self) -> None:
-        """Wait for all work on the device."""
-        self.device.synchronize()
+        """Wait for this thread's work: to wait for the device would spoil another's recording."""
+        with self.device:
+            self._cupy.cuda.get_current_stream().synchronize()
 
     def record(self, steps: Callable[[], None]) -> Callable[[], None] | None:
         """Record steps as a CUDA graph; with a warning None, from then on, where that fails."""
         try:
             with self.device:
                 self._recorder = self._recorder or Recorder(self._cupy)
-                return self._recorder.record(steps)
+                keep = self._cublas and self._cublas.handle_of_thread()
+                return self._recorder.record(steps, keep)
         except Exception as error:  # CuPy's, CUDA's, NotImplementedError of a product, ...
             self.records = False
             warnings.warn(
@@ -77,7 +78,10 @@ class CupyBackend(Backend):
                 RuntimeWarning,
                 stacklevel=2,
             )
-            return None
+        # Here the error has gone, and with it the arrays of the steps.
+        if self._recorder is not None:
+            self._recorder.give_back()
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Return in what precision products are made, and whether steps are recorded."""
@@ -154,10 +158,16 @@ def _namespace(cupy: Any, cublas: Cublas | None) -> Any:
         "vecdot": vecdot,
     }
     # What every step begins with; graphs go on reading it.
-    names |= {name: cache(getattr(compat, name)) for name in ("arange", "ones")}
+    names |= {name: _made_once(getattr(compat, name)) for name in ("arange", "ones")}
     fusion = Fusion(cupy, names, Kernels(cupy))
     names |= {"fused": fusion.fused, "each": fusion.each, "by_hand": fusion.by_hand}
     return SimpleNamespace(**names)
+
+
+def _made_once(make: Callable[..., Array]) -> Callable[..., Array]:
+    """Return what makes an array of each kind once; the device is always this backend's."""
+    known = cache(make)
+    return lambda *shape, device=None, **kind: known(*shape, **kind)  # noqa: ARG005
 
 
 def _import_cupy() -> Any:
@@ -209,25 +219,32 @@ def _driver_message(cupy: ModuleType) -> str:
             "no NVIDIA driver was found on this machine: install one (nvidia-smi shows whether "
             "it works) or use the device cpu"
         )
+    older = ', or replace CuPy with pip install "cupy-cuda12x[ctk]"' if needed >= 13000 else ""
     return (
         f"the NVIDIA driver serves CUDA {_version(driver)} and this CuPy needs {_version(needed)}: "
-        'update the driver, or replace CuPy with pip install "cupy-cuda12x[ctk]"'
+        f"update the driver{older}"
     )
 
 
-def _probe(cupy: ModuleType, device_name: str) -> None:
-    """Run one elementwise kernel (NVRTC compiles it) and one product (cuBLAS)."""
+def _probe(cupy: ModuleType, device: Any) -> None:
+    """Start the device, run one elementwise kernel (NVRTC compiles it) and one product (cuBLAS)."""
     probes: dict[str, Callable[[], Any]] = {
-        "compile a kernel": lambda: cupy.arange(4, dtype="float32") * 2 + 1,
-        "multiply two matrices": lambda: cupy.matmul(cupy.eye(2), cupy.eye(2)),
+        "start": device.use,  # CuPy allocates on the thread's current device
+        "compile a kernel": lambda: (cupy.arange(4, dtype="float32") * 2 + 1).get(),
+        "multiply two matrices": lambda: cupy.matmul(cupy.eye(2), cupy.eye(2)).get(),
     }
     for purpose, probe in probes.items():
         try:
-            probe().get()
+            probe()
         except Exception as error:  # CuPy raises ImportError, OSError, RuntimeError or its own
+            if purpose == "start" or isinstance(error, MemoryError):
+                cure = "nvidia-smi shows what else uses the card"
+            elif "architecture" in str(error):
+                cure = 'for older cards replace CuPy with pip install "cupy-cuda12x[ctk]"'
+            else:
+                cure = f"CuPy lacks a CUDA library, {_INSTALL} brings them"
             raise DeviceError(
-                f"{device_name} cannot {purpose} ({_first_line(error)}): CuPy lacks a CUDA "
-                f"library, {_INSTALL} brings them"
+                f"gpu:{device.id} cannot {purpose} ({_first_line(error)}): {cure}"
             ) from error
 
 

@@ -103,7 +103,8 @@ class Kernels:
         """Cross-entropy of softmax and class ids, its derivative, and how many were right."""
         *stack, examples, classes = outputs.shape
         if (
-            not (loss.one_class and loss.link.name == "softmax" and isinstance(scale, float))
+            not (loss.link.name == "softmax" and isinstance(scale, float))
+            or getattr(loss.formula, "__name__", "") != "cross_entropy"  # smoothed, or another
             or sample_weight is not None
             or outputs.dtype not in _REAL
             or ids.dtype != np.int64
