@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, pi, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from xpmlp import (
     Regularization,
     StackTraining,
     Training,
+    UsageError,
     prepare,
+    read_data,
     select_backend,
 )
 from xpmlp.backends import Backend
@@ -267,6 +270,17 @@ def test_no_images_are_no_images(backend: Backend) -> None:
     assert found.shape == (0, 64)
 
 
+def test_columns_of_a_table_are_no_image(tmp_path: Path) -> None:
+    """However many they are."""
+    names = ",".join(f"c{k}" for k in range(4))
+    rows = "".join(f"{k},{2 * k},{-k},{k % 7},{'ab'[k % 2]}\n" for k in range(60))
+    (tmp_path / "t.csv").write_text(f"{names},y\n{rows}")
+    data = prepare(read_data(tmp_path / "t.csv", target="y"), intervals=1, val_size=0)
+    extra = Regularization(deformation=Deformation(elastic=1))
+    with pytest.raises(DataError, match="the columns of t are no images"):
+        Training(Model(MLP((data.train.features, 2)), regularization=extra), data, Plan(steps=1))
+
+
 def test_the_shape_is_that_of_the_data_set() -> None:
     from xpmlp import dataset_of_arrays
 
@@ -291,6 +305,15 @@ def test_the_shape_is_that_of_the_data_set() -> None:
         DataError, match="images of 4 × 4 × 4, and those that are deformed are grey"
     ):
         weights(Deformation(rotation=20), colours)
+    # Rows that are flat look like squares, and may be others.
+    flat = dataset_of_arrays(images.reshape(30, 64), labels)
+    np.testing.assert_array_equal(
+        weights(Deformation(rotation=20, image_shape=(4, 16)), flat), given
+    )
+    wide = Model(MLP((65, 3)), regularization=Regularization(input_noise=0.1))
+    with_ones = prepare(data, bias_column=True, val_size=0)
+    with pytest.raises(UsageError, match="would change the feature of bias_column"):
+        Training(wide, with_ones, plan, backend=backend)
     # A pixel from another place would be scaled as that place is.
     for own in (data, replace(data, image_shape=None)):
         scaled = prepare(own, normalize="feature", val_size=0)

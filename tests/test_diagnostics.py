@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from stacks import stack_of, to_device
 
 from xpmlp import (
     MLP,
+    Constant,
     Examples,
     Model,
     Momentum,
     Penalty,
     Piece,
+    Plan,
+    Regularization,
+    Training,
     Variables,
+    Warmup,
     diagnose,
     initial_state,
+    select_backend,
     summarize,
 )
 from xpmlp.backends import Backend
@@ -61,6 +69,30 @@ def test_norms_are_those_of_the_next_step(backend: Backend) -> None:
         assert layer.gradient_norm == pytest.approx(np.linalg.norm(g), rel=1e-12)
         ratio = 0.1 * np.linalg.norm(g) / np.linalg.norm(w)
         assert layer.update_ratio == pytest.approx(ratio, rel=1e-10)
+
+
+def test_the_next_step_is_the_one_that_the_training_takes() -> None:
+    """With a momentum that rises, smoothed labels and bounded weights."""
+    rng = np.random.default_rng(0)
+    data = Examples(3 * rng.normal(size=(40, 5)), rng.integers(3, size=40))
+    extra = Regularization(max_norm=0.9, label_smoothing=0.4)
+    model = Model(MLP((5, 7, 3), "tanh"), Momentum(0.9), 0.1, regularization=extra)
+    backend, momentum = select_backend("cpu", "float64"), Warmup(Constant(), 20, 0.1)
+    plan = Plan(steps=6, batch_size=None, momentum=momentum)
+    state = Training(model, data, plan, backend=backend).run()
+    before = {name: w.copy() for name, w in state.params.items()}
+    rows = diagnose(
+        model,
+        state.variables,
+        data.to_device(backend),
+        backend=backend,
+        momentum=0.9 * momentum(6, 1),
+    )
+    after = Training(model, data, replace(plan, steps=7), backend=backend).run().params
+    for row in rows:
+        name = f"layer{row.layer}.weight"
+        moved = np.linalg.norm(after[name] - before[name]) / np.linalg.norm(before[name])
+        assert row.update_ratio == pytest.approx(moved, rel=1e-10)
 
 
 def test_stack_has_one_value_per_model(backend: Backend) -> None:

@@ -20,6 +20,7 @@ from xpmlp import (
     EnsembleRegressor,
     MLPClassifier,
     MLPRegressor,
+    StackTraining,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -54,6 +55,19 @@ def test_the_first_member_is_what_it_would_be_by_itself(member: Any) -> None:
     assert (first.n_iter_, first.t_) == (alone.n_iter_, alone.t_)
     np.testing.assert_allclose(first.coefs_[0], alone.coefs_[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(first.loss_curve_, alone.loss_curve_, rtol=1e-10)
+
+
+def test_each_member_leaves_out_units_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int]] = []
+    begin = StackTraining.__init__
+
+    def noted(self: Any, models: Any, data: Any, plan: Any, **settings: Any) -> None:
+        drawn.extend((plan.seed, model.seed) for model in models)
+        begin(self, models, data, plan, **settings)
+
+    monkeypatch.setattr(StackTraining, "__init__", noted)
+    EnsembleClassifier(clone(MEMBER).set_params(dropout=0.5), 4, random_state=0).fit(X, DIGITS)
+    assert len(set(drawn)) == 4
 
 
 def test_a_regression_has_a_spread_for_each_value() -> None:

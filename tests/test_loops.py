@@ -16,8 +16,10 @@ from xpmlp import (
     Adam,
     Examples,
     Model,
+    Nesterov,
     Optimizer,
     Plan,
+    Regularization,
     StackTraining,
     StepContext,
     select_backend,
@@ -224,14 +226,15 @@ def test_a_training_goes_over_at_any_step(loops: Fusion, monkeypatch: pytest.Mon
     assert_same_bits(found, after_steps(Adam(), plain_namespace(), "float32", steps=4))
 
 
-def trained_by_adam(xp: Any, models: int) -> Params:
+def trained_by_adam(xp: Any, models: int, average_decay: float | None = None) -> Params:
     """Return the weights of a stack, which is trained in one piece per thread."""
     rng = np.random.default_rng(0)
     examples = Examples(rng.normal(size=(60, 5)).astype("float32"), rng.integers(0, 3, 60))
     backend = select_backend("cpu", threads=2)
     backend.xp = xp
     rates = np.linspace(0.001, 0.1, models)
-    wanted = [Model(MLP((5, 4, 3), "relu"), Adam(), learning_rate=float(rate)) for rate in rates]
+    extra, mlp = Regularization(average_decay=average_decay), MLP((5, 4, 3), "relu")
+    wanted = [Model(mlp, Adam(), float(rate), regularization=extra) for rate in rates]
     training = StackTraining(wanted, examples, Plan(steps=40, batch_size=20), backend=backend)
     for _ in training:
         pass
@@ -242,11 +245,26 @@ def trained_by_adam(xp: Any, models: int) -> Params:
     }
 
 
-@pytest.mark.parametrize("models", [1, 5])
-def test_a_training_is_the_same_with_loops_and_without(models: int, loops: Fusion) -> None:
-    found = trained_by_adam(with_loops(loops), models)
-    assert_same_bits(found, trained_by_adam(plain_namespace(), models))
+@pytest.mark.parametrize(("models", "average_decay"), [(1, None), (5, None), (1, 0.9)])
+def test_a_training_is_the_same_with_loops_and_without(
+    models: int, average_decay: float | None, loops: Fusion
+) -> None:
+    found = trained_by_adam(with_loops(loops), models, average_decay)
+    assert_same_bits(found, trained_by_adam(plain_namespace(), models, average_decay))
     assert made(loops) == [True, True]
+
+
+def test_rules_that_are_met_once_are_forgotten(
+    loops: Fusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a momentum that rises from step to step."""
+    monkeypatch.setattr(fusion, "WORTH_COMPILING", 1e9)
+    xp, params = with_loops(loops), {"layer1.bias": np.ones(2)}
+    for step in range(2100):
+        rule = Nesterov(step / 2100)
+        state = rule.init(params, xp=xp)
+        rule.update(params, {"layer1.bias": np.ones(2)}, state, learning_rate=0.1, xp=xp)
+    assert len(loops._uses) <= 1000
 
 
 def test_without_numba_there_are_no_loops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from xpmlp import (
     DataError,
     Examples,
     Model,
+    Momentum,
     Optimizer,
     Penalty,
     Plan,
@@ -218,6 +219,30 @@ def test_things_of_another_kind() -> None:
         UsageError, match=r"a Dataset is no examples: give some, such as data\.test"
     ):
         trained[0].evaluate(DATA)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(None, "a schedule gives None at step 0"), (1.2, "the momentum is 1.08 at step 0")],
+)
+def test_a_schedule_that_gives_what_no_momentum_is(factor: Any, said: str) -> None:
+    model = Model(MLP_, Momentum(0.9))
+    with pytest.raises(UsageError, match=said):
+        fit(model, DATA, Plan(steps=3, momentum=lambda step, epoch: factor))  # noqa: ARG005
+
+
+def test_the_average_of_the_weights_has_its_name_for_itself() -> None:
+    class Centred(Momentum):
+        moments = ("velocity", "average")  # type: ignore[assignment]
+
+    with pytest.raises(UsageError, match="Centred has a moment 'average'"):
+        Model(MLP_, Centred())
+
+
+def test_one_model_has_one_share_of_smoothed_labels() -> None:
+    mlp = MLP((64, 10), loss="smoothed_cross_entropy(0.1,0.2)")
+    with pytest.raises(UsageError, match="2 label_smoothing for one model"):
+        fit(Model(mlp), DATA, Plan(steps=1))
 
 
 def test_a_stack_keeps_what_has_ended_alone() -> None:

@@ -177,6 +177,33 @@ def test_flags_that_mean_nothing_together(flags: list[str], said: str) -> None:
         plan_of(arguments, model_of(arguments, data).optimizer, len(data.train))
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--data", "t.csv", "--target", "b"],
+            "--recipe mnist-99 deforms grey images, and rows of t are none",
+        ),
+        (["--data", "digits", "--bias-trick"], "and --bias-trick adds a feature that is none of"),
+    ],
+)
+def test_what_a_recipe_cannot_is_said_of_the_recipe(
+    flags: list[str], said: str, tmp_path: Path
+) -> None:
+    """And not of a flag that nobody has typed."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "1.5,x\n2.5,y\n" * 30)
+    done = run_script("train.py", *flags, "--recipe", "mnist-99", "--out", "r", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_patience_leaves_a_recipe_its_validation_set(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--recipe", "mnist-99", "--patience", "3", "--epochs", "1")
+    done = run_script("train.py", *flags, "--hidden", "5", "--out", "run", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["best_val_loss"]
+
+
 def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:
     flags = ("--data", "digits", "--hidden", "12", "--epochs", "1", "--dropout", "0,0.5")
     done = run_script(
@@ -187,3 +214,12 @@ def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:
     found = {(float(row["dropout"]), float(row["max_norm"])): row["val loss"] for row in rows}
     assert set(found) == {(0, 1), (0, 3), (0.5, 1), (0.5, 3)}
     assert len(set(found.values())) == 4
+
+
+def test_a_longer_run_says_what_is_stretched(tmp_path: Path) -> None:
+    flags = ("--data", "digits", "--hidden", "5", "--lr-schedule", "cosine", "--epochs", "1")
+    flags = (*flags, "--optimizer", "momentum", "--momentum-start", "0.5", "--out", "run")
+    assert run_script("train.py", *flags, "--quiet", cwd=tmp_path).returncode == 0
+    done = run_script("train.py", "--resume", "--out", "run", "--epochs", "2", cwd=tmp_path)
+    said = "stretched to 42 steps: the cosine of the learning rate, the rise of the momentum"
+    assert said in done.stderr

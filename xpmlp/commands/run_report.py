@@ -1,7 +1,8 @@
-"""What is said of a run at its end: the result, where the files are, and what to type next."""
+"""What is said of a run when it goes on, and at its end: the result, the files, what to type next."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -77,3 +78,18 @@ def _next(status: str, folder: Path, table: bool) -> list[tuple[str, str]]:
         ("new rows", f"xpmlp predict --run {run} --data {new} --out predictions.csv"),
     ]
     return lines if status == "early_stopped" else [*lines, ("train longer", f"{on[1]} --epochs N")]
+
+
+def changes(own: Mapping[str, Any], before: Mapping[str, Any], steps: int) -> str:
+    """Return what is not as a run was begun, whose settings are those `before`."""
+    name, begun, said = own["library"], str(before.get("library", own["library"])), ""
+    if name != begun:
+        said = f", with {name} what {begun} has begun: the same to rounding"
+    if all(own[length] == before.get(length, own[length]) for length in ("epochs", "steps")):
+        return said
+    stretched = ["the cosine of the learning rate"] if own["lr_schedule"] == "cosine" else []
+    if own["momentum_start"] is not None and own["momentum_epochs"] is None:
+        stretched.append("the rise of the momentum")
+    if stretched:
+        said += f"; stretched to {steps:,} steps: {', '.join(stretched)}"
+    return said

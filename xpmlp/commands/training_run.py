@@ -14,7 +14,7 @@ from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message, print_lines, print_result
 from xpmlp.commands.hyperparameters import model_of
 from xpmlp.commands.plans import plan_of
-from xpmlp.commands.run_report import report_lines
+from xpmlp.commands.run_report import changes, report_lines
 from xpmlp.commands.run_settings import check_same_run, settings_of
 from xpmlp.data import Dataset
 from xpmlp.errors import CheckFailedError, DivergedError, UsageError, XpmlpError
@@ -67,13 +67,12 @@ class TrainingRun:
         path = arguments.out / CHECKPOINT
         # A run that was killed before its first checkpoint has lost nothing: it starts again.
         saved = path if arguments.resume and path.exists() else None
-        self.begun_with = backend.name  # the library that has computed so far
+        self.begun_with: dict[str, Any] = {}  # the settings of a run that goes on
         if saved:
             before = load_result(saved)
             check_same_run(self.config(), before, saved)
-            settings = before.record.get("settings") or {}
-            self.begun_with = str(settings.get("library", backend.name))
-            backend.on_one_thread = settings.get("on_one_thread") is True
+            self.begun_with = before.record.get("settings") or {}
+            backend.on_one_thread = self.begun_with.get("on_one_thread") is True
         self.members = members_of(self.models, backend, saved)
         if self.members.step > self.steps:
             raise UsageError(
@@ -110,18 +109,13 @@ class TrainingRun:
                 "nothing is left to train"
             )
         if step < self.steps:
-            return f"going on with {out} from step {step:,} of {self.steps:,}{self.elsewhere()}"
+            own = vars(self.arguments) | {"library": self.backend.name}
+            changed = changes(own, self.begun_with, self.steps)
+            return f"going on with {out} from step {step:,} of {self.steps:,}{changed}"
         return (
             f"{out} has ended already, at step {step:,}: nothing is left to train; --epochs or "
             "--steps with more than it had goes on"
         )
-
-    def elsewhere(self) -> str:
-        """Return which library goes on with what another one has begun, if it is another."""
-        name = self.backend.name
-        if name == self.begun_with:
-            return ""
-        return f", with {name} what {self.begun_with} has begun: the same to rounding"
 
     def train(self, stop: StopSignals) -> tuple[dict[str, Any], Exception | None]:
         """Fill the folder; return what came out, and what has ended it before its time."""
@@ -210,6 +204,11 @@ class TrainingRun:
     def diagnose(self, row: xpmlp.LogRow) -> list[xpmlp.LayerDiagnostics]:
         """Look into the layers, on a thousand training examples."""
         assert isinstance(self.members, OneModel), "of several there are no diagnostics"
+        momentum = None
+        if self.plan.momentum is not None:
+            per_epoch = self.plan.steps_per_epoch(len(self.data.train))
+            factor = self.plan.momentum(row.step - 1, per_epoch)
+            momentum = factor * self.arguments.momentum
         with self.backend.ranks.untimed():
             return xpmlp.diagnose(
                 self.model,
@@ -217,6 +216,7 @@ class TrainingRun:
                 self.data.train.first(1000),
                 backend=self.backend,
                 learning_rate=row.learning_rate,
+                momentum=momentum,
             )
 
     def show_deformed(self) -> None:

@@ -15,6 +15,7 @@ from xpmlp.commands.recipes import OF_ONE_OPTIMIZER, PICTURES, PIXELS, PLAIN, RE
 from xpmlp.data import Dataset
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.errors import UsageError
+from xpmlp.regularization import DEFORMATION_RULES, Deformation, grey_shape
 from xpmlp.training.tabular import Tabular, is_tried, suited
 
 
@@ -55,6 +56,19 @@ def usual_flags(
         left_out.add("lr_schedule")
     if "hidden" in given and not arguments.hidden:
         left_out |= {"dropout", "noise"}
+    if "patience" in given:  # which needs a validation set
+        left_out.add("val_size")
+    if Deformation(**{k: v for k, v in flags.items() if k in DEFORMATION_RULES}).is_on:
+        if grey_shape(raw.image_shape) is None:
+            raise UsageError(
+                f"--recipe {name} deforms grey images, and rows of {raw.name} are none: choose "
+                "another recipe"
+            )
+        if arguments.bias_trick:
+            raise UsageError(
+                f"--recipe {name} deforms images, and --bias-trick adds a feature that is none of "
+                "their pixels: give one"
+            )
     return {k: v for k, v in flags.items() if k not in left_out}
 
 

@@ -111,6 +111,7 @@ class Stack:
     """Estimators that are trained together on the examples of the first, as far as it is asked.
 
     Each is trained as `fit` would train it alone: on the same batches, until it has converged.
+    Those of one `random_state` leave out the same units, others their own.
     """
 
     def __init__(self, begun: Sequence[Begun]) -> None:
@@ -132,7 +133,11 @@ class Stack:
             order=orders(first.rng, n, bool(e.shuffle)),
             stop=stop,
         )
-        self._states = [_state_of(training, params) for training, params, _ in begun]
+        own = e.random_state  # those of a search have the same, and leave out the same units
+        self._states = [
+            _state_of(training, params, 0 if training.estimator.random_state == own else number)
+            for number, (training, params, _) in enumerate(begun)
+        ]
 
     def advance(self, share: float, backend: Backend) -> None:
         """Train up to a share of the epochs, from where the training is."""
@@ -158,9 +163,9 @@ class Stack:
         self._states = [self._states[place] for place in places]
 
 
-def _state_of(training: EpochTraining, params: Params) -> TrainingState:
+def _state_of(training: EpochTraining, params: Params, seed: int) -> TrainingState:
     optimizer = optimizer_of(training.estimator)
-    model = training.model(optimizer)
+    model = replace(training.model(optimizer), seed=seed)
     variables = Variables(params, training.optimizer_state(optimizer, params))
     return TrainingState(variables, [ModelState(model)])
 

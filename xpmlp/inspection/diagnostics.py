@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpmlp.arrays import Array, Namespace, is_weight
@@ -10,6 +10,7 @@ from xpmlp.backends import Backend
 from xpmlp.data.dataset import check_shared_out
 from xpmlp.mathematics.products import Sums
 from xpmlp.mathematics.step import Inputs, Step, Variables, gradient
+from xpmlp.regularization import Regularization, placed, smoothed
 from xpmlp.training.hidden import hidden_layers
 from xpmlp.training.plan import Model
 from xpmlp.training.state import copied_variables
@@ -46,12 +47,14 @@ def diagnose(
     *,
     backend: Backend,
     learning_rate: float | Array | None = None,
+    momentum: float | Array | None = None,
 ) -> list[LayerDiagnostics]:
     """Look at every layer of a network in training; costs one step on the examples.
 
     `variables` are those of a training's state of `model`, which is left as it is: the update is
-    taken on copies, with `learning_rate`, or the model's own. `examples` are on the backend's
-    device: a thousand or so are enough. Raises `DataError` for examples that do not fit.
+    taken on copies, with `learning_rate` and `momentum`, or the model's own, bounds of the weights
+    and without noise. `examples` are on the backend's device: a thousand or so are enough. Raises
+    `DataError` for examples that do not fit.
 
     >>> import xpmlp
     >>> model, data = xpmlp.Model(xpmlp.MLP((64, 30, 10))), xpmlp.load_data("digits")
@@ -62,10 +65,13 @@ def diagnose(
     [1, 2]
     """
     check_shared_out(examples, backend.ranks.count)
-    mlp, params, xp, n = model.mlp, variables.params, backend.xp, len(examples)
+    share = model.regularization.label_smoothing
+    mlp = replace(model.mlp, loss=smoothed(model.mlp.loss, [share]))
+    params, xp, n = variables.params, backend.xp, len(examples)
     batch = examples.batch(xp=xp)
-    step = Step(mlp, model.optimizer, model.penalty)
-    inputs = Inputs(model.rate if learning_rate is None else learning_rate)
+    bound = Regularization(max_norm=model.regularization.max_norm)
+    rate = model.rate if learning_rate is None else learning_rate
+    inputs = Inputs(rate, momentum=momentum)
 
     def of_activations(rows: slice) -> Sums:
         hidden, sums = hidden_layers(mlp, params, batch.read(rows).x, xp=xp), {}
@@ -83,6 +89,8 @@ def diagnose(
         norms = {name: _norm(gradients[name], xp) for name in params if is_weight(name)}
         sums = add_up(of_activations, batch.size)
         own = copied_variables(variables, xp=xp)
+        after = placed([bound], mlp.sizes[0], like=params["layer1.weight"], xp=xp)
+        step = Step(mlp, model.optimizer, model.penalty, after)
         moved, _ = step(own, examples, inputs, xp=xp, add_up=add_up)
         rows = []
         for layer in range(1, mlp.layers + 1):

@@ -41,6 +41,10 @@ def _smoothing(loss: str, *shares: float) -> Loss:
         of_each = 1.0 / (classes or outputs.shape[-1])
         if len(shares) == 1:
             return usual.formula(outputs, (1.0 - shares[0]) * y + shares[0] * of_each, xp=xp)
+        if outputs.ndim < 3:
+            raise UsageError(
+                f"there are {len(shares)} label_smoothing for one model: give one, or train a stack"
+            )
         share = xp.asarray(shares, dtype=outputs.dtype)[:, None, None]
         return usual.formula(outputs, (1.0 - share) * y + share * of_each, xp=xp)
 

@@ -14,7 +14,7 @@ from xpmlp.mathematics.mlp import MLP
 from xpmlp.mathematics.optimizers import SGD, Optimizer
 from xpmlp.mathematics.penalties import Penalty
 from xpmlp.mathematics.schedules import Constant, Schedule
-from xpmlp.regularization import Regularization, smoothed
+from xpmlp.regularization import AVERAGE, COUNT, Regularization, smoothed
 from xpmlp.rules import ABOVE_0, FROM_0, SHARE, check, whole
 from xpmlp.training.history import LogRow
 
@@ -60,6 +60,11 @@ class Model:
             raise UsageError(f"penalty {self.penalty!r} is none: give one such as Penalty(l2=0.01)")
         if not isinstance(self.optimizer, Optimizer):
             raise UsageError(f"optimizer {self.optimizer!r} is none: give one such as Adam()")
+        if taken := {AVERAGE, COUNT}.intersection(self.optimizer.moments):
+            raise UsageError(
+                f"{type(self.optimizer).__name__} has a moment {taken.pop()!r}, the name of the "
+                "average of the weights: give it another name"
+            )
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", usual_learning_rate(self.mlp, self.optimizer))
         check("learning_rate", self.learning_rate, ABOVE_0)

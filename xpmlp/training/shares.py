@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from xpmlp.backends import Backend
@@ -44,12 +45,26 @@ def shares_of(
 def of_images(model: Model, data: Dataset) -> Model:
     """Return a model that deforms images of the shape that a data set's rows have.
 
-    Raises `DataError` for images that are not grey, of another shape, or scaled pixel by pixel.
+    Rows of arrays may be squares, or what `image_shape` says. Raises `DataError` for rows that are
+    no images, or images that are not grey, of another shape, or scaled pixel by pixel; and
+    `UsageError` for what would change a feature that is always 1.
     """
-    deformation, shape = model.regularization.deformation, data.image_shape
+    extra, scaling = model.regularization, data.preparation.normalization
+    deformation, shape = extra.deformation, data.image_shape
+    changing = [name for name in ("input_dropout", "input_noise") if getattr(extra, name)]
+    changing += ["a deformation"] if deformation.is_on else []
+    if changing and scaling.bias_column:
+        raise UsageError(
+            f"{changing[0]} would change the feature of bias_column, which is always 1: leave one "
+            "of them out"
+        )
     if not deformation.is_on:
         return model
-    scaling = data.preparation.normalization
+    if data.encoding is not None:
+        raise DataError(
+            f"the columns of {data.name} are no images, and only images can be deformed: leave the "
+            "deformation out"
+        )
     if any(getattr(value, "ndim", 0) for value in (scaling.shift, scaling.scale)):
         raise DataError(
             f"each pixel of {data.name} is scaled on its own, and a deformed image has pixels from "
@@ -58,6 +73,8 @@ def of_images(model: Model, data: Dataset) -> Model:
     if shape is None:
         return model
     own, grey = deformation.image_shape, grey_shape(shape)
+    if own is not None and grey is not None and len(set(grey)) == 1 and prod(own) == prod(grey):
+        return model  # flat rows are taken for squares, and may be others
     if grey is None or own not in (None, grey):
         wanted = "grey" if own is None else " × ".join(map(str, own))
         raise DataError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from numbers import Real
 from typing import Any, NamedTuple
 
 from xpmlp.arrays import Array
@@ -36,17 +38,33 @@ class Taken(NamedTuple):
 class Rates:
     """Learning rates, or momenta, by step: `base`, one number or one per model, times a factor.
 
-    `on_host` are the base's numbers, and `base` the same as a step takes them.
+    `on_host` are the base's numbers, and `base` the same as a step takes them; all are to stay
+    `below` some number.
     """
 
     base: float | Array
     on_host: float | list[float]
     schedule: Schedule
     steps_per_epoch: int
+    below: float = inf
 
     def factor(self, step: int) -> float:
-        """Return the schedule's factor for the step that follows `step` steps."""
-        return self.schedule(step, self.steps_per_epoch)
+        """Return the schedule's factor for the step that follows `step` steps.
+
+        Raises `UsageError` where it gives something else.
+        """
+        factor: object = self.schedule(step, self.steps_per_epoch)
+        if not isinstance(factor, Real):
+            raise UsageError(f"a schedule gives {factor!r} at step {step}: let it give a number")
+        if self.below < inf:
+            of_each = self.on_host if isinstance(self.on_host, list) else [self.on_host]
+            most = float(factor) * max(of_each)
+            if not 0 <= most < self.below:
+                raise UsageError(
+                    f"the momentum is {most:g} at step {step}: let its schedule keep it from 0 to "
+                    f"below {self.below:g}"
+                )
+        return factor  # type: ignore[return-value]
 
     def at(self, step: int) -> float | Array:
         """Return the rate of a step, or those of a stack's models."""
@@ -137,7 +155,9 @@ def stepper_of(
     if plan.momentum is not None:
         of_each = [_momentum_of(model.optimizer) for model in wanted]
         on_host_too = of_each[0] if like is None else of_each
-        momenta = Rates(_momentum_of(step.optimizer), on_host_too, plan.momentum, per_epoch)
+        momenta = Rates(
+            _momentum_of(step.optimizer), on_host_too, plan.momentum, per_epoch, below=1.0
+        )
     rates = Rates(base, on_host, plan.schedule, per_epoch)
     return Stepper(step, batches, rates, keys, backend, momenta)
 

@@ -25,6 +25,8 @@ Function = Callable[..., Any]
 # Seconds that a rule's steps may take in all before a loop is made of them, which takes about as
 # long: short trainings never wait, and no training loses more than twice of what it could gain.
 WORTH_COMPILING = 0.5
+# A momentum that rises makes another rule of each step: those are forgotten.
+_MOST_RULES = 1000
 
 
 class _Loop(NamedTuple):
@@ -112,6 +114,8 @@ class Fusion:
             use = self._uses.get((function, rule))
         except TypeError:
             return None
+        if use is None and len(self._uses) >= _MOST_RULES:
+            self._uses.clear()
         return use or self._uses.setdefault((function, rule), _Use())
 
     def _loop_of(
