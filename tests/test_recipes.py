@@ -218,8 +218,8 @@ def test_a_sweep_has_an_axis_for_each(tmp_path: Path) -> None:
 
 def test_a_longer_run_says_what_is_stretched(tmp_path: Path) -> None:
     flags = ("--data", "digits", "--hidden", "5", "--lr-schedule", "cosine", "--epochs", "1")
-    flags = (*flags, "--optimizer", "momentum", "--momentum-start", "0.5", "--out", "run")
-    assert run_script("train.py", *flags, "--quiet", cwd=tmp_path).returncode == 0
+    momentum = ("--optimizer", "momentum", "--momentum-start", "0.5", "--out", "run", "--quiet")
+    assert run_script("train.py", *flags, *momentum, cwd=tmp_path).returncode == 0
     done = run_script("train.py", "--resume", "--out", "run", "--epochs", "2", cwd=tmp_path)
     said = "stretched to 42 steps: the cosine of the learning rate, the rise of the momentum"
     assert said in done.stderr

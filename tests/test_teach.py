@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from students import LAYOUTS, program
+from teach_styles import Objects, OneOutput, functions_of
 
 from xpmlp import MLP, UsageError
 from xpmlp.teach import SLIPS, check
@@ -324,6 +325,21 @@ BEFORE: dict[str, tuple[str, str, str]] = {
     ),
     "batches ": ("labels_shifted", "y[order[i:i + n]]", "y[order[i - 1:i + n - 1]]"),
     "batches  ": ("examples_lost", "range(0, len(x), n)", "range(0, len(x) // 2, n)"),
+    "batches   ": (
+        "rows_repeated",
+        "permutation(len(x))",
+        "permutation(len(x)).repeat(2)[1:-20]",
+    ),
+    "one_hot ": (
+        "one_hot_other",
+        "return np.eye(classes)[labels]",
+        "return np.zeros((len(labels), classes))",
+    ),
+    "prepare  ": (
+        "not_by_column",
+        "return np.c_[a / 255, a[:, 0] * 0 + 1], np.c_[b / 255, b[:, 0] * 0 + 1]",
+        "return a / a.sum(1, keepdims=True), b / b.sum(1, keepdims=True)",
+    ),
 }
 TEXTS = {
     "one_hot": "def one_hot(labels, classes):\n    {}",
@@ -458,6 +474,49 @@ def test_the_programs_and_what_is_wrong_with_them_are_in_the_docs() -> None:
     for name, found in JUDGED.items():
         (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"`{found['first']}`" in line if found["first"] else "passes" in line
+
+
+def test_objects_may_remember_and_know_each_other() -> None:
+    report = check(MLP((6, 5, 4, 3)), **functions_of(Objects))
+    assert report.passed, str(report)
+    assert {"forward", "step"} <= set(report.right)
+
+
+def test_one_output_has_both_labels() -> None:
+    """And a velocity may be changed where it is."""
+    mlp = MLP((6, 5, 1), loss="binary_cross_entropy")
+    report = check(mlp, targets="ids", **functions_of(OneOutput))
+    assert report.passed, str(report)
+    assert "update with momentum" in report.right
+
+    def of_ones(outputs: Any, y: Any) -> float:  # noqa: ARG001
+        return float(-np.log(outputs).mean())
+
+    report = check(mlp, targets="ids", **functions_of(OneOutput, loss=of_ones))
+    assert [finding.function for finding in report.findings] == ["loss"]
+    assert "softmax" not in str(report)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 2.0, -8.0])
+def test_a_gradient_that_is_a_factor_off_is_no_slip_elsewhere(factor: float) -> None:
+    change = ("(hs[-1] - y) / n", f"{factor} * (hs[-1] - y) / n")
+    report = check(**program("rows", ONE, change))
+    assert f"it is the right one times {factor:.4g}" in report.findings[0].says, str(report)
+
+
+def test_batches_that_raise_while_they_are_drawn() -> None:
+    def batches(x: Any, y: Any, size: int, epoch: int) -> Any:  # noqa: ARG001
+        yield x[:size], y[:size]
+        raise KeyError("order")
+
+    report = check(MLP(ONE), batches=batches)
+    assert "KeyError" in report.findings[0].says
+
+
+def test_a_network_of_usual_size_is_looked_at_in_time() -> None:
+    report = check(**program("rows", (784, 30, 10)))
+    assert report.passed, str(report)
+    assert "central differences" in " ".join(report.right)
 
 
 def test_usage() -> None:

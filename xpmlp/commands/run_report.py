@@ -1,4 +1,4 @@
-"""What is said of a run when it goes on, and at its end: the result, the files, what to type next."""
+"""What is said of a run when it goes on, and at its end: result, files, what to type next."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ _STEPS = 40
 # So many times as many units, and what their weights may deviate by: uniform on −1 to 1 does by
 # 0.58, which some courses begin with.
 _WIDE, _LARGE = 40, 1.0
+_MOST_WEIGHTS = 10**7
 
 Turn = Callable[[np.ndarray], np.ndarray]
 
@@ -37,14 +39,13 @@ def look_at_labels(student: Student, report: Report) -> None:
     if found.shape == right.shape and (found == right).all():
         report.right.append("one_hot")
         return
-    slip = "unknown"
-    if found.shape == right.shape and (found.sum(axis=1) <= 1).all():
-        slip = "one_hot_shifted"
+    moved = [np.roll(right, k, axis=1) for k in (1, -1)]
+    moved += [np.eye(classes, k=k)[labels] for k in (1, -1)]
+    shifted = any(np.array_equal(found, m) for m in moved)
+    slip = "one_hot_shifted" if shifted else "one_hot_other"
     said = f"the row of the class 0 is {np.array2string(found[0])}" if found.ndim == 2 else ""
-    detail = f"one_hot returns the shape {found.shape} of 6 labels and 4 classes"
-    report.findings.append(
-        Finding(slip, "one_hot", detail=detail, evidence=said, certain=slip != "unknown")
-    )
+    detail = f"of 6 labels and 4 classes it has the shape {found.shape}"
+    report.findings.append(Finding(slip, "one_hot", "", detail, said, certain=True))
 
 
 def look_at_scaling(student: Student, report: Report) -> None:
@@ -71,8 +72,19 @@ def look_at_scaling(student: Student, report: Report) -> None:
         report.findings.append(
             Finding("scaled_by_test_set", "prepare", evidence=said, certain=True)
         )
+    elif not any(_by_column(train, scaled[:, some]) for some in (slice(5), slice(-5, None))):
+        report.findings.append(Finding("not_by_column", "prepare"))
     else:
         report.right.append("prepare")
+
+
+def _by_column(before: np.ndarray, after: np.ndarray) -> bool:
+    """Tell whether each column is what it was times a number, plus a number."""
+    if before.shape != after.shape or not np.ptp(after, axis=0).all():
+        return False
+    shift, width = after - after.mean(axis=0), before - before.mean(axis=0)
+    slope = (shift * width).sum(axis=0) / (width**2).sum(axis=0)
+    return bool(np.allclose(shift, slope * width, atol=1e-3 * np.abs(shift).max()))
 
 
 def look_at_batches(student: Student, report: Report) -> None:
@@ -82,7 +94,7 @@ def look_at_batches(student: Student, report: Report) -> None:
     orders = []
     for epoch in (0, 1):
         rows, labels = [], []
-        for batch in student.call("batches", student.x_of(x), student.y_of(y), _BATCH, epoch):
+        for batch in student.each("batches", student.x_of(x), student.y_of(y), _BATCH, epoch):
             part, targets = np.asarray(batch[0]), np.asarray(batch[1])
             part = part.T if student.by_columns else part
             if student.targets != "ids":
@@ -98,7 +110,11 @@ def look_at_batches(student: Student, report: Report) -> None:
                 Finding("labels_shifted", "batches", evidence=said, certain=True)
             )
             return
-        if len(set(rows)) < _ROWS - _BATCH + 1 or len(set(rows)) != len(rows):
+        if len(set(rows)) != len(rows):
+            detail = f"{len(rows) - len(set(rows))} of {len(rows)} rows"
+            report.findings.append(Finding("rows_repeated", "batches", detail=detail, certain=True))
+            return
+        if len(set(rows)) < _ROWS - _BATCH + 1:
             detail = f"{len(set(rows))} of {_ROWS}"
             report.findings.append(Finding("examples_lost", "batches", detail=detail, certain=True))
             return
@@ -149,6 +165,8 @@ def look_at_start(student: Student, report: Report) -> None:
 def _look_at_wide_weights(student: Student, report: Report) -> None:
     """See whether weights into many units are not large: a sum of many makes flat units of them."""
     sizes = tuple(_WIDE * size for size in student.mlp.sizes)
+    if sum(a * b for a, b in pairwise(sizes)) > _MOST_WEIGHTS:
+        return
     try:
         arrays = [array for _, array in leaves(student.call("initialize", sizes, 0))]
     except RaisedError:  # it is of these sizes alone

@@ -18,6 +18,10 @@ from xpmlp.teach.student import RaisedError, Student, first_of
 from xpmlp.teach.truth import Truth, other_activations
 
 _LOUD = 1e4
+_COLUMNS = (
+    "taken of the columns of all labels, outputs[:, y], and not of each example's own label, "
+    "outputs[np.arange(N), y]"
+)
 
 
 class Case(NamedTuple):
@@ -73,8 +77,11 @@ def drawn_batch(student: Student) -> tuple[np.ndarray, np.ndarray]:
     near = {size + k for size in sizes for k in (-1, 0, 1)}
     count = next(n for n in range(7, 10**6) if n not in near)
     x = rng.normal(size=(count, sizes[0]))
-    if student.mlp.loss_function.link.predicts == "values":
+    loss = student.mlp.loss_function
+    if loss.link.predicts == "values":
         return x, rng.normal(size=(count, sizes[-1]))
+    if not loss.one_class:  # each output is true or false by itself, and both is there
+        return x, rng.permuted(np.arange(count)[:, None] % 2 * np.ones(sizes[-1]), axis=0)
     return x, np.eye(sizes[-1])[rng.permutation(np.arange(count) % sizes[-1])]
 
 
@@ -212,7 +219,8 @@ def look_at_loss(student: Student, case: Case, report: Report) -> float | None:
 def _usual_factors(truth: Truth) -> list[float]:
     """Return the factors that books give a loss: of a mean or a sum, of squares also a half."""
     n, k = float(truth.count), float(truth.mlp.sizes[-1])
-    own = [1.0, 0.5, k, 0.5 * k] if truth.mlp.loss == "mean_squared_error" else [1.0]
+    more = {"mean_squared_error": [0.5, k, 0.5 * k], "binary_cross_entropy": [1 / k]}
+    own = [1.0, *more.get(truth.mlp.loss, [])]
     return own + [n * factor for factor in own]
 
 
@@ -224,11 +232,12 @@ def _loss_slip(found: float, truth: Truth, tolerance: float) -> tuple[str, str]:
         columns = float(-np.log(picked).mean())
         p, y = truth.predicted, truth.y
         binary = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum() / n
-    known = {
-        "the binary cross-entropy, with (1 − y) ln(1 − a), of a softmax": binary,
-        "the mean of the binary cross-entropy, with (1 − y) ln(1 − a), of a softmax": binary / k,
-        "taken of the columns of all labels, outputs[:, y], and not of each example's own label, "
-        "outputs[np.arange(N), y]": columns,
+    known: dict[str, float] = {}
+    if truth.mlp.loss_function.one_class:
+        of_softmax = "the binary cross-entropy, with (1 − y) ln(1 − a), of a softmax"
+        known |= {of_softmax: binary, f"the mean of {of_softmax}": binary / k}
+        known[_COLUMNS] = columns
+    known |= {
         "divided by the number of classes as well": loss / k,
         "taken with the logarithm to the base 2": loss / np.log(2),
         "taken with the logarithm to the base 10": loss / np.log(10),
@@ -263,6 +272,10 @@ def look_at_extremes(student: Student, case: Case, report: Report) -> None:
 
 
 def changed_in(after: Any, before: Any) -> str:
-    """Return the first parameter that was changed, "" where none was."""
-    pairs = zip(leaves(after), leaves(before), strict=True)
-    return next((f"params{path}" for (path, a), (_, b) in pairs if not np.array_equal(a, b)), "")
+    """Return the first parameter that was changed, "" where none was.
+
+    An object may remember other arrays, such as the inputs of its layer.
+    """
+    found = dict(leaves(after))
+    changed = (p for p, b in leaves(before) if p in found and not np.array_equal(found[p], b))
+    return next((f"params{path}" for path in changed), "")

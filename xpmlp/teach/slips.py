@@ -16,6 +16,11 @@ _START = "teaching.md#the-first-weights"
 _NUMBERS = "teaching.md#numbers-that-are-none"
 _STEP = "teaching.md#the-step"
 
+_LOSSES = (
+    "C = −Σ_i y_i ln a_i of a softmax; −Σ_i (y_i ln a_i + (1 − y_i) ln(1 − a_i)) of sigmoids; "
+    "Σ_i (a_i − y_i)² of values"
+)
+
 
 class Slip(NamedTuple):
     """`says` what is likely wrong, `formula` what is right, `section` where that is derived."""
@@ -55,10 +60,8 @@ SLIPS: dict[str, Slip] = {
         "ln Σ_j e^{z_j − max z} − (z_i − max z), or a probability held above 0",
         _NUMBERS,
     ),
-    "loss_sign": Slip("the loss has the wrong sign", "C = −Σ_i y_i ln a_i", _LONG),
-    "other_loss": Slip(
-        "the loss is {detail}; that is not the one that was said", "C = −Σ_i y_i ln a_i", _LONG
-    ),
+    "loss_sign": Slip("the loss has the wrong sign", _LOSSES, _LONG),
+    "other_loss": Slip("the loss is {detail}; that is not the one that was said", _LOSSES, _LONG),
     # gradients
     "gradient_of_another_loss": Slip(
         "loss and gradient are of different losses: the gradient is that of {detail}",
@@ -211,6 +214,17 @@ SLIPS: dict[str, Slip] = {
     ),
     "scaled_by_test_set": Slip(
         "the test set is scaled by numbers of its own", "both by the training set's", _DATA
+    ),
+    "rows_repeated": Slip(
+        "{detail} come again in the same epoch", "each example once; a last batch is smaller", _DATA
+    ),
+    "not_by_column": Slip(
+        "a column of the training set comes out as none that is shifted and scaled",
+        "x_j ← (x_j − m_j) / s_j, one m and s for each column",
+        _DATA,
+    ),
+    "one_hot_other": Slip(
+        "one_hot returns other rows: {detail}", "row of class c: 1 at place c, from 0", _DATA
     ),
     "one_hot_shifted": Slip(
         "the one of a class's row is one place off", "row of class c: 1 at place c, from 0", _DATA

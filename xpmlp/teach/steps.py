@@ -12,7 +12,7 @@ from xpmlp.teach.layout import Params, said
 from xpmlp.teach.network import Case, named_gradients
 from xpmlp.teach.numbers import same, tolerance_of
 from xpmlp.teach.report import Report
-from xpmlp.teach.structure import copied, leaves, with_arrays
+from xpmlp.teach.structure import copied, leaves, like, with_arrays
 from xpmlp.teach.student import Student, first_of
 
 _RATE, _MOMENTUM = 0.1, 0.5
@@ -23,16 +23,17 @@ Steps = dict[str, Params]
 def look_at_update(student: Student, case: Case, report: Report) -> None:
     """See whether `update` takes the step w ← w − α g, with momentum where it takes one."""
     rng, before = np.random.default_rng(2), case.params
-    like = before
+    structure = before
     if student.has("gradients"):  # they may come in another structure than the parameters
         given = student.gradients_of(copied(before), case.truth.x, case.truth.y)
-        like = before if named_gradients(student, given) is None else given
+        structure = before if named_gradients(student, given) is None else given
+    kinds = [(a.shape, a.dtype) for _, a in leaves(structure)]
     first, second = (
-        with_arrays(like, [rng.normal(size=a.shape).astype(a.dtype) for _, a in leaves(like)])
+        with_arrays(structure, [rng.normal(size=shape).astype(kind) for shape, kind in kinds])
         for _ in range(2)
     )
     remembers = student.takes("update") >= 5
-    zero = with_arrays(like, [np.zeros_like(a) for _, a in leaves(like)])
+    zero = with_arrays(structure, [np.zeros(*kind) for kind in kinds])
     more: tuple[Any, ...] = (_MOMENTUM, zero) if remembers else ()
     after, velocity = _updated(student, before, first, *more)
     g1, g2 = (named_gradients(student, g) for g in (first, second))
@@ -45,6 +46,7 @@ def look_at_update(student: Student, case: Case, report: Report) -> None:
         return
     if remembers:
         kept = zero if velocity is None else velocity
+        after = with_arrays(before, like(before, after) or [])
         last, _ = _updated(student, after, second, _MOMENTUM, kept)
         if _is_wrong(student, after, last, _second_step(g1, g2), report):
             return
@@ -52,16 +54,13 @@ def look_at_update(student: Student, case: Case, report: Report) -> None:
 
 
 def _updated(student: Student, params: Any, gradients: Any, *more: Any) -> tuple[Any, Any]:
-    """Return the parameters after an update, returned or changed in place, and the velocity."""
-    given = copied(params)
-    result = student.call("update", given, copied(gradients), _RATE, *map(copied, more))
-    shapes = [a.shape for _, a in leaves(params)]
-    found, velocity = result, None
+    """Return parameters and velocity after an update, returned or changed in place."""
+    given, passed = copied(params), [copied(each) for each in more]
+    result = student.call("update", given, copied(gradients), _RATE, *passed)
+    found, velocity = result, passed[-1] if more else None
     if more and isinstance(result, tuple) and len(result) == 2:
         found, velocity = result
-    if found is None or [a.shape for _, a in leaves(found)] != shapes:
-        found = given
-    return found, velocity
+    return given if found is None or like(params, found) is None else found, velocity
 
 
 def _one_step(g: Params) -> Steps:
@@ -118,8 +117,8 @@ def _is_wrong(student: Student, before: Any, after: Any, steps: Steps, report: R
 
 def _moved(before: Any, after: Any) -> list[np.ndarray]:
     """Return by how much each array went down."""
-    pairs = zip(leaves(before), leaves(after), strict=True)
-    return [np.asarray(b, float) - np.asarray(a, float) for (_, b), (_, a) in pairs]
+    pairs = zip(leaves(before), like(before, after) or [], strict=True)
+    return [np.asarray(b, float) - np.asarray(a, float) for (_, b), a in pairs]
 
 
 def look_at_step(student: Student, case: Case, report: Report, factor: float | None) -> None:
@@ -127,12 +126,9 @@ def look_at_step(student: Student, case: Case, report: Report, factor: float | N
     truth, (x, y) = case.truth, case.batch
     given = copied(case.params)
     result = student.call("step", given, student.x_of(x), student.y_of(y), _RATE)
-    shapes = [a.shape for _, a in leaves(case.params)]
-    after = first_of(result) if isinstance(result, tuple) else result
-    if result is not None and [a.shape for _, a in leaves(result)] == shapes:
-        after = result
-    if after is None or [a.shape for _, a in leaves(after)] != shapes:
-        after = given
+    first = first_of(result) if isinstance(result, tuple) else result
+    returned = [some for some in (result, first) if like(case.params, some) is not None]
+    after = returned[0] if returned else given
     moved = [d / _RATE for d in _moved(case.params, after)]
     if all(not np.any(d) for d in moved):
         report.findings.append(Finding("nothing_changes", "step", certain=True))

@@ -95,8 +95,14 @@ class Student:
     def y_of(self, y: np.ndarray) -> np.ndarray:
         """Return rows of targets as the functions take them."""
         if self.targets == "ids":
-            return np.array(y.argmax(axis=1))
+            return np.array(y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(int))
         return y.T.copy() if self.by_columns else y.copy()
+
+    def each(self, name: str, *arguments: Any) -> list[Any]:
+        """Return what a function gives one after another, as a list or as a generator."""
+        found = self.call(name, *arguments)
+        with self._apart(name):
+            return list(found)
 
     def rows(self, outputs: Any) -> np.ndarray:
         """Return outputs as rows (N, K), in float64."""
