@@ -61,11 +61,12 @@ def run_onnx(path: Path, x: np.ndarray) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("activation", [*ACTIVATIONS, ("tanh", "relu")], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_onnx_runs_the_same_network(
-    tmp_path: Path, activation: Any, scaling: Normalization
+    tmp_path: Path, activation: Any, scaling: Normalization, dtype: str
 ) -> None:
-    mlp, params = network(activation, width=scaling.width(8))
-    x = (RNG.normal(size=(20, 8)) * scaling.scale + scaling.shift).astype("float32")
+    mlp, params = network(activation, dtype=dtype, width=scaling.width(8))
+    x = (RNG.normal(size=(20, 8)) * scaling.scale + scaling.shift).astype(dtype)
     save_onnx(tmp_path / "model.onnx", mlp, params, Preparation(scaling))
     probabilities, logits = run_onnx(tmp_path / "model.onnx", x)
     expected, expected_logits = said(mlp, params, x, scaling)
@@ -194,11 +195,21 @@ def test_files_alone_are_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "pipe.onnx").is_fifo()
 
 
-def test_a_stack_is_the_mean_of_its_members(tmp_path: Path) -> None:
-    mlp, params = network()
+def test_seconds_since_1970_keep_their_digits_in_onnx(tmp_path: Path) -> None:
+    mlp, params = network("tanh")
+    scaling = Normalization(np.full(8, 1.7e9), np.full(8, 1000.0))
+    x = RNG.normal(size=(20, 8)) * 1000 + 1.7e9
+    save_onnx(tmp_path / "m.onnx", mlp, params, Preparation(scaling))
+    expected = said(mlp, params, ((x - 1.7e9) / 1000).astype("f"), PLAIN)[0]
+    np.testing.assert_allclose(run_onnx(tmp_path / "m.onnx", x)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_stack_is_the_mean_of_its_members(tmp_path: Path, dtype: str) -> None:
+    mlp, params = network(dtype=dtype)
     other = {name: w[::-1].copy() for name, w in params.items()}
     stack = {name: np.stack([w, other[name]]) for name, w in params.items()}
-    x = RNG.normal(size=(20, 8)).astype("float32")
+    x = RNG.normal(size=(20, 8)).astype(dtype)
     expected = (said(mlp, params, x, PLAIN)[0] + said(mlp, other, x, PLAIN)[0]) / 2
     save_onnx(tmp_path / "m.onnx", mlp, stack)
     np.testing.assert_allclose(run_onnx(tmp_path / "m.onnx", x)[0], expected, atol=1e-6)

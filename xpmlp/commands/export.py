@@ -98,16 +98,13 @@ def verified(
         message("not verified: onnxruntime is not installed")
         return None
     dtype = str(params["layer1.weight"].dtype)
-    x, feed = made_up(preparation, mlp, dtype)
-    ours = predicted(mlp, params, x, preparation, dtype)
+    x, feed = made_up(preparation, mlp)
     if kind == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-        theirs = np.asarray(session.run(None, feed)[0])
+        theirs, x = run_by_onnx(out, x, feed)
     else:
         loaded = load_safetensors(out)
         theirs = predicted(loaded.mlp, loaded.params, x, loaded.preparation, dtype)
+    ours = predicted(mlp, params, x, preparation, dtype)
     exact = predicted(mlp, params, x, preparation, "float64")
     size = max(1.0, float(np.abs(exact).max()))
     rounding, off = (float(np.abs(found - exact).max()) / size for found in (ours, theirs))
@@ -119,9 +116,21 @@ def verified(
     return difference
 
 
-def made_up(
-    preparation: Preparation, mlp: xpmlp.MLP, dtype: str
-) -> tuple[Any, dict[str, np.ndarray]]:
+def run_by_onnx(out: Path, x: Any, feed: dict[str, np.ndarray]) -> tuple[np.ndarray, Any]:
+    """Return what a file's network says of made-up rows, and these as it takes them."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+        if session.get_inputs()[0].type == "tensor(float)":
+            x = x.astype("float32")
+            feed = {"features": x}
+        return np.asarray(session.run(None, feed)[0]), x
+    except Exception as error:  # onnxruntime has kinds of its own
+        raise CheckFailedError(f"onnxruntime cannot run {out}: {error}") from error
+
+
+def made_up(preparation: Preparation, mlp: xpmlp.MLP) -> tuple[Any, dict[str, np.ndarray]]:
     """Return raw rows that look like those of the training, and the same as inputs of ONNX."""
     rng, rows = random_stream(0, "export"), 256
     if preparation.encoding is not None:
@@ -135,7 +144,7 @@ def made_up(
         return columns, feed
     scaling = preparation.normalization
     noise = rng.normal(size=(rows, mlp.sizes[0] - scaling.bias_column))
-    x = (noise * scaling.scale + scaling.shift).astype(dtype)
+    x = noise * scaling.scale + scaling.shift
     return x, {"features": x}
 
 

@@ -31,8 +31,9 @@ def save_onnx(
 ) -> None:
     """Write a network to an ONNX file, with what raw data needs inside.
 
-    Input "features" (N, F) in the weights' dtype; of a table an input (N, 1) per column, numbers in
-    float64 and texts as texts. Outputs "probabilities" (of a regression "values" or "counts", in
+    Input "features" (N, F) in the weights' dtype, or in float64 where float32 would lose what makes
+    large features differ; of a table an input (N, 1) per column, numbers in float64 and texts as
+    texts. Outputs "probabilities" (of a regression "values" or "counts", in
     their own unit) and, of a single network, before softmax or sigmoid "logits"; of a stack it is
     the mean over its members. Host arrays in.
     Raises `UsageError` without the package onnx, `OutputError` where it cannot be written.
@@ -47,14 +48,18 @@ def save_onnx(
     graph = Graph(networks[0][0].weight.dtype)
     kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
     if preparation.encoding is None:
-        features = graph.input("features", graph.dtype, networks[0][0].weight.shape[0])
-        features = _scaled(graph, features, preparation.normalization)
+        scaling, width = preparation.normalization, networks[0][0].weight.shape[0]
+        exact = _needs_float64(scaling)
+        features = graph.input("features", np.dtype("float64") if exact else graph.dtype, width)
+        features = _scaled(graph, features, scaling, "float64" if exact else None)
+        if exact and graph.dtype != "float64":
+            features = graph.node("Cast", [features], "features.cast", to=kind)
     else:
         features = add_columns(graph, preparation.encoding, kind)
-    meaning, scaling = mlp.loss_function.link.predicts, None
+    meaning, unit = mlp.loss_function.link.predicts, None
     if preparation.targets is not None:
-        scaling = preparation.targets.scaling
-    said = "xpmlp.scaled_values" if scaling else meaning
+        unit = preparation.targets.scaling
+    said = "xpmlp.scaled_values" if unit else meaning
     if len(networks) == 1:
         _network(graph, features, networks[0], mlp, "", said)
     else:
@@ -62,11 +67,13 @@ def save_onnx(
             _network(graph, features, layers, mlp, f"member{k}.", f"member{k}.{said}")
             for k, layers in enumerate(networks)
         ]
-        graph.node("Mean", each, said)
-    if scaling is not None:  # values in their own unit
-        unit = graph.constant("xpmlp.unit", scaling.scale)
-        product = graph.node("Mul", [said, unit], "xpmlp.in_units")
-        graph.node("Add", [product, graph.constant("xpmlp.mean", scaling.shift)], meaning)
+        total = graph.node("Sum", each, "members.sum")  # runtimes have no Mean of float64
+        graph.node("Mul", [total, graph.constant("members.share", 1 / len(each))], said)
+    if unit is not None:  # values in their own unit
+        product = graph.node(
+            "Mul", [said, graph.constant("xpmlp.unit", unit.scale)], "xpmlp.in_units"
+        )
+        graph.node("Add", [product, graph.constant("xpmlp.mean", unit.shift)], meaning)
     told = [meaning, "logits"] if len(networks) == 1 else [meaning]
     twice = sorted({name for name, _, _ in graph.inputs} & graph.inner_names)
     if twice:
@@ -115,12 +122,19 @@ def _network(graph: Graph, h: str, layers: list[Layer], mlp: MLP, prefix: str, o
     return graph.node(operator, [h], output, **axis)
 
 
-def _scaled(graph: Graph, x: str, normalization: Normalization) -> str:
+def _needs_float64(normalization: Normalization) -> bool:
+    """Tell whether features are so large beside what they differ by that float32 loses it."""
+    return bool(np.any(np.abs(normalization.shift) > 1e3 * np.abs(normalization.scale)))
+
+
+def _scaled(graph: Graph, x: str, normalization: Normalization, dtype: Any) -> str:
     """Add (x − shift) / scale, with what it leaves as it is left out."""
     if np.any(np.asarray(normalization.shift) != 0):
-        x = graph.node("Sub", [x, graph.constant("shift", normalization.shift)], "shifted")
+        shift = graph.constant("shift", normalization.shift, dtype)
+        x = graph.node("Sub", [x, shift], "shifted")
     if np.any(np.asarray(normalization.scale) != 1):
-        x = graph.node("Div", [x, graph.constant("scale", normalization.scale)], "scaled")
+        scale = graph.constant("scale", normalization.scale, dtype)
+        x = graph.node("Div", [x, scale], "scaled")
     return x
 
 

@@ -177,5 +177,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation(identity, identity_derivative, onnx=(("Identity", {}),)),
     "silu": gated(silu_gate, 1.099839, ("Sigmoid", {})),
     "gelu": gated(gelu_gate, 1.128993, *_GELU_ONNX, ("Sigmoid", {})),
-    "mish": gated(mish_gate, 1.088498, ("Softplus", {}), ("Tanh", {})),
+    "mish": gated(mish_gate, 1.088498, ("Exp", {}), ("Add", 1.0), ("Log", {}), ("Tanh", {})),
 }

@@ -57,8 +57,9 @@ def rebuilt(
 
 def _is_object(value: Any) -> bool:
     """Tell what has attributes that may be arrays."""
-    others = np.ndarray | dict | list | tuple | type | ModuleType
-    return hasattr(value, "__dict__") and not isinstance(value, others)
+    return hasattr(value, "__dict__") and not isinstance(
+        value, np.ndarray | dict | list | tuple | type | ModuleType
+    )
 
 
 def _parts(structure: Any) -> list[tuple[Any, Any]]:
