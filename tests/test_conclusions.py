@@ -40,6 +40,10 @@ SAID: dict[str, tuple[Callable[[], str], str]] = {
         lambda: say.full_against_minibatches(0.78, 340.0, None, 3.0),
         "At its own best rate the full batch did not pass it",
     ),
+    "the minibatches are slower": (
+        lambda: say.full_against_minibatches(0.78, 10.0, None, 20.0),
+        "^No: 78.0%, which .* after 20 s, which is no sooner",
+    ),
     "no minibatches": (
         lambda: say.full_against_minibatches(0.78, 340.0, 2.0, None),
         "Not within this run: the minibatches have not passed 78.0%",
@@ -100,6 +104,10 @@ SAID: dict[str, tuple[Callable[[], str], str]] = {
     "it rose again": (
         lambda: say.after_the_best_epoch(3, 9, 0.1, 0.2),
         "rose again after that one, from 0.100 to 0.200",
+    ),
+    "it hardly rose": (
+        lambda: say.after_the_best_epoch(3, 9, 0.1, 0.1001),
+        "^its validation loss hardly rose after that one$",
     ),
     "still falling": (lambda: say.after_the_best_epoch(9, 9, 0.1, 0.1), "more epochs may gain"),
     "rates rise": (

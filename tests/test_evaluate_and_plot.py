@@ -11,9 +11,11 @@ import pytest
 from data_files import small_set, write_h5
 from scripts_at_work import run_script
 
+from xpmlp.commands.plot import grouped
 from xpmlp.data import read_data, split
 from xpmlp.inspection.predictions import Predictions
 from xpmlp.plots import curves
+from xpmlp.plots.comparisons import save_heat_map
 from xpmlp.training.history import LogRow
 
 PNG = b"\x89PNG"
@@ -90,6 +92,23 @@ def test_curves_are_drawn_again_from_the_table(run: Path, tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     assert (run / "curves.png").read_bytes().startswith(PNG)
     assert len((run / "curves.png").read_bytes()) > len(drawn) / 2
+
+
+def test_runs_of_a_table_that_differ_in_their_seed_are_one_group(tmp_path: Path) -> None:
+    """Its encoding, and the scaling of its targets, follow from the split."""
+    rows = "".join(f"{k % 17},{k % 5},{(k * k) % 31 + 0.5}\n" for k in range(60))
+    (tmp_path / "t.csv").write_text("a,b,y\n" + rows)
+    for seed in ("1", "2"):
+        flags = ("--data", "t.csv", "--target", "y", "--members", "1", "--epochs", "1", "--quiet")
+        done = run_script("train.py", *flags, "--seed", seed, "--out", seed, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    row = LogRow(1, 1.0, 0.1, 1.0, 0.5, 1.0, 0.5, 0.1)
+    assert list(grouped({tmp_path / seed: [row] for seed in "12"})) == ["all runs"]
+
+
+def test_a_heat_map_may_have_gaps_alone(tmp_path: Path) -> None:
+    save_heat_map([[None, None]], ["a"], ["b", "c"], ("x", "y"), "loss", tmp_path / "h.png")
+    assert (tmp_path / "h.png").read_bytes().startswith(PNG)
 
 
 def test_a_picture_of_no_known_format_is_refused(run: Path, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def full_against_minibatches(
         return f"Not within this run: the minibatches have not passed {accuracy:.1%}."
     after = f"{accuracy:.1%}, which the full batch reached after {course:.3g} s at the course's "
     after += f"rate, the minibatches have passed after {small:.2g} s"
+    if small >= course:
+        return f"No: {after}, which is no sooner."
     if best is None:
         return f"Yes: {after}. At its own best rate the full batch did not pass it."
     by_rate, by_batch = course / best, best / small
@@ -160,8 +162,10 @@ def wide_weights(plain: float, wide: float) -> str:
 
 def after_the_best_epoch(best: float, last: float, lowest: float, end: float) -> str:
     """Say whether the validation loss rose again after its lowest point."""
-    if best >= last or end <= lowest * (1 + _LEVEL):
+    if best >= last:
         return "its validation loss was at its lowest in the last one: more epochs may gain"
+    if end <= lowest * (1 + _LEVEL):
+        return "its validation loss hardly rose after that one"
     return f"its validation loss rose again after that one, from {lowest:.3f} to {end:.3f}"
 
 
@@ -243,7 +247,9 @@ def most_helpful(errors: Mapping[str, float]) -> str:
     order = sorted(rest, key=lambda row: row[1])
     helps = [f"{name} ({error:.2f} %)" for name, error in order if error < without]
     if not helps:
-        return f"None does: with {plain} the error is {without:.2f} %, and with each it is larger."
+        return (
+            f"None does: with {plain} the error is {without:.2f} %, and with each it is no smaller."
+        )
     best, *others = helps
     said = f"With {plain} {without:.2f} % are wrong, and fewest with {best}."
     if others:

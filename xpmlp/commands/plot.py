@@ -73,6 +73,10 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# What follows from other settings and the split, and says nothing new.
+_FOLLOWS = {"sizes", "normalization", "encoding", "targets", "image_shape", "xpmlp"}
+
+
 def grouped(histories: dict[Path, list[LogRow]]) -> dict[str, list[list[LogRow]]]:
     """Put runs of one configuration together, under the settings in which the groups differ."""
     configs = {
@@ -87,8 +91,7 @@ def grouped(histories: dict[Path, list[LogRow]]) -> dict[str, list[list[LogRow]]
     differing = sorted(
         name for name in names if len({config.get(name) for config in configs.values()}) > 1
     )
-    # What follows from other settings says nothing new.
-    shown = [name for name in differing if name not in ("sizes", "normalization", "xpmlp")]
+    shown = [name for name in differing if name not in _FOLLOWS]
     groups: dict[str, list[list[LogRow]]] = defaultdict(list)
     for folder, rows in histories.items():
         settings = [

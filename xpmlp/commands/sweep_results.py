@@ -94,16 +94,16 @@ def write_results(
     save_overlay(groups, out / "curves.png", x="epoch", title=title, zoomed=True)
     if len(varied) == 2:
         rows, columns = (list(dict.fromkeys(in_words(p.values[n]) for p in points)) for n in varied)
-        table = {
-            (row[varied[0]], row[varied[1]]): row["val accuracy"]
-            for row in report["configurations"]
-        }
+        found = report["configurations"]
+        # A regression, or outputs that are true or false by themselves, have no accuracy.
+        kind = "accuracy" if any(row["val accuracy"] is not None for row in found) else "loss"
+        table = {(row[varied[0]], row[varied[1]]): row[f"val {kind}"] for row in found}
         values = [[table[r, c] for c in columns] for r in rows]
         save_heat_map(
             values,
             rows,
             columns,
             (varied[0], varied[1]),
-            "validation accuracy",
+            f"validation {kind}",
             out / "heat_map.png",
         )

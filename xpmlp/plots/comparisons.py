@@ -42,11 +42,12 @@ def save_heat_map(
     figure = new_figure(max(4.5, 1.1 * len(columns) + 2), max(3.2, 0.7 * len(rows) + 1.8))
     axes = figure.subplots()
     image = axes.imshow(table, cmap="viridis", aspect="auto")
-    low, high = np.nanmin(table), np.nanmax(table)
+    there = table[~np.isnan(table)]
+    low, high = (there.min(), there.max()) if there.size else (0.0, 0.0)
     for row, column in np.ndindex(table.shape):
         value = table[row, column]
         text = "–" if np.isnan(value) else f"{value:.4f}"
-        dark = not value > (low + high) / 2
+        dark = value <= (low + high) / 2  # a gap is white
         axes.text(column, row, text, ha="center", va="center", color="w" if dark else "k", size=9)
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)

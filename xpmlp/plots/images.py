@@ -52,13 +52,14 @@ def save_mistakes(
     images: np.ndarray,
     targets: Sequence[object],
     predicted: Sequence[object],
-    confidence: Sequence[float],
+    confidence: Sequence[float] | None,
     path: Path,
     columns: int = 5,
 ) -> None:
     """Draw images (n, H, W) or (n, H, W, channels) that were taken for something else.
 
     The worst comes first: the one whose true class was given the smallest probability.
+    `confidence` are the probabilities of the predicted classes, None to leave them out.
     """
     columns = min(columns, max(1, len(images)))
     lines = -(-len(images) // columns) or 1
@@ -66,11 +67,15 @@ def save_mistakes(
     grid = np.atleast_1d(figure.subplots(lines, columns)).reshape(-1)
     for axes in grid:
         axes.axis("off")
-    for axes, image, target, guess, share in zip(
-        grid, images, targets, predicted, confidence, strict=False
-    ):
+    taken = [
+        f"{target}, taken for {guess}" for target, guess in zip(targets, predicted, strict=True)
+    ]
+    if confidence is not None:
+        pairs = zip(taken, confidence, strict=True)
+        taken = [f"{said}\nwith probability {share:.2f}" for said, share in pairs]
+    for axes, image, said in zip(grid, images, taken, strict=False):
         axes.imshow(_shown(image), cmap="gray_r")
-        axes.set_title(f"{target}, taken for {guess}\nwith probability {share:.2f}", size=8)
+        axes.set_title(said, size=8)
     if not len(images):
         grid[0].text(0.5, 0.5, "no mistakes", ha="center")
     figure.suptitle("mistakes, those with the least probable true class first", size=10)

@@ -198,6 +198,5 @@ def pictures(lab: Laboratory, name: str, folder: Path, found: Found, held: Examp
     images = np.asarray(held.x)[some].reshape(-1, *shape)
     caption = f"{'All' if len(some) == len(wrong) else 'The worst of the'} {len(wrong)} mistakes."
     path = report.picture(f"{name}-mistakes.png", caption)
-    share = said.probabilities[some, y[some]]
     true, guess = y[some].tolist(), said.classes[some].tolist()
-    save_mistakes(images, true, guess, share.tolist(), path, columns=10)
+    save_mistakes(images, true, guess, None, path, columns=10)
