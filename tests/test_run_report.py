@@ -43,7 +43,7 @@ def classes(*counts: int) -> dict[str, Any]:
 
 
 def lines(folder: Path, **changes: Any) -> dict[str, str]:
-    return dict(report_lines(SUMMARY | changes, folder, table=True))
+    return dict(report_lines(SUMMARY | changes, folder, "test", table=True))
 
 
 def test_the_result_comes_first_then_the_files_then_what_to_type(tmp_path: Path) -> None:

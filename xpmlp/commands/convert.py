@@ -11,7 +11,7 @@ import numpy as np
 from xpmlp.commands.command_line import new_parser, print_result
 from xpmlp.commands.data_flags import add_source_flags, read_source
 from xpmlp.commands.flags import Flags
-from xpmlp.data import Examples, StreamedExamples
+from xpmlp.data import Dataset, Examples, StreamedExamples
 from xpmlp.data.formats.hdf5 import write_hdf5
 from xpmlp.data.tables.streamed import TableRows
 from xpmlp.errors import UsageError
@@ -50,11 +50,17 @@ def main(arguments: argparse.Namespace) -> int:
     targets = dataset.targets
     if arguments.labels == "one-hot" and targets is not None and targets.task != "classification":
         raise UsageError("--labels one-hot is for classes, one per example, and here are none")
+    shape = dataset.image_shape
+    if shape is not None and len(set(shape)) == 1:
+        shape = None  # rows are taken for squares as they are
+    made = {path: as_written(arguments, part, dataset, shape) for path, part in paths.items()}
+    there = arguments.out.exists()
     make_folder(arguments.out)
     try:
-        write(arguments, paths, dataset.classes)
+        for path, (x, y) in made.items():
+            write_hdf5(path, x, y, arguments.x_key, arguments.y_key)
     finally:
-        if not any(arguments.out.iterdir()):  # nothing could be written: leave no folder
+        if not there and not any(arguments.out.iterdir()):  # nothing could be written
             arguments.out.rmdir()
     print_result(
         {str(path): f"{len(part):,} examples" for path, part in paths.items()}, arguments.json
@@ -62,15 +68,21 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write(arguments: argparse.Namespace, paths: dict[Path, Any], classes: int) -> None:
-    """Write each part to its path."""
-    for path, part in paths.items():
-        examples = in_memory(part)
-        x = stored_as(arguments.store, examples.x)
-        y = examples.y
-        if arguments.labels == "one-hot":
-            y = (y[:, np.newaxis] == np.arange(classes)).astype(np.uint8)
-        write_hdf5(path, x, y, arguments.x_key, arguments.y_key)
+def as_written(
+    arguments: argparse.Namespace, part: Any, dataset: Dataset, shape: tuple[int, ...] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and labels of a part as they are written, images of a shape as such."""
+    examples = in_memory(part)
+    x, y = stored_as(arguments.store, examples.x), examples.y
+    if shape is not None:
+        x = x.reshape(len(x), *shape)
+    targets = dataset.targets
+    if arguments.labels == "one-hot":
+        y = (y[:, np.newaxis] == np.arange(dataset.classes)).astype(np.uint8)
+    elif targets is not None and targets.task == "classification":
+        names = np.array(targets.names)
+        y = np.char.encode(names[y], "utf-8") if names.dtype.kind == "U" else names[y]
+    return x, y
 
 
 def in_memory(source: Examples | StreamedExamples) -> Examples:

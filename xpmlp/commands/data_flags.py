@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from xpmlp.backends import Backend
@@ -190,6 +190,9 @@ def prepare_data(
     if not shared and arguments.stream == "auto" and dataset.streamed:
         message(f"{arguments.data} is larger than half of the free memory: it is read from disk")
     sizes, has_test = sizes_of(arguments), dataset.test is not None
+    if usual is None and isinstance(dataset.train, TableRows):
+        asked = {"normalize": arguments.normalize != "standard", "bias_trick": arguments.bias_trick}
+        refuse_for_tables([name for name, is_asked in asked.items() if is_asked])
     if usual is not None:
         table = isinstance(dataset.train, TableRows)
         if table:
@@ -207,6 +210,16 @@ def prepare_data(
 def sizes_of(arguments: argparse.Namespace) -> dict[str, int | None]:
     """Return which examples are used, and which of them are held out."""
     return {name: getattr(arguments, name) for name in ("train_size", "val_size", "test_size")}
+
+
+def refuse_for_tables(given: Collection[str]) -> None:
+    """Raise `UsageError` for a flag that is given and means nothing to a table."""
+    for name in ("normalize", "bias_trick"):
+        if name in given:
+            raise UsageError(
+                f"--{name.replace('_', '-')} means nothing to a table, whose columns are encoded: "
+                "leave it out"
+            )
 
 
 def described(data: Dataset) -> str:

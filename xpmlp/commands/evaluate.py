@@ -114,9 +114,13 @@ def chosen(
     arguments: argparse.Namespace, checkpoint: Result, own: Preparation
 ) -> tuple[Dataset, Any]:
     """Return the data set, and of it the examples that are asked for, as they were read."""
+    if arguments.data is None and arguments.test_data is not None:
+        arguments.data, arguments.test_data = arguments.test_data, None
     asked = with_settings(arguments, checkpoint)
     if own.encoding is not None:
         asked.texts = tuple(code.name for code in own.encoding.codes if code.kind == "category")
+        if arguments.data is not None:  # what the network does not take may be missing
+            asked.drop = ()
     dataset = read_source(asked, targets=own.targets)
     if arguments.data is not None:
         part = getattr(dataset, arguments.of)

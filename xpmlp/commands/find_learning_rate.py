@@ -76,11 +76,19 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     for rate, loss in zip(found.rates, ends, strict=True):
         message(f"{rate:<10.3g} {'diverged' if loss is None else f'{loss:.4f}'}")
+    same = ""
+    if data.encoding is not None:  # of a table `train` takes another network by itself
+        names = ",".join(
+            [arguments.activation]
+            if isinstance(arguments.activation, str)
+            else arguments.activation
+        )
+        same = f" --optimizer {arguments.optimizer} --activation {names} --init {arguments.init}"
     lines = [
         ("learning rate", f"{found.best:.3g}"),
         ("loss", f"{report['loss']:.4f} of {kind}, after {found.steps} steps"),
         ("files", f"{arguments.out}: learning_rates.png, learning_rates.json"),
-        ("train", f"xpmlp train --lr {found.best:.3g} and the flags of this command"),
+        ("train", f"xpmlp train --lr {found.best:.3g}{same} and this command's, without --steps"),
     ]
     print_lines(lines)
     return 0

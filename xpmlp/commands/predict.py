@@ -86,7 +86,7 @@ def rows_of(arguments: argparse.Namespace, trained: Trained) -> tuple[int | None
                 f"{', '.join(TABLES)}"
             )
         texts = [code.name for code in encoding.codes if code.kind != "number"]
-        return None, read_batches(path, texts)
+        return None, read_batches(path, texts, [code.name for code in encoding.codes])
     if path.is_dir():
         files = images_in(path)
         shape = trained.preparation.image_shape

@@ -24,8 +24,13 @@ WORDS = {
 }
 
 
-def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tuple[str, str]]:
-    """Return name and value of every line; `table` tells whether the data are one."""
+def report_lines(
+    summary: dict[str, Any], folder: Path, held: str, table: bool
+) -> list[tuple[str, str]]:
+    """Return name and value of every line.
+
+    `held` names the set that is looked at closer, and `table` tells whether the data are one.
+    """
     seconds = f"{summary['train_seconds']:,.1f} s"
     length = f"{summary['steps']:,} steps ({round(summary['epochs'], 2):g} epochs) in {seconds}"
     lines = [("status", f"{summary['status']}: {length}"), *_of_test(summary)]
@@ -39,7 +44,7 @@ def report_lines(summary: dict[str, Any], folder: Path, table: bool) -> list[tup
     if summary["diverged_members"]:
         lines.append(("left out", f"{summary['diverged_members']} that diverged"))
     lines.append(("files", f"{folder}: {', '.join(files_of(folder))}"))
-    return [*lines, *_next(summary["status"], folder, table)]
+    return [*lines, *_next(summary["status"], folder, held, table)]
 
 
 def _of_test(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -64,9 +69,10 @@ def _of_test(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _next(status: str, folder: Path, table: bool) -> list[tuple[str, str]]:
+def _next(status: str, folder: Path, held: str, table: bool) -> list[tuple[str, str]]:
     """Return what to type next."""
     run, there = quote(str(folder)), (folder / CHECKPOINT).exists()
+    run = f"./{run}" if run.startswith("-") else run
     if not there:
         return []
     on = ("go on", f"xpmlp train --resume {run}")
@@ -74,7 +80,7 @@ def _next(status: str, folder: Path, table: bool) -> list[tuple[str, str]]:
         return [on] if status == "interrupted" else []
     new = "new.csv" if table else "new.npz"
     lines = [
-        ("look closer", f"xpmlp evaluate --run {run}"),
+        ("look closer", f"xpmlp evaluate --run {run}{'' if held == 'test' else f' --set {held}'}"),
         ("new rows", f"xpmlp predict --run {run} --data {new} --out predictions.csv"),
     ]
     return lines if status == "early_stopped" else [*lines, ("train longer", f"{on[1]} --epochs N")]

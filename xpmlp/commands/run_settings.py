@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xpmlp.commands.hyperparameters import layer_sizes
 from xpmlp.errors import CheckpointError, UsageError
 from xpmlp.rules import shown
 from xpmlp.runs.checkpoint import Result
@@ -74,7 +75,10 @@ def resumed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
     another run of it.
     """
     config = checked_config(parser, arguments.out)
-    given = flags_given(parser)
+    # Of whole groups there are as many held out as make about the size that is asked for.
+    decided = {"test_size", "val_size"} if config["group"] else set()
+    decided |= {"stream"} if arguments.stream == "auto" else set()
+    given = {name: value for name, value in flags_given(parser).items() if name not in decided}
     for name, value in given.items():
         if name in _FREE | _HERE or name not in config:
             continue
@@ -123,7 +127,7 @@ def _setting(action: argparse.Action, value: Any) -> Any:
             raise ValueError("it has no value")
         return None
     if isinstance(value, list) and not value:
-        text = "none"
+        text = "none" if action.type is layer_sizes else ""
     elif isinstance(value, list):
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(map(str, value))  # names may have commas

@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         sections = sections_of(run, Path(folder), summary, arguments.worst)
     title = f"{config.get('data')}: {summary.get('network', run.name)}"
-    write_whole(out, page_of(title, sections).encode())
+    write_whole(out, page_of(title, sections).encode("utf-8", "backslashreplace"))
     if arguments.json:
         print(json.dumps({"page": str(out), "sections": [one.title for one in sections]}))
     else:
@@ -96,9 +96,19 @@ def sections_of(run: Path, folder: Path, summary: dict[str, Any], worst: int) ->
         sections.append(_drawn(folder / "layers.png"))
     else:
         message("to see how the layers moved, train with --diagnostics")
-    asked = ["--run", str(run), "--out", str(folder), "--worst", str(worst)]
-    _, _, files = evaluated(parser_of_evaluate().parse_args(asked))
-    return sections + [_drawn(file) for file in files]
+    return sections + [_drawn(file) for file in _of_evaluation(run, folder, worst)]
+
+
+def _of_evaluation(run: Path, folder: Path, worst: int) -> list[Path]:
+    """Return the pictures of an evaluation; none, with a message, where the data are not there."""
+    for part in ("test", "validation", "train"):
+        asked = [f"--run={run}", "--out", str(folder), "--worst", str(worst), "--set", part]
+        try:
+            return evaluated(parser_of_evaluate().parse_args(asked))[2]
+        except DataError as error:
+            why = str(error)
+    message(f"without mistakes and weights: {why}")
+    return []
 
 
 def _drawn(path: Path) -> Section:

@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         "go on with a run where it was saved last: that of DIR, or that in --out",
         metavar="DIR",
         nargs="?",
-        const=Path(),
+        const=True,
     )
     output.count(
         "--checkpoint-every",
@@ -105,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.distributed:
         start_ranks()  # first of all: an error on one of them then ends all
     if arguments.resume is not None:
-        named = None if arguments.resume == Path() else arguments.resume
+        named = None if arguments.resume is True else arguments.resume
         if named and arguments.out:
             raise UsageError(f"--resume {named} and --out {arguments.out}: name the run once")
         arguments.out = named or arguments.out

@@ -208,7 +208,7 @@ class TrainingRun:
         if self.plan.momentum is not None:
             per_epoch = self.plan.steps_per_epoch(len(self.data.train))
             factor = self.plan.momentum(row.step - 1, per_epoch)
-            momentum = factor * self.arguments.momentum
+            momentum = factor * self.model.optimizer.momentum  # type: ignore[attr-defined]
         with self.backend.ranks.untimed():
             return xpmlp.diagnose(
                 self.model,
@@ -280,7 +280,9 @@ class TrainingRun:
         if self.arguments.json:
             print_result({"run": str(out)} | summary, as_json=True)
             return
-        print_lines(report_lines(summary, out, self.data.encoding is not None))
+        parts = {"test": self.data.test, "validation": self.data.validation}
+        held = next((name for name, part in parts.items() if part is not None), "train")
+        print_lines(report_lines(summary, out, held, self.data.encoding is not None))
 
     def check_accuracy(self, accuracy: float | None) -> None:
         """Raise `CheckFailedError` if the test accuracy is below --min-accuracy."""

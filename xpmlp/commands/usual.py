@@ -9,6 +9,7 @@ from typing import Any
 
 from xpmlp.backends import Backend
 from xpmlp.commands.command_line import message
+from xpmlp.commands.data_flags import refuse_for_tables
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.hyperparameters import add_network_flags, add_optimizer_flags
 from xpmlp.commands.recipes import OF_ONE_OPTIMIZER, PICTURES, PIXELS, PLAIN, RECIPES, is_pictures
@@ -39,10 +40,10 @@ def usual_flags(
     Raises `UsageError` for flags that are given and mean nothing to such data.
     """
     name, is_table = arguments.recipe, isinstance(raw.train, TableRows)
-    for flag in ("normalize", "bias_trick") if is_table else ("intervals",):
-        if flag in given:
-            what = "a table, whose columns are encoded" if is_table else "data that are no table"
-            raise UsageError(f"--{flag.replace('_', '-')} means nothing to {what}: leave it out")
+    if is_table:
+        refuse_for_tables(given)
+    elif "intervals" in given:
+        raise UsageError("--intervals means nothing to data that are no table: leave it out")
     if name == "auto":
         if is_table:
             return usual_of_tables(arguments, given, raw, backend=backend)

@@ -44,8 +44,11 @@ def save(figure: Figure, path: Path) -> None:
         raise UsageError(f"{path} names no picture: choose one of {', '.join(kinds)}")
     # Names of files and data sets are no formulas; the axes get their numbers when it is drawn.
     for text in figure.findobj(Text):
-        if "$" in text.get_text():
+        said = text.get_text()
+        if "$" in said:
             text.set_parse_math(False)
+        if not said.isascii():  # a file's name may be no text
+            text.set_text(said.encode("utf-8", "backslashreplace").decode())
     content = BytesIO()
     try:
         with writing(path):  # fonts are read, too

@@ -16,7 +16,7 @@ from xpmlp.data.examples import Examples
 from xpmlp.data.formats.npz import read_arrays
 from xpmlp.errors import DataError
 from xpmlp.files import write_whole
-from xpmlp.inspection.predictions import predict
+from xpmlp.inspection.predictions import outputs_of
 from xpmlp.mathematics.mlp import MLP
 from xpmlp.runs.folder import BOUNDARY
 
@@ -74,7 +74,8 @@ class Boundary:
         """Look at the network after a step."""
         if len(self._steps) >= _MOST:
             self._steps, self._classes = self._steps[1::2], self._classes[1::2]
-        classes = predict(mlp, params, self._grid, backend=self._backend).classes
+        outputs = outputs_of(mlp, params, self._grid, backend=self._backend).predicted
+        classes = outputs.argmax(axis=1)  # of a mean squared error, too
         self._steps.append(step)
         self._classes.append(classes.reshape(_SIDE, _SIDE).astype(np.uint8))
 

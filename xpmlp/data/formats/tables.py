@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,14 @@ def read_table(path: Path, texts: Iterable[str] = ()) -> Table:
     return checked_table(found, str(path))
 
 
-def read_batches(path: Path, texts: Iterable[str] = ()) -> Iterator[Table]:
-    """Yield the rows of a file some at a time; raises `DataError` as `read_table` does."""
+def read_batches(
+    path: Path, texts: Iterable[str] = (), wanted: Collection[str] | None = None
+) -> Iterator[Table]:
+    """Yield the rows of a file some at a time; raises `DataError` as `read_table` does.
+
+    What a column of a CSV file is its first rows tell. Whole numbers of `wanted` columns may turn
+    to fractions later; if some are wanted, what is in the others does not matter.
+    """
     pa, first = arrow(), 0
     with errors_of(str(path)), open_regular(path) as file:
         ending = path.suffix.lower()
@@ -61,7 +67,10 @@ def read_batches(path: Path, texts: Iterable[str] = ()) -> Iterator[Table]:
         else:
             from pyarrow import csv as arrow_csv
 
-            batches = arrow_csv.open_csv(file, **_options(path, texts))
+            options = _options(path, texts)
+            if wanted is not None:
+                options["convert_options"].column_types = _widened(path, options, wanted)
+            batches = arrow_csv.open_csv(file, **options)
         for batch in batches:
             batch.validate(full=True)
             if batch.num_rows:
@@ -105,6 +114,21 @@ def _options(path: Path, texts: Iterable[str], *, block_size: int = _BLOCK) -> d
             column_types=dict.fromkeys(texts, arrow().string()),
         ),
     }
+
+
+def _widened(path: Path, options: dict[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """Return the types of a CSV file's columns, such that later rows fit, too."""
+    from pyarrow import csv as arrow_csv
+
+    pa = arrow()
+    with open_regular(path) as file, arrow_csv.open_csv(file, **options) as reader:
+        found = {field.name: field.type for field in reader.schema}
+    for name, kind in found.items():
+        if name not in wanted:
+            found[name] = pa.string()
+        elif pa.types.is_integer(kind) or pa.types.is_null(kind):
+            found[name] = pa.float64()
+    return found
 
 
 def _is_number(text: str) -> bool:
