@@ -87,9 +87,9 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     begin = stacked.Stack.__init__
 
-    def counted(self: Any, begun: Any) -> None:
-        sizes.append(len(begun))
-        begin(self, begun)
+    def counted(self: Any, part: Any) -> None:
+        sizes.append(len(part.begun))
+        begin(self, part)
 
     monkeypatch.setattr(stacked.Stack, "__init__", counted)
     return sizes

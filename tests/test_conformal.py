@@ -22,7 +22,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
-from xpmlp import ConformalClassifier, ConformalRegressor, EnsembleClassifier, MLPClassifier
+from xpmlp import (
+    ConformalClassifier,
+    ConformalRegressor,
+    EnsembleClassifier,
+    MLPClassifier,
+    MLPRegressor,
+)
 
 
 class Zero(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -172,3 +178,35 @@ def test_probabilities_that_are_too_sure_are_cooled_by_scikit_learn() -> None:
         loss, before = (log_loss(y[1000:], m.predict_proba(x[1000:])) for m in (cooled, model))
         assert before - loss > least
         np.testing.assert_array_equal(cooled.predict(x[1000:]), model.predict(x[1000:]))
+
+
+def test_whole_numbers_have_infinite_intervals_where_too_few_are_known() -> None:
+    from sklearn.dummy import DummyRegressor
+
+    model = ConformalRegressor(DummyRegressor(strategy="constant", constant=3))
+    found = model.fit(np.zeros((10, 1)), np.arange(10, dtype="uint8")).predict_interval([[0.0]])
+    assert found.tolist() == [[-np.inf, np.inf]]
+
+
+def test_labels_in_a_column_and_a_class_that_is_left_out_as_a_whole() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [30, 2, 30])
+    x = rng.normal(size=(62, 2)) + y[:, None]
+    with pytest.warns(UserWarning, match="column-vector y"):
+        column = ConformalClassifier(LogisticRegression(), random_state=0).fit(x, y[:, None])
+    assert column.errors_.shape == (13,)
+    for seed in range(20):
+        model = ConformalClassifier(LogisticRegression(), calibration_size=0.8, random_state=seed)
+        if len(model.fit(x, y).classes_) == 2:  # both of class 1 are in the other part
+            assert model.errors_[-2:].tolist() == [1.0, 1.0]
+            break
+    else:
+        pytest.fail("no split has left the class out")
+
+
+def test_a_regressor_of_several_quantiles_has_no_interval_of_one_value() -> None:
+    member = MLPRegressor(loss="quantile", quantile=(0.1, 0.9), max_iter=30, tol=1.0)
+    with pytest.raises(ValueError, match="predicts 2 values of each row, and y has 1"):
+        ConformalRegressor(member).fit(np.zeros((30, 1)), np.arange(30.0))

@@ -70,6 +70,34 @@ def test_each_member_leaves_out_units_of_its_own(monkeypatch: pytest.MonkeyPatch
     assert len(set(drawn)) == 4
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_an_ensemble_is_the_same_on_any_number_of_threads(dropout: float) -> None:
+    """All members have the batches of the first, however they are dealt out."""
+    weights = []
+    for threads in (1, 2, 3):
+        member = clone(VALUES).set_params(threads=threads, dropout=dropout)
+        model = EnsembleRegressor(member, 4, random_state=0).fit(X, DIGITS)
+        weights.append([each.coefs_[0] for each in model.estimators_])
+    for others in weights[1:]:
+        np.testing.assert_allclose(others, weights[0], rtol=1e-9, atol=1e-12)
+
+
+def test_quantiles_have_the_score_of_a_member() -> None:
+    member = clone(VALUES).set_params(loss="quantile", quantile=(0.2, 0.8))
+    model = EnsembleRegressor(member, 2, random_state=0).fit(X, DIGITS)
+    assert 0 < model.score(X, DIGITS) < 1
+    one = EnsembleRegressor(member, 1, random_state=0).fit(X, DIGITS)
+    assert one.score(X, DIGITS) == pytest.approx(one.estimators_[0].score(X, DIGITS))
+
+
+def test_names_of_an_earlier_fit_are_gone() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X[:, :3], columns=["a", "b", "c"])
+    model = EnsembleClassifier(MEMBER, 2, random_state=0).fit(frame, DIGITS)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    assert not hasattr(model.fit(X, DIGITS), "feature_names_in_")
+
+
 def test_a_regression_has_a_spread_for_each_value() -> None:
     x, y = load_diabetes(return_X_y=True)
     targets = np.stack([y / 100, -y / 50], axis=1)

@@ -646,3 +646,29 @@ def test_two_values_far_from_all_others_are_no_divergence() -> None:
         hidden_layer_sizes=(5,), random_state=0, max_iter=2, learning_rate_init=1e-4
     )
     assert model.fit(x, y).loss_ == pytest.approx(3000**2 / 2000, rel=0.01)
+
+
+def test_labels_of_a_batch_may_all_be_there() -> None:
+    """As scikit-learn has it, one column of 0 and 1 may lack either."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(40, 3)), (rng.random((40, 3)) > 0.5).astype(int)
+    labels[0] = 1
+    model = MLPClassifier((4,))
+    for row in range(4):
+        model.partial_fit(x[row : row + 1], labels[row : row + 1], classes=np.arange(3))
+    assert model.predict_proba(x[:2]).shape == (2, 3)
+    held, same = (
+        MLPClassifier((4,), max_iter=2, random_state=0).fit(x, some).coefs_[0]
+        for some in (sparse.csr_array(labels), labels)
+    )
+    np.testing.assert_array_equal(held, same)
+
+
+def test_several_questions_are_scored_on_rows_that_look_like_labels() -> None:
+    rng = np.random.default_rng(0)
+    y = np.c_[rng.integers(0, 3, 40), rng.integers(0, 2, 40)]
+    model = MLPClassifier((4,), max_iter=3).fit(rng.normal(size=(40, 3)), y)
+    some = y[:, 0] < 2
+    x = rng.normal(size=(40, 3))
+    right = (model.predict(x[some]) == y[some]).all(axis=1).mean()
+    assert model.score(x[some], y[some]) == right

@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+import joblib
+import sklearn
 from scipy.sparse import csr_array
 from scipy.stats import loguniform
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
@@ -197,3 +199,57 @@ def test_no_refit() -> None:
 @pytest.fixture(autouse=True)
 def count_anew() -> None:
     Counting.fits = 0
+
+
+def test_processes_of_somebody_else_do_not_change_what_is_handed_out() -> None:
+    grid = {"alpha": [1e-4, 1.0, 100.0]}
+    alone = StackedSearchCV(SMALL, grid, cv=2).fit(X, Y)
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        beside = StackedSearchCV(SMALL, grid, cv=2).fit(X, Y)
+    found = [search.cv_results_["mean_test_score"] for search in (alone, beside)]
+    np.testing.assert_array_equal(*found)
+    assert beside.best_estimator_.t_ == alone.best_estimator_.t_
+
+
+def test_weights_go_to_estimators_and_scores_as_in_a_search_one_by_one() -> None:
+    """Of another's estimator, too."""
+    weights = np.where(Y[0] == Y, 100.0, 0.01)
+    for estimator, grid in (
+        (SMALL, {"alpha": [1e-4, 100.0]}),
+        (LogisticRegression(max_iter=200), {"C": [0.01, 1.0]}),
+    ):
+        searches = (kind(estimator, grid, cv=3) for kind in (StackedSearchCV, GridSearchCV))
+        ours, theirs = (each.fit(X, Y, sample_weight=weights) for each in searches)
+        found, expected = (search.cv_results_["mean_test_score"] for search in (ours, theirs))
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_search_over_first_weights_has_everyones_batches() -> None:
+    grid, estimator = {"init": [None, "he"]}, clone(SMALL).set_params(batch_size=16)
+    ours, theirs = (
+        kind(estimator, grid, cv=3, scoring="neg_log_loss").fit(X, Y)
+        for kind in (StackedSearchCV, GridSearchCV)
+    )
+    check_same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "said"),
+    [
+        ({}, {"sampleweight": np.ones(len(X))}, "fit has no sampleweight here: choose from"),
+        ({"factor": 2, "scoring": ["accuracy", "f1_macro"], "refit": False}, {}, "one score"),
+    ],
+)
+def test_what_a_search_cannot_be_given(
+    settings: dict[str, Any], given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        StackedSearchCV(SMALL, {"alpha": [0.1, 1.0]}, cv=2, **settings).fit(X, Y, **given)
+
+
+def test_metadata_are_not_routed() -> None:
+    with (
+        sklearn.config_context(enable_metadata_routing=True),
+        pytest.raises(ValueError, match=r"routes no metadata \(sample_weight\)"),
+    ):
+        StackedSearchCV(SMALL, {"alpha": [0.1]}, cv=2).fit(X, Y, sample_weight=np.ones(len(X)))

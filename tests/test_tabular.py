@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scripts_at_work import said_by
 from tables import customers, houses
@@ -186,3 +187,28 @@ def test_parameters_that_are_none() -> None:
         xpmlp.TabularClassifier(members=1.5).fit(frame, frame["plan"])  # type: ignore[arg-type]
     model = xpmlp.TabularClassifier(7, members=2, max_iter=1)  # type: ignore[arg-type]
     assert model.fit(frame, frame["plan"]).trained_.mlp.sizes[1:] == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array([0.0, np.nan, 1.0] * 10), "y: row 1 has no label"),
+        (np.array(["a", "b", None] * 10, dtype=object), "y: row 2 has no label"),
+        (np.linspace(0.1, 1, 30), "Unknown label type"),
+    ],
+)
+def test_labels_that_are_none(labels: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        xpmlp.TabularClassifier(max_iter=1, members=1).fit(np.arange(60.0).reshape(30, 2), labels)
+
+
+def test_other_columns_than_at_fit_are_refused() -> None:
+    x = np.arange(60.0).reshape(30, 2)
+    settings: dict[str, Any] = {"max_iter": 1, "members": 2, "intervals": 2}
+    model = xpmlp.TabularClassifier(**settings).fit(
+        pd.DataFrame(x, columns=["a", "b"]), x[:, 0] > 20
+    )
+    model = model.fit(x, x[:, 0] > 20)
+    assert not hasattr(model, "feature_names_in_")
+    with pytest.raises(ValueError, match="X has 4 features, but TabularClassifier is expecting 2"):
+        model.predict(np.c_[x, x])

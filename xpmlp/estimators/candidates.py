@@ -32,7 +32,8 @@ Split = tuple[np.ndarray, np.ndarray]
 _VALIDATION = "X_val"
 _ALONE = (
     "what ends early with factor trains as a stack, and solver='lbfgs', early_stopping, "
-    "warm_start, callbacks and a learning_rate that changes train alone: leave one of them out"
+    "warm_start, callbacks, X_val and a learning_rate that changes train alone: leave one of them "
+    "out"
 )
 # Each of them has a copy of its training part meanwhile.
 _SPLITS_AT_ONCE = 4
@@ -65,7 +66,7 @@ class Trained(BaseEstimator):  # type: ignore[misc]
     best setting, on all that is `given`.
     """
 
-    def __init__(self, estimator: Any, outcomes: Iterator[Outcome | None], given: Given) -> None:
+    def __init__(self, estimator: Any, outcomes: Iterator[Outcome], given: Given) -> None:
         self.estimator, self.outcomes, self.given = estimator, outcomes, given
 
     def __sklearn_clone__(self) -> Trained:
@@ -84,15 +85,12 @@ class Trained(BaseEstimator):  # type: ignore[misc]
         self.estimator = clone(self.estimator).set_params(**params)
         return self
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002
         """Take the next outcome, or train; raises what the training has raised."""
         try:
             outcome = next(self.outcomes)
         except StopIteration:
             self.estimator = fitted(self.estimator, self.given)
-            return self
-        if outcome is None:
-            self.estimator.fit(X, y)
             return self
         _, mlp = divided(outcome.estimator)
         converged_or_warned([outcome.ended], getattr(mlp, "max_iter", 0))
@@ -124,13 +122,13 @@ def trained(
     given: Given,
     evaluations: Evaluations,
     halving: Halving | None = None,
-) -> list[Outcome | None]:
+) -> list[Outcome]:
     """Train each candidate on each split; return them in the order in which a search fits.
 
-    None where the estimator is not ours. With `halving` the worst end early. `evaluations` are
+    With `halving` the worst end early. `evaluations` are
     told of each.
     """
-    outcomes: dict[tuple[int, int], Outcome | None] = {}
+    outcomes: dict[tuple[int, int], Outcome] = {}
     noted = 0
     at_once = len(splits) if halving else _SPLITS_AT_ONCE  # they are compared on all splits
     for start in range(0, len(splits), at_once):
@@ -142,17 +140,18 @@ def trained(
             for candidate, settings in enumerate(candidates):
                 whole = clone(estimator).set_params(**clone(dict(settings), safe=False))
                 steps, mlp = divided(whole)
-                if not isinstance(mlp, BaseMLP):
-                    outcomes[candidate, number] = None
-                    continue
                 try:
+                    if not isinstance(mlp, BaseMLP):
+                        whole.fit(part.X, part.y, **part.params)
+                        outcomes[candidate, number] = Outcome(whole)
+                        continue
                     key = _of_steps(whole, settings)
                     if key not in prepared:
                         prepared[key] = _fitted_steps(steps, part)
                     ready, stack = prepared[key], stack_of(mlp)
-                    if halving and stack is None:
-                        raise ValueError(_ALONE)
                     if stack is None or _VALIDATION in _of_last(whole, part.params):
+                        if halving:
+                            raise ValueError(_ALONE)
                         outcomes[candidate, number] = Outcome(_fitted_on(whole, ready))
                         continue
                     weight = _of_last(whole, part.params).get("sample_weight")
@@ -173,7 +172,7 @@ def trained(
 
 def _train(
     groups: list[list[_Place]],
-    outcomes: dict[tuple[int, int], Outcome | None],
+    outcomes: dict[tuple[int, int], Outcome],
     halving: Halving | None,
 ) -> None:
     """Train each group as a stack, or as several; note the outcome of all that ends."""
@@ -183,7 +182,7 @@ def _train(
         left = iter(places)
         for part in own:
             stacks.append(Stack(part))
-            at_work.append([next(left) for _ in part])
+            at_work.append([next(left) for _ in part.begun])
     for share in halving.shares if halving else (1.0,):
         advance(stacks, share)
         for stack, places in zip(stacks, at_work, strict=True):

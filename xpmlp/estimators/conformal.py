@@ -80,7 +80,9 @@ class _Conformal(MetaMLP):
         count = len(self.errors_)
         place = ceil((count + 1) * coverage)
         # Of too few errors none is known to be large enough.
-        return self.errors_[place - 1] if place <= count else np.full_like(self.errors_[0], inf)
+        return (
+            self.errors_[place - 1] if place <= count else np.full(np.shape(self.errors_[0]), inf)
+        )
 
 
 class ConformalRegressor(RegressorMixin, _Conformal):  # type: ignore[misc]
@@ -117,8 +119,13 @@ class ConformalRegressor(RegressorMixin, _Conformal):  # type: ignore[misc]
         return
 
     def _errors(self, X: Any, y: np.ndarray) -> np.ndarray:
-        values = np.asarray(on_host(self.estimator_.predict(X)))
-        errors: np.ndarray = np.abs(y.reshape(values.shape) - values)
+        values = np.asarray(on_host(self.estimator_.predict(X)), dtype=np.float64)
+        if values.size != y.size:
+            raise ValueError(
+                f"{type(self.estimator_).__name__} predicts {values.size // len(y)} values of each "
+                f"row, and y has {y.size // len(y)}: give a regressor that predicts what y is"
+            )
+        errors: np.ndarray = np.abs(y.astype(np.float64).reshape(values.shape) - values)
         return errors
 
 
@@ -166,7 +173,9 @@ class ConformalClassifier(ClassifierMixin, _Conformal):  # type: ignore[misc]
         return column_or_1d(y, warn=True)
 
     def _errors(self, X: Any, y: np.ndarray) -> np.ndarray:
-        ids = np.searchsorted(self.estimator_.classes_, y)
-        right = np.asarray(on_host(self.estimator_.predict_proba(X)))[np.arange(len(ids)), ids]
-        errors: np.ndarray = 1.0 - right
+        y, classes = column_or_1d(y), self.estimator_.classes_
+        known = np.isin(y, classes)
+        ids = np.searchsorted(classes, y[known])
+        errors = np.ones(len(y))  # a class that nobody has seen has the probability 0
+        errors[known] -= np.asarray(on_host(self.estimator_.predict_proba(X)))[known, ids]
         return errors

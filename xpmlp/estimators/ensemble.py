@@ -164,3 +164,9 @@ class EnsembleRegressor(RegressorMixin, _Ensemble):  # type: ignore[misc]
         each = np.stack([np.asarray(on_host(member.predict(X))) for member in self.estimators_])
         mean = each.mean(axis=0)
         return (mean, each.std(axis=0)) if return_std else mean
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², or of quantiles D², as a member does."""
+        check_is_fitted(self, "estimators_")
+        member = self.estimators_[0]
+        return float(member._score_of(self.predict(X), y, sample_weight))

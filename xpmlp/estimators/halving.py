@@ -45,7 +45,7 @@ class Halving:
         self.rounds = np.zeros(candidates, dtype=int)  # those that each has been through
         self.scores = np.full(candidates, np.nan)
 
-    def best(self, outcomes: Mapping[tuple[int, int], Outcome | None]) -> set[int]:
+    def best(self, outcomes: Mapping[tuple[int, int], Outcome]) -> set[int]:
         """Return the candidates that go on after a round; call it once for each."""
         for candidate in self.at_work:
             self.scores[candidate] = np.mean(
@@ -66,7 +66,7 @@ class Halving:
         score = float(self.scores[candidate])
         return score if isfinite(score) else -np.inf
 
-    def _of(self, outcome: Outcome | None, split: int) -> float:
+    def _of(self, outcome: Outcome, split: int) -> float:
         if outcome is None or outcome.ended.error is not None:
             return np.nan
         return self._score(outcome.estimator, split)

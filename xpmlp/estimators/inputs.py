@@ -46,6 +46,7 @@ def features_and_targets(estimator: Any, X: Any, y: Any, *, reset: bool) -> tupl
     y follows X to where it lies; a single column is taken as a row, with a warning.
     """
     if kind_of(X).on_host:
+        y = y.toarray() if issparse(y) else y
         X, y = validate_data(
             estimator,
             on_host(X),

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 
 from xpmlp.arrays import Array, Namespace
 from xpmlp.backends import Backend
@@ -251,8 +252,9 @@ def _check(class_weight: Any) -> None:
 
 def share_of_right(found: Any, y: Any, sample_weight: Any) -> float:
     """Return the share of rows all of whose labels are right, each as much as it weighs."""
-    found, wanted, weight = (None if a is None else on_host(a) for a in (found, y, sample_weight))
-    if type_of_target(wanted) == "multiclass-multioutput":  # not scikit-learn's to score
+    weight = None if sample_weight is None else on_host(sample_weight)
+    found, wanted = np.asarray(on_host(found)), on_host(y)
+    if not issparse(wanted) and np.ndim(wanted) == found.ndim == 2:  # also several questions
         right = (np.asarray(found) == np.asarray(wanted)).all(axis=1)
         return float(np.average(right, weights=weight))
     return float(accuracy_score(wanted, found, sample_weight=weight))
@@ -270,7 +272,8 @@ def labels_of(y: Any, backend: Backend, classes: Any = None) -> Labels:
         host = np.asarray(y)
         if y.ndim == 2:
             several, values = isinstance(classes, list), np.unique(host)
-            if not several and len(values) <= 2 and (values == 0).any():
+            of_ones = values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all()
+            if not several and (of_ones or (len(values) <= 2 and (values == 0).any())):
                 return YesesAndNoes(y.shape[1])
             return SeveralClasses(classes if several else [np.unique(column) for column in host.T])
         return Classes(np.unique(host) if classes is None else classes)

@@ -22,6 +22,7 @@ class MetaMLP(Stored, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
     def _adopt(self, fitted: Any) -> None:
         """Take over what a fitted copy says of its features and classes."""
         for name in ("n_features_in_", "feature_names_in_", "classes_"):
+            self.__dict__.pop(name, None)  # of a fit before
             if hasattr(fitted, name):
                 setattr(self, name, getattr(fitted, name))
 

@@ -122,7 +122,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Of quantiles it is D² of their pinball losses, the mean over the levels: the share of the
         loss of the constant quantiles of y that is saved.
         """
-        found, wanted, weight = on_host(self.predict(X)), on_host(y), on_host(sample_weight)
+        return self._score_of(self.predict(X), y, sample_weight)
+
+    def _score_of(self, found: Any, y: Any, sample_weight: Any) -> float:
+        """Return the score of what somebody predicts."""
+        found, wanted, weight = on_host(found), on_host(y), on_host(sample_weight)
         if self.loss == "quantile":
             return self._d2(np.reshape(found, (len(found), -1)), wanted, weight)
         return float(r2_score(wanted, found, sample_weight=weight))

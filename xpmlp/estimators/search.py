@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils import indexable
 
+from xpmlp.estimators.base import BaseMLP
 from xpmlp.estimators.callbacks import Evaluations, with_callbacks
 from xpmlp.estimators.candidates import Given, Split, Trained, divided, trained
 from xpmlp.estimators.halving import Halving
+
+# What `fit` of our estimators is given beside X and y.
+FIT_PARAMS = ("sample_weight", "X_val", "y_val", "sample_weight_val")
 
 
 class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
@@ -33,7 +39,8 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
     round, the best by its mean test score over the splits, and the others end (successive
     halving): the last round ends at `max_iter`, every one before it at 1/`factor` of the next one.
     A candidate's scores are then those of its last round, which `cv_results_["round"]` counts, and
-    `best_index_` is one of the last round's. All else is as in GridSearchCV.
+    `best_index_` is one of the last round's. All else is as in GridSearchCV, but for the routing of
+    metadata, which is refused.
 
     >>> from sklearn.datasets import load_iris
     >>> from xpmlp import MLPClassifier, StackedSearchCV
@@ -79,6 +86,7 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
         candidates = self._candidates()
         X, y = indexable(X, y)
         groups = params.pop("groups", None)
+        self._check_params(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, groups))
         given, start = Given(X, y, params), perf_counter()
@@ -96,8 +104,11 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
             verbose=self.verbose,
             error_score=self.error_score,
             return_train_score=self.return_train_score,
+            n_jobs=1,  # what is trained is handed out in its order
         )
-        search.fit(X, y)
+        # How scores are weighted is the search's.
+        weight = params.get("sample_weight")
+        search.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
         results = search.cv_results_
         results["mean_fit_time"] = np.full(len(candidates), share)
         results["std_fit_time"] = np.zeros(len(candidates))
@@ -118,15 +129,36 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
         """Return what decides which candidates go on, by the score that the best is chosen by."""
         if self.factor is None:
             return None
+        if not isinstance(self.refit, str) and _is_several(self.scoring):
+            raise ValueError("factor needs one score to choose by: give refit the name of it")
         scorer = check_scoring(self.estimator, self.scoring)
+        weighs = getattr(scorer, "_accept_sample_weight", lambda: False)()
         tests = [given.rows(test) for _, test in splits]
 
         def score(estimator: Any, split: int) -> float:
-            found = scorer(estimator, tests[split].X, tests[split].y)
+            weight = tests[split].params.get("sample_weight") if weighs else None
+            more = {} if weight is None else {"sample_weight": weight}
+            found = scorer(estimator, tests[split].X, tests[split].y, **more)
             return float(found[self._metric] if isinstance(found, dict) else found)
 
         _, mlp = divided(self.estimator)
         return Halving(self.factor, candidates, len(splits), int(mlp.max_iter), score)
+
+    def _check_params(self, params: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for what goes to `fit` and is none of ours."""
+        if params and get_config()["enable_metadata_routing"]:
+            raise ValueError(
+                f"{type(self).__name__} routes no metadata ({', '.join(params)}): turn off "
+                "enable_metadata_routing, or search with GridSearchCV"
+            )
+        steps, mlp = divided(self.estimator)
+        prefix = f"{self.estimator.steps[-1][0]}__" if steps else ""
+        for name in params if isinstance(mlp, BaseMLP) else ():
+            if name not in [prefix + each for each in FIT_PARAMS]:
+                raise ValueError(
+                    f"fit has no {name} here: choose from groups, "
+                    f"{', '.join(prefix + each for each in FIT_PARAMS)}"
+                )
 
     @property
     def _metric(self) -> str:
@@ -151,3 +183,8 @@ class StackedSearchCV(GridSearchCV):  # type: ignore[misc]
         if self.n_iter is None:
             return list(ParameterGrid(self.param_grid))
         return list(ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state))
+
+
+def _is_several(scoring: Any) -> bool:
+    """Tell whether there are several scores by name."""
+    return isinstance(scoring, list | tuple | set | dict)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from xpmlp.arrays import Params
 from xpmlp.backends import Backend
@@ -63,10 +66,23 @@ def stack_of(estimator: Any) -> Hashable | None:
     )
     if alone:
         return None
-    # Without momentum SGD is another rule.
-    rule = optimizer_of(estimator)
+    # Without momentum SGD is another rule; and with `init` None more numbers are drawn.
+    rule, drawn = optimizer_of(estimator), estimator.init is None
     shared = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _DIFFER}
-    return type(estimator), type(rule), repr(sorted(shared.items()))
+    return type(estimator), type(rule), drawn, repr(sorted(shared.items()))
+
+
+class Part(NamedTuple):
+    """Estimators of a group that one stack trains: from number `first` of the group on.
+
+    `lead` is the group's first, and `rng` a copy of its generator: whatever the number of parts,
+    all of a group have the same batches.
+    """
+
+    begun: Sequence[Begun]
+    first: int
+    lead: EpochTraining
+    rng: np.random.RandomState
 
 
 def train_stacks(groups: Sequence[Sequence[Begun]]) -> list[list[Ended]]:
@@ -79,14 +95,17 @@ def train_stacks(groups: Sequence[Sequence[Begun]]) -> list[list[Ended]]:
     return [[ended for stack in some for ended in stack.ended()] for some in stacks]
 
 
-def shared_out(groups: Sequence[Sequence[Begun]]) -> list[list[Sequence[Begun]]]:
-    """Return the stacks that each group is trained in: one, or several, one for each thread."""
+def shared_out(groups: Sequence[Sequence[Begun]]) -> list[list[Part]]:
+    """Return the parts that each group is trained in: one, or several, one for each thread."""
     if not groups:
         return []
     backend = groups[0][0].training.backend
     parts = -(-backend.shares(sum(map(len, groups))) // len(groups))
     return [
-        [group[share] for share in even_parts(len(group), min(parts, len(group)))]
+        [
+            Part(group[share], share.start, group[0].training, deepcopy(group[0].training.rng))
+            for share in even_parts(len(group), min(parts, len(group)))
+        ]
         for group in groups
     ]
 
@@ -108,14 +127,14 @@ def converged_or_warned(several: Sequence[Ended], max_iter: int) -> None:
 
 
 class Stack:
-    """Estimators that are trained together on the examples of the first, as far as it is asked.
+    """Estimators that are trained together on the examples of the lead, as far as it is asked.
 
     Each is trained as `fit` would train it alone: on the same batches, until it has converged.
     Those of one `random_state` leave out the same units, others their own.
     """
 
-    def __init__(self, begun: Sequence[Begun]) -> None:
-        self.begun, first = list(begun), begun[0].training
+    def __init__(self, part: Part) -> None:
+        self.begun, first, rng = list(part.begun), part.lead, part.rng
         self.backend, self._train = first.backend, first.train
         e, n = first.estimator, len(first.train)
         size = batch_size_of(e, n)
@@ -129,14 +148,14 @@ class Stack:
             epochs=int(e.max_iter),
             batch_size=None if size >= n else size,
             schedule=first.schedule(n),
-            seed=int(first.rng.randint(2**31)) if e.dropout else 0,
-            order=orders(first.rng, n, bool(e.shuffle)),
+            seed=int(rng.randint(2**31)) if e.dropout else 0,
+            order=orders(rng, n, bool(e.shuffle)),
             stop=stop,
         )
         own = e.random_state  # those of a search have the same, and leave out the same units
         self._states = [
             _state_of(training, params, 0 if training.estimator.random_state == own else number)
-            for number, (training, params, _) in enumerate(begun)
+            for number, (training, params, _) in enumerate(part.begun, start=part.first)
         ]
 
     def advance(self, share: float, backend: Backend) -> None:

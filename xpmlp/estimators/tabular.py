@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from xpmlp.backends import chosen_backend
 from xpmlp.data.dataset import Dataset
@@ -104,6 +105,7 @@ class _TabularBase(Stored, BaseEstimator):  # type: ignore[misc]
             plan = replace(plan, folds=None, patience=None)
         self.trained_: Trained = fit_ensemble(usual.models(data, seed), data, plan, backend=backend)
         self.n_features_in_ = len(table.names)
+        self.__dict__.pop("feature_names_in_", None)  # of a fit before
         if is_frame(X):
             self.feature_names_in_ = np.array(table.names, dtype=object)
         self._one = targets.ndim == 1
@@ -156,7 +158,13 @@ class _TabularBase(Stored, BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "trained_")
-        return self.trained_.outputs(_table(X))
+        table = _table(X)
+        if not is_frame(X) and len(table.names) != self.n_features_in_:
+            raise ValueError(
+                f"X has {len(table.names)} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return self.trained_.outputs(table)
 
 
 def _table(X: Any) -> Table:
@@ -167,6 +175,13 @@ def _table(X: Any) -> Table:
     if array.ndim != 2:
         raise DataError(f"X has the shape {array.shape}: give rows (N, F), or a data frame")
     return table_of({str(k): array[:, k].tolist() for k in range(array.shape[1])}, "X")
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA is not even unlike itself
+        return True
 
 
 def _columns(table: Table) -> dict[str, Any]:
@@ -205,7 +220,12 @@ class TabularClassifier(ClassifierMixin, _TabularBase):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any) -> Self:
         """Train on rows X and classes y (N,); see `TabularClassifier`."""
-        classes, ids = np.unique(np.asarray(y), return_inverse=True)
+        labels = column_or_1d(y, warn=True)
+        missing = [row for row, label in enumerate(labels.tolist()) if _is_missing(label)]
+        if missing:
+            raise DataError(f"y: row {missing[0]} has no label: leave such rows out")
+        check_classification_targets(labels)
+        classes, ids = np.unique(labels, return_inverse=True)
         self.classes_ = classes
         super().fit(X, ids)
         return self
