@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from scripts_at_work import run_script
 
 from xpmlp import read_data
+from xpmlp.commands.run_settings import default_folder
 from xpmlp.data.formats import tables
 
 RNG = np.random.default_rng(0)
@@ -39,6 +41,8 @@ def test_the_boundary_of_a_loss_without_one_class(folder: Path) -> None:
     loss = ("--loss", "mean_squared_error")
     done("train", "--data", "points.npz", *loss, *SMALL, "--out", "run", cwd=folder)
     assert (folder / "run" / "boundary.npz").exists()
+    refused = run_script("plot.py", "run", "--x", "seconds", cwd=folder)
+    assert (refused.returncode, "are for several runs" in refused.stderr) == (2, True)
 
 
 def test_diagnostics_beside_a_momentum_that_rises(folder: Path) -> None:
@@ -120,6 +124,16 @@ def test_a_table_needs_no_flags_of_arrays_anywhere(folder: Path) -> None:
     refused = run_script("find_learning_rate.py", *flags, "--bias-trick", cwd=folder)
     assert "--bias-trick means nothing to a table" in refused.stderr
     assert "--optimizer sgd --activation sigmoid" in done("find_learning_rate", *flags, cwd=folder)
+
+
+def test_runs_of_one_second_have_folders_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(time, "strftime", lambda _: "today")
+    for name in ("t-today", "t-today-2", "t-today-3"):
+        assert default_folder("t.csv") == Path("runs", name)
+        Path("runs", name).mkdir(parents=True)
 
 
 def test_a_name_that_is_no_text(folder: Path) -> None:

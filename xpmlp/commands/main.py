@@ -39,6 +39,9 @@ def main() -> NoReturn:
     if name in COMMANDS:
         sys.argv[:2] = [f"xpmlp {name}"]
         carry_out(name)
+    from xpmlp.commands.streams import tolerate
+
+    tolerate()
     if name == "--version":
         from xpmlp import __version__
 

@@ -10,7 +10,7 @@ from typing import Any
 from xpmlp.commands.command_line import new_parser, print_result
 from xpmlp.commands.flags import Flags
 from xpmlp.commands.run_settings import WORDS, in_words, is_train_exact
-from xpmlp.errors import DataError
+from xpmlp.errors import DataError, UsageError
 from xpmlp.plots import save_curves, save_overlay
 from xpmlp.runs.folder import CURVES, read_config, read_metrics
 from xpmlp.training.history import LogRow, best_row
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "out/overlay.png for several)",
         metavar="FILE",
     )
-    flags.choice("--x", ("step", "epoch", "seconds"), "horizontal axis")
+    flags.choice("--x", ("step", "epoch", "seconds"), "horizontal axis, for several runs")
     flags.choice(
         "--set",
         ("train", "val", "test"),
@@ -54,6 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
         if not rows:
             raise DataError(f"{folder}: no log point in its metrics.csv yet: let it train longer")
     if len(histories) == 1:
+        if (arguments.x, arguments.of) != ("step", "val"):
+            raise UsageError("--x and --set are for several runs: leave them out")
         ((folder, rows),) = histories.items()
         out = arguments.out or folder / CURVES
         exact = is_train_exact(read_config(folder))

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -177,4 +178,6 @@ def flags_given(parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 def default_folder(source: str) -> Path:
     """Return a run folder named after the data and the time."""
-    return Path("runs", f"{Path(source).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    first = Path("runs", f"{Path(source).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    others = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    return next(path for path in chain([first], others) if not path.exists())
