@@ -126,6 +126,8 @@ def assert_same(model: ModelState, state: TrainingState, backend: Backend) -> No
 def test_stack_equals_single_runs(backend: Backend, rule: str) -> None:
     """With models that stop at different times, and are dropped from the stack."""
     models = models_with(*RULES[rule])
+    if backend.compiles:  # each number of models that are left is a program of its own
+        models = models[:3]
     ended = fit_stack(models, examples(45, 0, backend), **plan_of(backend))
     states = [alone(model, backend) for model in models]
     for member, state in zip(ended, states, strict=True):

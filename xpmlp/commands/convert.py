@@ -25,7 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     output.path("--out", "folder for NAME_traindata.hdf5 and NAME_testdata.hdf5", Path("data"))
     output.value("--name", str, "of the files (default: the data set's)")
     output.choice(
-        "--labels", ("ids", "one-hot"), "class ids (N,), or rows (N, C) with a 1 at the class"
+        "--labels",
+        ("ids", "one-hot"),
+        "class ids or names (N,), or rows (N, C) with a 1 at the class",
     )
     output.choice("--store", ("same", "uint8", "float32", "float64"), "type of the features")
     output.switch("--overwrite", "replace files that are there")
