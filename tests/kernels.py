@@ -86,6 +86,9 @@ def namespace(**supplied: Callable[..., Any]) -> Any:
         fuse=fuse,
         where=np.where,
         allclose=np.allclose,
+        max=np.max,
+        abs=np.abs,
+        isfinite=np.isfinite,
         asarray=lambda x, dtype: np.asarray(x, dtype),
     )
     written = SimpleNamespace(**{f.__name__: partial(_written, f) for f in (assess, prepared_rows)})

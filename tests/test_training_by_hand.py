@@ -364,17 +364,19 @@ def test_ranks_are_asked_whether_they_train_alike() -> None:
 
     backend, model, plan = backend_of(), Model(NET), Plan(epochs=1, batch_size=BATCH)
     backend.ranks = Asking()  # type: ignore[assignment]
-    Training(model, Dataset("hand", classes(), validation=classes(1, 4)), plan, backend=backend)
-    assert asked == [
-        {
-            "the model": model,
-            "the plan": plan,
-            "the step": 0,
-            "the number of train examples": 10,
-            "the number of validation examples": 4,
-            "the number of test examples": 0,
-        }
-    ]
+    data = Dataset("hand", classes(), validation=classes(1, 4))
+    training = Training(model, data, plan, backend=backend)
+    described = {
+        "the model": [model],
+        "the plan": plan,
+        "the step": [0],
+        "the number of train examples": 10,
+        "the number of validation examples": 4,
+        "the number of test examples": 0,
+    }
+    assert asked == [described]
+    training.run()  # a wish to stop before is over
+    assert asked == [described] * 2
 
 
 def of(mlp: MLP) -> dict[str, np.ndarray]:

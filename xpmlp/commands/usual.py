@@ -65,7 +65,7 @@ def usual_flags(
                 f"--recipe {name} deforms grey images, and rows of {raw.name} are none: choose "
                 "another recipe"
             )
-        if arguments.bias_trick:
+        if getattr(arguments, "bias_trick", False):
             raise UsageError(
                 f"--recipe {name} deforms images, and --bias-trick adds a feature that is none of "
                 "their pixels: give one"

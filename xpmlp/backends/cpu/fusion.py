@@ -126,7 +126,7 @@ class Fusion:
         numbers = [at.rate, *(value for group in at.shared.values() for value in group.values())]
         if not all(_is_number(number, w) for number in numbers):
             return None, numbers
-        kind = weight, w.dtype
+        kind = weight, w.dtype, *at.shared  # an average of the weights brings a number
         with self._making:
             if kind not in use.loops:
                 step = partial(_step, function, rule, at, list(moments))

@@ -41,7 +41,7 @@ class CupyBackend(Backend):
         _require_device(self._cupy, index)
         self.device = self._cupy.cuda.Device(index)
         self.device_name = f"gpu:{index}"
-        _probe(self._cupy, self.device)
+        _probe(self._cupy, self.device, self.device_name)
         self.precision = precision if dtype == "float32" else dtype
         self._cublas = self._own_products()
         self.records = graph and self._cublas is not None
@@ -226,7 +226,7 @@ def _driver_message(cupy: ModuleType) -> str:
     )
 
 
-def _probe(cupy: ModuleType, device: Any) -> None:
+def _probe(cupy: ModuleType, device: Any, device_name: str) -> None:
     """Start the device, run one elementwise kernel (NVRTC compiles it) and one product (cuBLAS)."""
     probes: dict[str, Callable[[], Any]] = {
         "start": device.use,  # CuPy allocates on the thread's current device
@@ -244,7 +244,7 @@ def _probe(cupy: ModuleType, device: Any) -> None:
             else:
                 cure = f"CuPy lacks a CUDA library, {_INSTALL} brings them"
             raise DeviceError(
-                f"gpu:{device.id} cannot {purpose} ({_first_line(error)}): {cure}"
+                f"{device_name} cannot {purpose} ({_first_line(error)}): {cure}"
             ) from error
 
 
