@@ -170,7 +170,7 @@ def test_test_set_is_opened_once_when_all_is_decided(
     monkeypatch.setattr(Laboratory, "train_all", all_noted)
     monkeypatch.setattr(Laboratory, "test", property(lambda _: pytest.fail("opened too early")))
     report = Report(tmp_path, "")
-    lab = Laboratory(select_backend("cpu"), digits, report, quick=True)
+    lab = Laboratory(select_backend("cpu", threads=1), digits, report, quick=True)
     assert isinstance(digits.train, Examples)
     ee541_05.experiment(lab, digits.train, open_test)
     assert len(events) == 8
