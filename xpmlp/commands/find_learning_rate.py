@@ -78,11 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
         message(f"{rate:<10.3g} {'diverged' if loss is None else f'{loss:.4f}'}")
     same = ""
     if data.encoding is not None:  # of a table `train` takes another network by itself
-        names = ",".join(
-            [arguments.activation]
-            if isinstance(arguments.activation, str)
-            else arguments.activation
-        )
+        names = ",".join(arguments.activation)
         same = f" --optimizer {arguments.optimizer} --activation {names} --init {arguments.init}"
     lines = [
         ("learning rate", f"{found.best:.3g}"),

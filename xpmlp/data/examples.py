@@ -161,7 +161,7 @@ class Examples:
         if self.dtype is not None:
             return self
         x, scaling = np.asarray(self.x), self.normalization
-        if x.dtype.kind not in "biu" or x.dtype.itemsize > 1:
+        if not _are_bytes(x):
             x, scaling = narrowed(x, scaling, backend.dtype_name, exact)
         integral, y = np.issubdtype(self.y.dtype, np.integer), self.y
         if self.target_scaling is not None:
@@ -237,10 +237,15 @@ def check_weights(weights: Array, examples: int, backend: Backend) -> None:
         raise DataError("sample_weight has values that are negative, NaN or infinite")
 
 
+def _are_bytes(x: np.ndarray) -> bool:
+    """Tell whether values are whole numbers of one byte, which any floating dtype holds."""
+    return x.dtype.kind in "biu" and x.dtype.itemsize == 1
+
+
 def is_exact(x: np.ndarray, dtype: str) -> bool:
     """Tell whether a dtype holds these values as they are."""
     with np.errstate(over="ignore"):
-        return x.dtype == dtype or np.array_equal(x.astype(dtype), x)
+        return x.dtype == dtype or _are_bytes(x) or np.array_equal(x.astype(dtype), x)
 
 
 def narrowed(

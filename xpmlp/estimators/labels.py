@@ -255,7 +255,7 @@ def share_of_right(found: Any, y: Any, sample_weight: Any) -> float:
     weight = None if sample_weight is None else on_host(sample_weight)
     found, wanted = np.asarray(on_host(found)), on_host(y)
     if not issparse(wanted) and np.ndim(wanted) == found.ndim == 2:  # also several questions
-        right = (np.asarray(found) == np.asarray(wanted)).all(axis=1)
+        right = (found == np.asarray(wanted)).all(axis=1)
         return float(np.average(right, weights=weight))
     return float(accuracy_score(wanted, found, sample_weight=weight))
 

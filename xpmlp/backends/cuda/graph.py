@@ -35,10 +35,9 @@ class Recorder:
     def record(self, steps: Callable[[], None], keep: object = None) -> Callable[[], None]:
         """Return what does again what `steps` would do now; nothing of it is done yet.
 
-        It will `keep` what the recorded work goes on using.
-
-        They have been called before: kernels are compiled and libraries started at first use,
-        which cannot be captured.
+        `steps` have been called before: kernels are compiled and libraries started at first use,
+        which cannot be captured. What is returned holds `keep`, which the recorded work goes on
+        using.
         """
         cuda = self._cupy.cuda
         # What is cached there is of no use to the pool of the graphs.
